@@ -1,0 +1,99 @@
+"""What `run` and `sample` do, apart from their flags."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seedbed.cli.options import parse_seeds
+from seedbed.core.errors import SeedbedError
+from seedbed.experiments import STUDIES, Experiment, find
+from seedbed.experiments.execute import execute
+
+RUN_FLAGS = ("out", "strategy", "device", "threads", "checkpoint_seconds", "again", "quiet")
+
+
+def chosen(target: str, model: str | None, data: str | None) -> dict[str, Experiment]:
+    """The experiments that a target with its -m and -d names.
+
+    Raises:
+        SeedbedError: for unknown names.
+    """
+    if target in STUDIES:
+        return STUDIES[target].select(model, data)
+    if model or data:
+        raise SeedbedError(f"-m and -d choose from a study; {target} is one experiment")
+    return {target: find(target)}
+
+
+def with_flags(experiment: Experiment, options: dict[str, Any]) -> Experiment:
+    """The experiment at its budget, with every given flag applied."""
+    experiment = experiment.with_budget(options["budget"])
+    settings = {k: v for k, v in options.items() if v is not None and k in experiment.config() and k != "data"}
+    if options["epochs"] is not None:
+        if options["steps"] is not None:
+            raise SeedbedError("say --steps or --epochs, not both")
+        if options["epochs"] < 1:
+            raise SeedbedError(f"epochs must be at least 1, got {options['epochs']}")
+        per_epoch = experiment.epoch_examples // settings.get("batch_size", experiment.batch_size)
+        if per_epoch < 1:
+            raise SeedbedError("this experiment has no epochs of whole batches; say --steps instead")
+        settings["steps"] = options["epochs"] * per_epoch
+    return experiment.with_config(settings)
+
+
+def run_target(target: str, options: dict[str, Any]) -> None:
+    """Train what was named, then print its table and write its figures."""
+    experiments = chosen(target, options["model"], options["data"])
+    changed = {name: with_flags(experiment, options) for name, experiment in experiments.items()}
+    study = STUDIES.get(target.split("/")[0])
+    seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else list(range(study.seeds if study else 10))
+    if len(changed) > 1:
+        hours = sum(e.hours for e in changed.values()) * max(len(seeds), 4) / 10
+        click.echo(f"{len(changed)} experiments x {len(seeds)} seeds, about {hours:.1f} h on 2 cores", err=True)
+    flags = {key: options[key] for key in RUN_FLAGS}
+    folders = []
+    for name, experiment in changed.items():
+        folders.append(execute(name, experiment, seeds, tag=options["name"], **flags))
+
+    from seedbed.report.figures import draw_figures
+    from seedbed.report.summary import summarise, text_table
+
+    click.echo(text_table(summarise(folders, seeds)))
+    for folder in folders:
+        for path in draw_figures(folder):
+            click.echo(f"wrote {path}", err=True)
+    if options["record"]:
+        _record(target, folders, seeds, options["budget"])
+
+
+def _record(target: str, folders: list[Any], seeds: list[int], budget: str) -> None:
+    from seedbed.report.record import record
+
+    if budget == "smoke":
+        raise SeedbedError("a smoke run is no result; record with --budget laptop or full")
+    study = target.split("/")[0]
+    path = record(Path("results") / f"{study}.json", folders, seeds, budget, STUDIES.get(study))
+    click.echo(f"wrote {path}", err=True)
+
+
+def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None:
+    """Draw from a run and save ``[seeds, count, *example]``."""
+    import numpy as np
+
+    from seedbed.experiments.run import load
+    from seedbed.store.atomic import write_atomic
+
+    run = load(path)
+    draws = run.sample(count) if seed is None else run.sample(count, seed)[None]
+    target = Path(out) if out else run.path / "samples.npz"
+    if target.suffix != ".npz":
+        raise SeedbedError(f"draws are saved as .npz, got {target}; choose a name that ends in .npz")
+    seeds = run.seeds if seed is None else [seed]
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as handle:
+            np.savez_compressed(handle, x=draws.cpu().numpy(), seeds=np.asarray(seeds))
+
+    write_atomic(target, write)
+    click.echo(f"wrote {target}: x {list(draws.shape)}, seeds {seeds}")

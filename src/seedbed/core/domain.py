@@ -1,0 +1,45 @@
+"""What kind of number an example is made of. A likelihood declares the domain that it accepts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seedbed.core.errors import SeedbedError
+
+Kind = Literal["real", "binary", "levels", "tokens"]
+
+_REMEDY = {
+    ("binary", "levels"): "binarise them (data 'mnist-dynamic' instead of 'mnist')",
+    ("binary", "real"): "use a density over real values (a Gaussian likelihood or a flow)",
+    ("real", "levels"): "dequantise them first, or use a discretised likelihood",
+    ("real", "binary"): "use a Bernoulli likelihood, or dequantise them first",
+}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The set that one component of an example lives in.
+
+    Args:
+        kind: ``real``, ``binary`` (0 or 1), ``levels`` (0..size-1, ordered) or ``tokens`` (0..size-1).
+        size: number of levels or tokens; ``None`` for ``real`` and ``binary``.
+    """
+
+    kind: Kind
+    size: int | None = None
+
+    def __str__(self) -> str:
+        return self.kind if self.size is None else f"{self.kind}[{self.size}]"
+
+    def check(self, data: "Domain", likelihood: str) -> None:
+        """Refuse data that the likelihood owning this domain cannot score.
+
+        Raises:
+            SeedbedError: if ``data`` is another domain.
+        """
+        if data != self:
+            todo = _REMEDY.get((self.kind, data.kind), "choose a model made for that domain")
+            raise SeedbedError(f"{likelihood} expects {self} data, got {data}; {todo}")
+
+
+REAL = Domain("real")
+BINARY = Domain("binary")

@@ -1,0 +1,39 @@
+"""The stack of seeds behind ``vmap``, seen from inside.
+
+``vmap`` over seeds turns ``F.linear`` into slow generic products. Code that knows a better way on the whole stack may ask
+for it here. This is the only file that touches functorch's private names; a torch without them takes the native path.
+"""
+
+from torch import Tensor
+
+try:
+    from torch._C._functorch import (  # pyright: ignore[reportMissingImports]
+        _add_batch_dim,
+        get_unwrapped,
+        is_batchedtensor,
+        maybe_get_bdim,
+        maybe_get_level,
+    )
+
+    AVAILABLE = True
+except ImportError:  # pragma: no cover - depends on the torch release
+    AVAILABLE = False
+
+
+def unstack(*tensors: Tensor) -> tuple[list[Tensor], int] | None:
+    """The stacks ``[seeds, *shape]`` behind ``tensors`` and their ``vmap`` level.
+
+    ``None`` unless every tensor is batched, outermost, at one and the same level: not under a nested ``torch.func.grad``
+    that tracks one of them, and not where one of them is shared by all seeds.
+    """
+    if not AVAILABLE or not all(is_batchedtensor(tensor) for tensor in tensors):
+        return None
+    level = maybe_get_level(tensors[0])
+    if any(maybe_get_level(tensor) != level for tensor in tensors[1:]):
+        return None
+    return [get_unwrapped(tensor).movedim(maybe_get_bdim(tensor), 0) for tensor in tensors], level
+
+
+def restack(stack: Tensor, level: int) -> Tensor:
+    """Hide the leading seed axis of ``stack`` again: the inverse of :func:`unstack`."""
+    return _add_batch_dim(stack, 0, level)

@@ -1,0 +1,200 @@
+"""Named random streams: every draw is a pure function of its address.
+
+``draw = f(seed, stream, step, player, repeat, draw number)``. Nothing is carried from one draw to the next, so a run that
+was interrupted needs no generator state, a strategy cannot change what a seed sees, and a study can vary one stream and hold
+the rest. Under ``vmap`` over seeds one draw is made per seed and stacked, so model code calls ``noise.normal(shape)`` alone.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+STREAMS = ("init", "data", "order", "noise", "dropout", "eval", "split")
+
+# Evaluation draws are made in blocks of this many examples, whatever the chunk size, so a chunk cannot change a number.
+BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The random streams of one run.
+
+    Args:
+        seed: the run's seed.
+        varied: streams that follow ``seed``; the others are held at ``held``.
+        held: the seed of the streams that are held.
+    """
+
+    seed: int
+    varied: frozenset[str] = frozenset(STREAMS)
+    held: int = 0
+
+    def key(self, stream: str, *address: int | str) -> int:
+        """A 64-bit key for one address of one stream."""
+        if stream not in STREAMS:
+            raise ValueError(f"unknown stream {stream!r}; expected one of {STREAMS}")
+        seed = self.seed if stream in self.varied else self.held
+        text = repr((seed, stream, *address)).encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little", signed=True)
+
+    def generator(self, stream: str, *address: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+        """A generator at one address of one stream."""
+        return torch.Generator(device).manual_seed(self.key(stream, *address))
+
+    @contextmanager
+    def scoped(self, stream: str, *address: int | str) -> Iterator[None]:
+        """Let code that draws from torch's global CPU generator (a module's own initialisation) draw from this address."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.key(stream, *address))
+            yield
+
+
+class Noise:
+    """Draws for a stack of seeds, one address per seed and draw.
+
+    Shapes are those of *one* seed; inside ``vmap`` over seeds the stack appears by itself. ``samples=k`` puts an axis of k
+    independent draws in front.
+
+    Args:
+        streams: one entry per stacked seed.
+        address: what is fixed for all draws of this object, e.g. ``("noise", step, player, repeat)``.
+        row: under ``vmap`` the index of the seed in the stack, as a mapped scalar; ``None`` for a single seed.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Streams],
+        stream: str,
+        *address: int | str,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        row: Tensor | None = None,
+    ) -> None:
+        self.streams = tuple(streams)
+        self.stream = stream
+        self.address = address
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.row = row
+        self.draws = 0
+        self._generator = torch.Generator(self.device)
+
+    def at(self, row: Tensor) -> "Noise":
+        """The same address, seen from inside ``vmap`` over seeds."""
+        return self._copy(self.stream, row)
+
+    def of(self, stream: str) -> "Noise":
+        """The same address of another stream, e.g. ``noise.of("dropout")``."""
+        return self._copy(stream, self.row)
+
+    def _copy(self, stream: str, row: Tensor | None) -> "Noise":
+        return Noise(self.streams, stream, *self.address, device=self.device, dtype=self.dtype, row=row)
+
+    def normal(self, shape: Sequence[int], samples: int | None = None) -> Tensor:
+        """Standard normal draws, ``[*shape]`` or ``[samples, *shape]``."""
+        return self._draw(torch.Tensor.normal_, shape, samples)
+
+    def uniform(self, shape: Sequence[int], samples: int | None = None) -> Tensor:
+        """Draws from U[0, 1), ``[*shape]`` or ``[samples, *shape]``."""
+        return self._draw(torch.Tensor.uniform_, shape, samples)
+
+    def bernoulli(self, probs: Tensor) -> Tensor:
+        """0/1 draws of the same shape as ``probs`` (whose first axis is the batch)."""
+        return (self.uniform(probs.shape) < probs).to(probs.dtype)
+
+    def _draw(self, fill: Callable[..., Tensor], shape: Sequence[int], samples: int | None) -> Tensor:
+        self.draws += 1
+        number = self.draws
+
+        def rows(indices: Sequence[int]) -> Tensor:
+            lead = () if samples is None else (samples,)
+            out = torch.empty((len(indices), *lead, *shape), device=self.device, dtype=torch.float32)
+            for position, index in enumerate(indices):
+                self._fill(out[position], fill, self.streams[index], number, samples)
+            # Draws are made in fp32 whatever the run's precision, so a float64 run sees the same noise.
+            return out.to(self.dtype)
+
+        if self.row is None:
+            return rows(range(1))[0]
+        return _StackedDraw.apply(self.row, rows)
+
+    def _fill(self, out: Tensor, fill: Callable[..., Tensor], streams: Streams, number: int, samples: int | None) -> None:
+        fill(out, generator=self._generator.manual_seed(streams.key(self.stream, *self.address, number)))
+
+
+class EvalNoise(Noise):
+    """Draws keyed by example and sample: the chunk that is evaluated at once cannot change a number.
+
+    The first axis of a shape is the example. Draws are made in blocks of 64 examples, per sample, and cut to size.
+
+    Args:
+        streams: one entry per stacked seed.
+        address: what is evaluated, e.g. ``("test", "elbo")``.
+        first: index of the chunk's first example in its split.
+        first_sample: index of the first of the ``samples`` drawn here.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Streams],
+        *address: int | str,
+        first: int = 0,
+        first_sample: int = 0,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        row: Tensor | None = None,
+        stream: str = "eval",
+    ) -> None:
+        super().__init__(streams, stream, *address, device=device, dtype=dtype, row=row)
+        self.first = first
+        self.first_sample = first_sample
+
+    def _copy(self, stream: str, row: Tensor | None) -> "EvalNoise":
+        return EvalNoise(
+            self.streams,
+            *self.address,
+            first=self.first,
+            first_sample=self.first_sample,
+            device=self.device,
+            dtype=self.dtype,
+            row=row,
+            stream=stream,
+        )
+
+    def _fill(self, out: Tensor, fill: Callable[..., Tensor], streams: Streams, number: int, samples: int | None) -> None:
+        stack = out if samples is not None else out[None]
+        batch, *event = stack.shape[1:]
+        block = torch.empty((BLOCK, *event), device=self.device, dtype=out.dtype)
+        for k in range(len(stack)):
+            done = 0
+            while done < batch:
+                index, offset = divmod(self.first + done, BLOCK)
+                take = min(BLOCK - offset, batch - done)
+                key = streams.key(self.stream, *self.address, number, self.first_sample + k, index)
+                fill(block, generator=self._generator.manual_seed(key))
+                stack[k, done : done + take] = block[offset : offset + take]
+                done += take
+
+
+class _StackedDraw(torch.autograd.Function):
+    """One draw per seed under ``vmap``: the rule asks for all rows at once and stacks them."""
+
+    @staticmethod
+    def forward(row: Tensor, rows: Callable[[Sequence[int]], Tensor]) -> Tensor:
+        return rows([int(row)])[0]
+
+    @staticmethod
+    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[object, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[None, None]:
+        return None, None
+
+    @staticmethod
+    def vmap(info: object, in_dims: tuple[int | None, None], row: Tensor, rows: Callable[..., Tensor]) -> tuple[Tensor, int]:
+        return rows(row.tolist()), 0

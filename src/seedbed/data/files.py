@@ -1,0 +1,241 @@
+"""Where data files come from: a given folder, ``SEEDBED_DATA``, the cache, or a download into the cache. Torch-free."""
+
+import gzip
+import hashlib
+import logging
+import os
+import secrets
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from seedbed.core.errors import SeedbedError, unknown
+
+ROUNDS = 2  # passes over the mirrors
+TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between bytes
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a data set.
+
+    Args:
+        name: path under a data folder, e.g. ``MNIST/raw/train-images-idx3-ubyte.gz``.
+        sha256: checksum of the file as it lies there.
+        urls: mirrors, tried in order; empty where nobody serves this form.
+    """
+
+    name: str
+    sha256: str
+    urls: tuple[str, ...] = ()
+
+
+# The same content, packed or unpacked: any one of them will do, the first is preferred.
+Forms = tuple[RemoteFile, ...]
+
+
+def locate(forms: Forms, owner: str, data_dir: str | Path | None = None) -> Path:
+    """Find one file, or download it, and verify its SHA-256: ``data_dir``, ``SEEDBED_DATA``, the cache, the mirrors.
+
+    Args:
+        forms: the file and its other forms.
+        owner: the data set that needs it, named in errors.
+        data_dir: a folder laid out as ``RemoteFile.name`` says.
+
+    Raises:
+        SeedbedError: if the first copy found is another file, or nothing is found and no mirror delivers.
+    """
+    found = _find(forms, owner, data_dir)
+    if found is not None:
+        return found
+    served = next((form for form in forms if form.urls), None)
+    if served is None:
+        raise SeedbedError(f"{forms[0].name} not found and not downloadable; set SEEDBED_DATA to a folder that holds it")
+    return _download(served, _cache() / served.name)
+
+
+def check(name: str, data_dir: str | Path | None = None) -> list[str]:
+    """What is wrong with the files of a data set, one line each; empty if all are there and verified. Downloads nothing."""
+    problems = []
+    for forms in _parts(name).values():
+        try:
+            if _find(forms, name, data_dir) is None:
+                problems.append(f"{forms[0].name} not found; {_remedy(forms, name)}")
+        except SeedbedError as error:
+            problems.append(str(error))
+    return problems
+
+
+def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
+    """Verified paths of all files of a data set; what is found nowhere is downloaded. SeedbedError as in ``locate``."""
+    return [locate(forms, name, data_dir) for forms in _parts(name).values()]
+
+
+def _parts(name: str) -> Mapping[str, Forms]:
+    if name not in FILES:
+        raise unknown("data set with files", name, FILES)
+    return FILES[name]
+
+
+def _cache() -> Path:
+    if given := os.environ.get("SEEDBED_CACHE"):
+        return Path(given).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("seedbed"))
+
+
+def _folders(data_dir: str | Path | None) -> Iterator[Path]:
+    for source, given in (("data_dir", data_dir), ("SEEDBED_DATA", os.environ.get("SEEDBED_DATA"))):
+        if given:
+            folder = Path(given).expanduser()
+            if not folder.is_dir():
+                raise SeedbedError(f"{source} {str(given)!r} is not a folder; point it to one or leave it unset")
+            yield folder
+    yield _cache()
+
+
+def _find(forms: Forms, owner: str, data_dir: str | Path | None) -> Path | None:
+    known = {form.sha256 for form in forms}
+    for folder in _folders(data_dir):
+        for form in forms:
+            path = folder / form.name
+            try:
+                if not path.is_file():
+                    continue
+                got = _sha256(path)
+                same = got in known or _unpacked_sha256(path) in known
+            except OSError as error:
+                raise SeedbedError(f"{path} cannot be read: {_reason(error)}") from error
+            if not same:
+                raise SeedbedError(f"{path} is not {_wrong(form, got)}; delete it, then {_remedy(forms, owner)}")
+            return path
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unpacked_sha256(path: Path) -> str:
+    """SHA-256 of what a gzip file holds: the same data packed by somebody else are the same data. Empty if it is none."""
+    try:
+        with gzip.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return ""
+
+
+def _download(file: RemoteFile, target: Path) -> Path:
+    """Download to a temporary name beside ``target``, verify, rename; on any failure or interruption nothing remains."""
+    import pooch
+
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+    except OSError as error:
+        reason = _reason(error)
+        raise SeedbedError(
+            f"cannot write to the cache {target.parent}: {reason}; set SEEDBED_CACHE to another folder"
+        ) from error
+    get = pooch.HTTPDownloader(chunk_size=1 << 16, timeout=TIMEOUT)
+    failed: dict[str, str] = {}
+    try:
+        for url in file.urls * ROUNDS:
+            logging.getLogger(__name__).info("downloading %s", url)
+            try:
+                get(url, str(part), None)
+                got = _sha256(part)
+                if got == file.sha256:
+                    part.replace(target)
+                    return target
+                failed[url] = f"not {_wrong(file, got)}"
+            except OSError as error:  # the errors of requests are OSErrors, too
+                failed[url] = _reason(error)
+    finally:
+        part.unlink(missing_ok=True)
+    reasons = "; ".join(f"{urlsplit(url).netloc}: {reason}" for url, reason in failed.items())
+    raise SeedbedError(f"cannot download {file.name} ({reasons}); try again, or set SEEDBED_DATA to a folder that holds it")
+
+
+def _wrong(file: RemoteFile, got: str) -> str:
+    return f"the expected file (SHA-256 expected {file.sha256[:16]}..., got {got[:16]}...)"
+
+
+def _reason(error: OSError) -> str:
+    response = getattr(error, "response", None)
+    return f"HTTP {response.status_code}" if response is not None else error.strerror or type(error).__name__
+
+
+def _remedy(forms: Forms, owner: str) -> str:
+    place = "set SEEDBED_DATA to a folder that holds it"
+    return f"run `seedbed data fetch {owner}` or {place}" if any(form.urls for form in forms) else place
+
+
+# The format of sha256sum: what lies under a data folder, as published or unpacked.
+_SUMS = """
+440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609  MNIST/raw/train-images-idx3-ubyte.gz
+ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db  MNIST/raw/train-images-idx3-ubyte
+3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c  MNIST/raw/train-labels-idx1-ubyte.gz
+65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5  MNIST/raw/train-labels-idx1-ubyte
+8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6  MNIST/raw/t10k-images-idx3-ubyte.gz
+0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7  MNIST/raw/t10k-images-idx3-ubyte
+f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6  MNIST/raw/t10k-labels-idx1-ubyte.gz
+ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2  MNIST/raw/t10k-labels-idx1-ubyte
+3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84  FashionMNIST/raw/train-images-idx3-ubyte.gz
+c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888  FashionMNIST/raw/train-images-idx3-ubyte
+a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845  FashionMNIST/raw/train-labels-idx1-ubyte.gz
+bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9  FashionMNIST/raw/train-labels-idx1-ubyte
+346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073  FashionMNIST/raw/t10k-images-idx3-ubyte.gz
+5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b  FashionMNIST/raw/t10k-images-idx3-ubyte
+67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5  FashionMNIST/raw/t10k-labels-idx1-ubyte.gz
+0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34  FashionMNIST/raw/t10k-labels-idx1-ubyte
+af247bd6075cf9adc4715459dcd5f13eaa99a2c92d8d81379a05da94770b6c0e  BinarizedMNIST/binarized_mnist_train.amat.gz
+ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d  BinarizedMNIST/binarized_mnist_train.amat
+533b71bc0198f4d73c54ae5fe6c96fc08dc3cf1b3fae24c5521dbc0452507e38  BinarizedMNIST/binarized_mnist_valid.amat.gz
+1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2  BinarizedMNIST/binarized_mnist_valid.amat
+32a3c54d03504632bf9f131b4a148c7567aa6fc87da017049b044bdc14c2a0f2  BinarizedMNIST/binarized_mnist_test.amat.gz
+e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c  BinarizedMNIST/binarized_mnist_test.amat
+"""
+_SHA256 = {name: digest for digest, name in map(str.split, _SUMS.strip().splitlines())}
+
+
+def _forms(name: str, served: str, *mirrors: str) -> Forms:
+    """A file gzipped and plain, of which the mirrors serve the one with the suffix ``served``."""
+    urls = tuple(f"{mirror}{Path(name).name}{served}" for mirror in mirrors)
+    return tuple(RemoteFile(name + end, _SHA256[name + end], urls if end == served else ()) for end in (".gz", ""))
+
+
+def _idx(folder: str, *mirrors: str) -> dict[str, Forms]:
+    stems = {"train": "train", "test": "t10k"}
+    kinds = {"images": "idx3", "labels": "idx1"}
+    return {
+        f"{split}_{kind}": _forms(f"{folder}/raw/{stem}-{kind}-{rank}-ubyte", ".gz", *mirrors)
+        for split, stem in stems.items()
+        for kind, rank in kinds.items()
+    }
+
+
+_MNIST = _idx(
+    "MNIST",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+_FASHION = _idx(
+    "FashionMNIST",
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+)
+_LAROCHELLE = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
+_STATIC = {k: _forms(f"BinarizedMNIST/binarized_mnist_{k}.amat", "", _LAROCHELLE) for k in ("train", "valid", "test")}
+
+# Data set -> part -> forms. Data sets that are not here need no files.
+FILES: dict[str, Mapping[str, Forms]] = {
+    **dict.fromkeys(("mnist", "mnist-threshold", "mnist-epoch", "mnist-dynamic"), _MNIST),
+    **dict.fromkeys(("fashion-mnist", "fashion-mnist-dynamic"), _FASHION),
+    "mnist-static": _STATIC,
+}

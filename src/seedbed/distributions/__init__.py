@@ -1,0 +1,1 @@
+"""Distributions over the last axis of their value."""

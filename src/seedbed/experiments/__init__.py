@@ -1,0 +1,93 @@
+"""The registry of experiments. Importing it imports no torch."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedbed.core.errors import SeedbedError, unknown
+from seedbed.experiments import toy
+from seedbed.experiments.base import Experiment
+
+__all__ = ["EXPERIMENTS", "STUDIES", "Experiment", "Study", "find"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named grid of experiments.
+
+    Args:
+        name: first part of its experiments' names.
+        doc: one line.
+        experiments: every experiment by its full name.
+        grid: the names that `run STUDY` trains when nothing is filtered.
+        seeds: seeds of each experiment by default.
+        aliases: short names for ``-m`` and ``-d`` that say why something is not here.
+    """
+
+    name: str
+    doc: str
+    experiments: Mapping[str, Experiment]
+    grid: tuple[str, ...]
+    seeds: int = 10
+    elsewhere: Mapping[str, str] = ()  # type: ignore[assignment]  # an empty mapping
+
+    def select(self, model: str | None = None, data: str | None = None) -> dict[str, Experiment]:
+        """The experiments of one model and one data set; the whole grid where nothing is named.
+
+        Raises:
+            SeedbedError: for a model or data set that the study does not have.
+        """
+        parts = {name: name.split("/", 2) for name in self.experiments}
+        models, sets = {p[2] for p in parts.values()}, {p[1] for p in parts.values()}
+        if model is not None and model not in models:
+            if model in self.elsewhere:
+                raise SeedbedError(self.elsewhere[model])
+            raise unknown(f"model of study {self.name}", model, models)
+        if data is not None and data not in sets:
+            raise unknown(f"data set of study {self.name}", data, sets)
+        pool = self.grid if model is None else tuple(self.experiments)
+        return {
+            name: self.experiments[name]
+            for name in pool
+            if (model is None or parts[name][2] == model) and (data is None or parts[name][1] == data)
+        }
+
+
+STUDIES: dict[str, Study] = {
+    "toy": Study("toy", toy.__doc__.splitlines()[0], toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE)
+}
+EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}
+
+
+def find(name: str) -> Experiment:
+    """Look up an experiment by its registered name or as ``file.py:variable``.
+
+    A file is executed: name only files that you trust.
+
+    Raises:
+        SeedbedError: if there is none, with the nearest match.
+    """
+    if ".py:" in name:
+        return _from_file(name)
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, [*EXPERIMENTS, *STUDIES])
+    return EXPERIMENTS[name]
+
+
+def _from_file(name: str) -> Experiment:
+    path, _, variable = name.rpartition(":")
+    if not Path(path).is_file():
+        raise SeedbedError(f"no file {path}; name your experiment as path/to/file.py:variable")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SeedbedError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    found = getattr(module, variable, None)
+    if not isinstance(found, Experiment):
+        known = [key for key, value in vars(module).items() if isinstance(value, Experiment)]
+        raise SeedbedError(f"{path} has no experiment {variable!r}; it has: {', '.join(known) or 'none'}")
+    return found

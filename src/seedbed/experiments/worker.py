@@ -1,0 +1,28 @@
+"""One group of seeds in a process of its own: ``python -m seedbed.experiments.worker FOLDER EXPERIMENT SECONDS GROUP``."""
+
+import sys
+
+from seedbed.core.errors import SeedbedError
+from seedbed.experiments import find
+from seedbed.experiments.execute import train
+from seedbed.store.folder import Folder
+
+
+def main(arguments: list[str]) -> int:
+    """Train one group of a run folder; the exit code is 2 for bad input and 130 after Ctrl-C."""
+    path, name, seconds, index = arguments
+    try:
+        folder = Folder(path)
+        manifest = folder.manifest()
+        experiment = find(name).with_config(manifest.config)
+        train(folder, experiment, manifest.groups[int(index)], manifest, float(seconds), None)
+    except SeedbedError as error:
+        print(f"seedbed: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""The ladder VAE (Soenderby et al. 2016, arXiv 1602.02282)."""
+
+from collections.abc import Generator, Sequence
+
+from torch import Tensor, nn
+
+from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.domain import Domain
+from seedbed.core.errors import SeedbedError
+from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
+from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.nets.mlp import MLP, Activation, activation_named
+
+
+class LadderVAE(nn.Module, LatentVariable):
+    """A hierarchy p(x | z1) p(z1 | z2) ... p(zL) whose posterior corrects the generative pass with evidence from below.
+
+    The deterministic bottom-up pass d_i = f_i(d_{i-1}), d_0 = x, gives a Gaussian of evidence for every z_i. One top-down
+    branch, shared by model and posterior, gives the prior p(z_i | z_{i+1}); q(z_i | z_{i+1}, x) is their product (precisions
+    add). What is sent down is the sample of the posterior when there is data, and of the prior when there is none.
+
+    Args:
+        features: size of an example.
+        latents: size of each z_i, from the data upward.
+        hidden: width at each level, from the data upward.
+        likelihood: the family of p(x | z1).
+        activation: of all networks.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        latents: Sequence[int] = (4, 2),
+        hidden: Sequence[int] = (64, 64),
+        likelihood: Likelihood = GAUSSIAN,
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        if not latents or len(latents) != len(hidden):
+            raise SeedbedError(f"LadderVAE expects one hidden width per latent; got latents={latents}, hidden={hidden}")
+        self.likelihood = likelihood
+        self.prior = StandardNormal(latents[-1])
+        self.activation = activation_named(activation)
+        below = (features, *hidden[:-1])
+        self.upward = nn.ModuleList(MLP(n, (m,), m, activation) for n, m in zip(below, hidden, strict=True))
+        self.evidence = nn.ModuleList(MLP(m, (), 2 * d) for m, d in zip(hidden, latents, strict=True))
+        self.downward = nn.ModuleList(
+            MLP(above, (m, m), 2 * d, activation) for above, m, d in zip(latents[1:], hidden[:-1], latents[:-1], strict=True)
+        )
+        self.decoder = MLP(latents[0], (hidden[0], hidden[0]), likelihood.parameters * features, activation)
+
+    @property
+    def domain(self) -> Domain:
+        """The domain that p(x | z1) scores."""
+        return self.likelihood.domain
+
+    def bottom_up(self, x: Tensor) -> list[DiagonalNormal]:
+        """The evidence about z1, ..., zL, each ``[batch, latents[i]]``."""
+        evidence, d = [], x
+        for up, head in zip(self.upward, self.evidence, strict=True):
+            d = self.activation(up(d))
+            evidence.append(DiagonalNormal.from_raw(head(d)))
+        return evidence
+
+    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+        """From zL down to z1."""
+        top = len(self.evidence)
+        evidence = None if x is None else self.bottom_up(x)
+        z = yield Layer(f"z{top}", self.prior, None if evidence is None else evidence[-1])
+        for i in reversed(range(top - 1)):
+            prior = DiagonalNormal.from_raw(self.downward[i](z))
+            z = yield Layer(f"z{i + 1}", prior, None if evidence is None else evidence[i].product(prior))
+        return self.likelihood.build(self.decoder(z))

@@ -1,0 +1,148 @@
+"""Invertible maps with a tractable log-determinant: x to y and back, one example per leading index."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from seedbed.core.capabilities import HasDataInit
+from seedbed.distributions.numeric import full, soft_clamp
+from seedbed.models.spline import spline_forward, spline_inverse
+from seedbed.nets.mlp import MLP, Activation
+
+
+class Transform(nn.Module, ABC):
+    """A bijection of the last axis; ``log_det`` is log |det dy/dx| per example (of ``inverse``: log |det dx/dy|)."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """``(y, log_det)``, ``[*batch, features]`` and ``[*batch]`` (or a scalar if it is the same for every example)."""
+
+    @abstractmethod
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """``(x, log_det)``, the way back."""
+
+
+class Reverse(Transform):
+    """Reverse the order of the features."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Volume is kept."""
+        return x.flip(-1), x.new_zeros(())
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Its own inverse."""
+        return self.forward(y)
+
+
+class ActNorm(Transform, HasDataInit):
+    """y = (x - shift) exp(-log_scale), set from the first batch to zero mean and unit deviation.
+
+    Kingma & Dhariwal 2018 (arXiv 1807.03039).
+
+    Args:
+        features: size of the last axis.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(features))
+        self.log_scale = nn.Parameter(torch.zeros(features))
+
+    @torch.no_grad()
+    def data_init(self, x: Tensor) -> None:
+        """Set shift and scale from ``x``, ``[batch, features]``."""
+        self.shift.copy_(x.mean(0))
+        # The constant of the reference implementations: a feature that never varies must not divide by zero.
+        self.log_scale.copy_((x.std(0) + 1e-6).log())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log_det = -sum log_scale."""
+        return (x - self.shift) * (-self.log_scale).exp(), -self.log_scale.sum()
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """log_det = sum log_scale."""
+        return torch.addcmul(self.shift, y, self.log_scale.exp()), self.log_scale.sum()
+
+
+class AffineCoupling(Transform):
+    """(x1, x2) to (x1, x2 exp(s(x1)) + t(x1)), log_det = sum s.
+
+    Dinh et al. 2017 (arXiv 1605.08803). A raw exponential diverges on a good share of seeds; here |s| < ``bound``.
+
+    Args:
+        features: size of the last axis, at least 2.
+        hidden: widths of the network of x1.
+        bound: largest log-scale; ``None`` for the raw exponential.
+        activation: of that network.
+        zero_last: start at the identity.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden: Sequence[int],
+        bound: float | None = 2.0,
+        activation: Activation = "relu",
+        zero_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.bound = bound
+        self.split = features // 2
+        self.net = MLP(self.split, hidden, 2 * (features - self.split), activation, zero_last)
+
+    def conditioned(self, x1: Tensor) -> tuple[Tensor, Tensor]:
+        """``(s, t)``, each of the shape of x2."""
+        s, t = full(self.net(x1)).chunk(2, -1)
+        return (s if self.bound is None else soft_clamp(s, self.bound)), t
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift the second half."""
+        x1, x2 = x[..., : self.split], x[..., self.split :]
+        s, t = self.conditioned(x1)
+        return torch.cat((x1, torch.addcmul(t, x2, s.exp())), -1), s.sum(-1)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo it: the first half is unchanged, so s and t are known."""
+        y1, y2 = y[..., : self.split], y[..., self.split :]
+        s, t = self.conditioned(y1)
+        return torch.cat((y1, (y2 - t) * (-s).exp()), -1), -s.sum(-1)
+
+
+class SplineCoupling(Transform):
+    """(x1, x2) to (x1, spline(x2; net(x1))): monotone rational-quadratic on [-B, B], the identity outside.
+
+    Durkan et al. 2019 (arXiv 1906.04032). It starts at the identity: the last layer of the network is zero.
+
+    Args:
+        features: size of the last axis, at least 2.
+        hidden: widths of the network of x1.
+        bins: K, the number of pieces.
+        bound: B.
+        activation: of that network.
+    """
+
+    def __init__(
+        self, features: int, hidden: Sequence[int], bins: int = 8, bound: float = 4.0, activation: Activation = "relu"
+    ) -> None:
+        super().__init__()
+        self.bins, self.bound = bins, bound
+        self.split = features // 2
+        self.net = MLP(self.split, hidden, (3 * bins - 1) * (features - self.split), activation, zero_last=True)
+
+    def conditioned(self, x1: Tensor) -> Tensor:
+        """The raw parameters of each spline, ``[*batch, features of x2, 3 K - 1]``."""
+        return full(self.net(x1)).unflatten(-1, (-1, 3 * self.bins - 1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Bend the second half."""
+        x1, x2 = x[..., : self.split], x[..., self.split :]
+        y2, log_det = spline_forward(x2, self.conditioned(x1), self.bound)
+        return torch.cat((x1, y2), -1), log_det.sum(-1)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve one quadratic equation per feature."""
+        y1, y2 = y[..., : self.split], y[..., self.split :]
+        x2, log_det = spline_inverse(y2, self.conditioned(y1), self.bound)
+        return torch.cat((y1, x2), -1), log_det.sum(-1)

@@ -1,0 +1,47 @@
+"""The variational autoencoder (Kingma & Welling 2014, arXiv 1312.6114; Rezende et al. 2014, arXiv 1401.4082)."""
+
+from collections.abc import Generator, Sequence
+
+from torch import Tensor, nn
+
+from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.domain import Domain
+from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
+from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.nets.mlp import MLP, Activation
+
+
+class VAE(nn.Module, LatentVariable):
+    """p(x, z) = N(z; 0, I) p(x | decoder(z)) with q(z | x) = N(z; encoder(x)).
+
+    Args:
+        features: size of an example.
+        latents: size of z.
+        hidden: widths of the encoder; the decoder mirrors them.
+        likelihood: the family of p(x | z).
+        activation: of both networks.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        latents: int = 2,
+        hidden: Sequence[int] = (64, 64),
+        likelihood: Likelihood = GAUSSIAN,
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+        self.prior = StandardNormal(latents)
+        self.encoder = MLP(features, hidden, 2 * latents, activation)
+        self.decoder = MLP(latents, hidden[::-1], likelihood.parameters * features, activation)
+
+    @property
+    def domain(self) -> Domain:
+        """The domain that p(x | z) scores."""
+        return self.likelihood.domain
+
+    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+        """One latent, ``z``."""
+        z = yield Layer("z", self.prior, None if x is None else DiagonalNormal.from_raw(self.encoder(x)))
+        return self.likelihood.build(self.decoder(z))

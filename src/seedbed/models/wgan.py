@@ -1,0 +1,36 @@
+"""The Wasserstein GAN (Arjovsky et al. 2017, arXiv 1701.07875; Gulrajani et al. 2017, arXiv 1704.00028), for vectors."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from seedbed.core.capabilities import HasSample
+from seedbed.core.domain import REAL
+from seedbed.core.noise import Noise
+from seedbed.distributions.normal import StandardNormal
+from seedbed.nets.mlp import MLP, Activation
+
+
+class WGAN(nn.Module, HasSample):
+    """Two maps: ``generator`` from noise z ~ N(0, I) to an example, ``critic`` from an example to one number.
+
+    Args:
+        features: size of an example.
+        latents: size of z.
+        hidden: widths of both networks.
+        activation: of both networks.
+    """
+
+    domain = REAL
+
+    def __init__(
+        self, features: int, latents: int = 2, hidden: Sequence[int] = (128, 128, 128), activation: Activation = "relu"
+    ) -> None:
+        super().__init__()
+        self.prior = StandardNormal(latents)
+        self.generator = MLP(latents, hidden, features, activation)
+        self.critic = MLP(features, hidden, 1, activation)
+
+    def sample(self, count: int, noise: Noise) -> Tensor:
+        """``count`` examples g(z), ``[count, features]``."""
+        return self.generator(self.prior.rsample(noise, count))

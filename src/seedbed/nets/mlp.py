@@ -1,0 +1,69 @@
+"""Multi-layer perceptrons."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seedbed.core.errors import unknown
+from seedbed.nets.linear import Linear
+
+Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "elu": F.elu,
+    "leaky_relu": F.leaky_relu,
+    "softplus": F.softplus,
+}
+
+
+def activation_named(name: str) -> Callable[[Tensor], Tensor]:
+    """Look up an activation.
+
+    Raises:
+        SeedbedError: if there is none of that name.
+    """
+    if name not in ACTIVATIONS:
+        raise unknown("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]
+
+
+class MLP(nn.Module):
+    """Affine maps with an activation between them; the last one is linear.
+
+    Args:
+        features_in: size of the last axis of the input.
+        hidden: width of each hidden layer; empty for a single affine map.
+        features_out: size of the last axis of the output.
+        activation: the function between layers.
+        zero_last: start with a last layer of zeros, so that the output is 0.
+    """
+
+    def __init__(
+        self,
+        features_in: int,
+        hidden: Sequence[int],
+        features_out: int,
+        activation: Activation = "relu",
+        zero_last: bool = False,
+    ) -> None:
+        super().__init__()
+        widths = (features_in, *hidden, features_out)
+        self.layers = nn.ModuleList(Linear(n, m) for n, m in zip(widths[:-1], widths[1:], strict=True))
+        self.activation = activation_named(activation)
+        if zero_last:
+            for parameter in self.layers[-1].parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[*batch, features_in]`` to ``[*batch, features_out]``."""
+        *inner, last = self.layers
+        for layer in inner:
+            x = self.activation(layer(x))
+        return last(x)

@@ -1,0 +1,1 @@
+"""Utilities: what a player wants more of, per example; higher is better."""

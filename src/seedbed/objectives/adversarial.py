@@ -1,0 +1,69 @@
+"""The two sides of a Wasserstein game (Arjovsky et al. 2017, arXiv 1701.07875; Gulrajani et al. 2017, arXiv 1704.00028)."""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from seedbed.core.noise import Noise
+from seedbed.core.terms import State, Terms
+from seedbed.distributions.numeric import full
+
+
+@runtime_checkable
+class Adversarial(Protocol):
+    """A model that draws examples and a critic that scores them."""
+
+    @property
+    def critic(self) -> Callable[[Tensor], Tensor]:
+        """``[batch, *example]`` to ``[batch, 1]``."""
+        ...
+
+    def sample(self, count: int, noise: Noise) -> Tensor:
+        """``count`` examples g(z)."""
+        ...
+
+
+def score(model: Adversarial, x: Tensor) -> Tensor:
+    """f(x) in full precision, ``[batch]``."""
+    return full(model.critic(x)).squeeze(-1)
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """(||grad f(x)|| - 1)^2 per example, ``[batch]``; the norm is taken in at least fp32.
+
+    Args:
+        critic: f, whose output for one example depends on that example alone.
+        x: where, ``[batch, *example]``.
+    """
+    gradient = torch.func.grad(lambda at: full(critic(at)).sum())(x)
+    # The root of a sum that may be zero: its second derivative must stay finite.
+    norm = (gradient.flatten(1).square().sum(-1) + 1e-12).sqrt()
+    return (norm - 1).square()
+
+
+def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Noise, State], Terms]:
+    """f(x) - f(g(z)) - penalty * (||grad f(x_hat)|| - 1)^2 with x_hat uniform on the segment from x to g(z).
+
+    Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3, with the sign of what the critic wants. Parts: ``distance``
+    (f(x) - f(g(z)), the estimate of the Wasserstein distance), ``gradient_penalty``.
+
+    Args:
+        penalty: its weight, lambda in the paper.
+    """
+
+    def utility(model: Adversarial, x: Tensor, noise: Noise, state: State) -> Terms:
+        fake = model.sample(len(x), noise).to(x.dtype)
+        share = noise.uniform((len(x), *[1] * (x.ndim - 1)))
+        distance = score(model, x) - score(model, fake)
+        excess = gradient_penalty(model.critic, torch.lerp(x, fake, share.expand_as(x)))
+        return Terms(distance - penalty * excess, {"distance": distance, "gradient_penalty": excess})
+
+    return utility
+
+
+def generator_utility(model: Adversarial, x: Tensor, noise: Noise, state: State) -> Terms:
+    """f(g(z)): what the generator wants the critic to think. Parts: ``score``."""
+    value = score(model, model.sample(len(x), noise))
+    return Terms(value, {"score": value})

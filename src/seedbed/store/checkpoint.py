@@ -1,0 +1,80 @@
+"""Checkpoints: one safetensors file each, JSON in its metadata, written atomically, the previous one kept."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from seedbed.core.errors import SeedbedError
+from seedbed.store.atomic import write_atomic
+
+_PATTERN = "step-*.safetensors"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+    """A nested dictionary of tensors as one level, keys joined by ``/``."""
+    flat: dict[str, Tensor] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}/") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def unflatten(flat: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The inverse of ``flatten`` (empty branches are not kept)."""
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, leaf = name.split("/")
+        node = tree
+        for key in path:
+            node = node.setdefault(key, {})
+        node[leaf] = value
+    return tree
+
+
+def save(folder: Path, step: int, tree: Mapping[str, Any], meta: Mapping[str, Any]) -> Path:
+    """Write the checkpoint of one step, then remove all but it and the one before.
+
+    Raises:
+        SeedbedError: if it cannot be written; earlier checkpoints are then untouched.
+    """
+    from safetensors.torch import save_file
+
+    path = folder / f"step-{step:010d}.safetensors"
+    # Views of one flat buffer share storage, which safetensors refuses: each entry is written as an array of its own.
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in flatten(tree).items()}
+    write_atomic(path, lambda temporary: save_file(tensors, temporary, {"seedbed": json.dumps({"step": step, **meta})}))
+    for old in sorted(folder.glob(_PATTERN))[:-2]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read one checkpoint: the nested tensors and the metadata.
+
+    Raises:
+        SeedbedError: if the file is truncated or is no checkpoint of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            meta = json.loads((file.metadata() or {})["seedbed"])
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise SeedbedError(f"checkpoint {path} is truncated or corrupt; delete it and run again ({error})") from error
+    return unflatten(flat), meta
+
+
+def latest(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """The newest readable checkpoint of a folder, ``None`` if there is none. A damaged one is passed over with a warning."""
+    for path in sorted(folder.glob(_PATTERN), reverse=True):
+        try:
+            return load(path)
+        except SeedbedError:
+            warnings.warn(f"checkpoint {path.name} is damaged; falling back to the previous one", stacklevel=2)
+            path.unlink(missing_ok=True)
+    return None

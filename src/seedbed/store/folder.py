@@ -1,0 +1,95 @@
+"""A run folder: manifest, tables, checkpoints and artefacts of one experiment over its seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seedbed.store import checkpoint
+from seedbed.store.atomic import write_atomic
+from seedbed.store.manifest import FILE, Manifest
+from seedbed.store.table import Table, frame
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+def group_name(seeds: Sequence[int]) -> str:
+    """The name under which a group of seeds stores its files."""
+    return "seed-" + "-".join(map(str, seeds)) if len(seeds) < 4 else f"seeds-{seeds[0]}-to-{seeds[-1]}-of-{len(seeds)}"
+
+
+class Folder:
+    """Paths and readers of one run folder. Nothing here trains or draws."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def exists(self) -> bool:
+        """Whether a run was ever started here."""
+        return (self.path / FILE).exists()
+
+    def manifest(self) -> Manifest:
+        """The manifest; raises ``SeedbedError`` if this is no run folder of this version."""
+        return Manifest.read(self.path)
+
+    def table(self, group: Sequence[int]) -> Table:
+        """The table file of one group of seeds."""
+        return Table(self.path / "table" / f"{group_name(group)}.csv")
+
+    def frame(self) -> "pd.DataFrame":
+        """The long table of the whole run."""
+        return frame(self.table(group) for group in self.manifest().groups)
+
+    def checkpoints(self, group: Sequence[int]) -> Path:
+        """The checkpoint folder of one group."""
+        return self.path / "checkpoints" / group_name(group)
+
+    def latest(self, group: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The newest readable checkpoint of one group."""
+        return checkpoint.latest(self.checkpoints(group))
+
+    def save_arrays(self, name: str, group: Sequence[int], arrays: Mapping[str, "np.ndarray"]) -> None:
+        """Store arrays for pictures, ``[seed, ...]`` each."""
+        _write_npz(self.path / "artefacts" / name / f"{group_name(group)}.npz", arrays)
+
+    def save_reference(self, arrays: Mapping[str, "np.ndarray"]) -> None:
+        """Store what all seeds are pictured beside (held-out examples, the true density), without a seed axis."""
+        _write_npz(self.path / "artefacts" / "reference.npz", arrays)
+
+    def reference(self) -> dict[str, "np.ndarray"]:
+        """What ``save_reference`` stored; empty if nothing was."""
+        return _read_npz(self.path / "artefacts" / "reference.npz")
+
+    def arrays(self, name: str) -> dict[str, "np.ndarray"]:
+        """Stored arrays of all groups, joined along the seed axis in the order of the seeds; empty if there are none."""
+        import numpy as np
+
+        parts: dict[str, list[np.ndarray]] = {}
+        seeds: list[int] = []
+        for group in self.manifest().groups:
+            stored = _read_npz(self.path / "artefacts" / name / f"{group_name(group)}.npz")
+            seeds += list(group) if stored else []
+            for key, value in stored.items():
+                parts.setdefault(key, []).append(value)
+        order = np.argsort(seeds, kind="stable")
+        return {key: np.concatenate(values)[order] for key, values in parts.items()}
+
+
+def _write_npz(path: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
+    import numpy as np
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as handle:
+            np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the keys as options
+
+    write_atomic(path, write)
+
+
+def _read_npz(path: Path) -> dict[str, "np.ndarray"]:
+    import numpy as np
+
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}

@@ -1,0 +1,235 @@
+"""A stack of seeds in training: parameters, optimiser states, explicit state and fates, and one step of the game."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from seedbed.core.capabilities import HasDataInit
+from seedbed.core.noise import Noise, Streams
+from seedbed.core.stack import Stack
+from seedbed.train.game import Player, initial_state
+from seedbed.train.task import Task
+
+# Fates of a seed. Anything but RUNNING is final: its parameters do not change any more.
+RUNNING, DIVERGED, STOPPED, WORSE_THAN_BASELINE = 0, 1, 2, 3
+
+
+@dataclass
+class Tally:
+    """Running sums of what the players' utilities returned since the last record."""
+
+    count: int = 0
+    names: tuple[str, ...] = ()
+    sums: Tensor | None = None  # [names, seeds]
+
+    def add(self, parts: Mapping[str, Tensor]) -> None:
+        """Take in one update's parts, each ``[seeds]`` or ``[seeds, batch]``, in as few operations as possible."""
+        means = torch.stack(
+            [part.detach().flatten(1).mean(1) if part.ndim > 1 else part.detach() for part in parts.values()]
+        )
+        self.sums = means.double() if self.sums is None else self.sums + means
+        self.names = tuple(parts)
+        self.count += 1
+
+    def means(self) -> dict[str, Tensor]:
+        """Mean of each part over the updates taken in."""
+        return {} if self.sums is None else dict(zip(self.names, (self.sums / self.count).unbind(), strict=True))
+
+
+class Learner:
+    """The seeds of one group, one step at a time. All of its numbers carry a leading seed axis.
+
+    Args:
+        task: what to train.
+        streams: the random streams of each seed.
+        device: where to train.
+    """
+
+    def __init__(self, task: Task, streams: Sequence[Streams], device: torch.device) -> None:
+        self.task = task
+        self.streams = tuple(streams)
+        self.device = device
+        self.dtype = torch.float64 if task.precision == "fp64" else torch.float32
+        self.step = 0
+        self.repeats = sum(player.repeat for player in task.game.players)
+
+        modules = []
+        first = self._batch(0)
+        for row, stream in enumerate(self.streams):
+            with stream.scoped("init"):
+                module = task.build().to(dtype=self.dtype)
+            if isinstance(module, HasDataInit):
+                with torch.no_grad():
+                    module.data_init(self._seen(first[row].cpu(), Noise([stream], "init", dtype=self.dtype)))
+            modules.append(module)
+        players = task.game.players
+        starts = {p.name: [initial_state(p, m, b) for m, b in zip(modules, first, strict=True)] for p in players}
+        stack = Stack.of([m.to(device) for m in modules], self.streams, task.precision)
+        self.structure = stack
+        self.owned = task.game.check(n for n, _ in stack.module.named_parameters())
+        self.layout = {
+            name: [(key, stack.params[key].shape[1:], stack.params[key][0].numel()) for key in keys]
+            for name, keys in self.owned.items()
+        }
+        self.params = {
+            name: torch.cat([stack.params[key].reshape(len(self.streams), -1) for key in keys], 1)
+            for name, keys in self.owned.items()
+        }
+        mine = {key for keys in self.owned.values() for key in keys}
+        self.fixed = {key: value for key, value in stack.params.items() if key not in mine}
+        self.optimizers = {p.name: p.optimizer.init(self.params[p.name]) for p in players}
+        self.states: dict[str, Any] = {
+            name: tree_map(lambda *leaves: torch.stack(leaves).to(device), *rows) for name, rows in starts.items()
+        }
+        self.average = {k: v.clone() for k, v in self.params.items()} if task.ema else {}
+        self.status = torch.full((len(self.streams),), RUNNING, dtype=torch.int64)
+        self.status_step = torch.zeros_like(self.status)
+        self.tally: dict[str, Tally] = {p.name: Tally() for p in players}
+
+    # --- one step -------------------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Play one step of the game: every player in order, each with its repeats."""
+        number = self.step * self.repeats
+        pending = []
+        for index, player in enumerate(self.task.game.players):
+            for repeat in range(player.repeat):
+                noise = Noise(self.streams, "noise", self.step, index, repeat, device=self.device, dtype=self.dtype)
+                update = (player, *self._gradient(player, self._batch(number), noise))
+                number += 1
+                if self.task.game.simultaneous:
+                    pending.append(update)
+                else:
+                    self._apply(*update)
+        for update in pending:
+            self._apply(*update)
+        self.step += 1
+
+    def _batch(self, number: int) -> Tensor:
+        batch = self.task.batches(self.streams, number)
+        return batch.to(self.device, self.dtype if batch.is_floating_point() else None)
+
+    def _seen(self, batch: Tensor, noise: Noise) -> Tensor:
+        # A random view of the data (binarisation) belongs to what a seed is shown, hence to its order stream.
+        return batch if self.task.view is None else self.task.view(batch, noise.of("order"))
+
+    def _gradient(self, player: Player, batch: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """The utility of each seed, ``[seeds]``, and the gradient of its negative in the player's parameters."""
+        flat = self.params[player.name].detach().requires_grad_()
+        others = {
+            k: v for name in self.owned if name != player.name for k, v in self._named(name, self.params[name]).items()
+        }
+        stack = self.structure.replace(self.fixed | others | self._named(player.name, flat))
+
+        def terms(model: nn.Module, x: Tensor, state: Any, noise: Noise) -> tuple[Tensor, Any, Any]:
+            out = player.utility(model, self._seen(x, noise), noise, state)
+            return out.value, out.parts, out.state
+
+        values, parts, state = stack.call(terms, batch, self.states[player.name], noise=noise)
+        value = values.mean(1)
+        gradient = torch.autograd.grad(value.sum().neg(), flat)[0]
+        self.states[player.name] = tree_map(torch.Tensor.detach, state)
+        self.tally[player.name].add({"utility": value, **parts})
+        return value.detach(), gradient
+
+    def _apply(self, player: Player, value: Tensor, gradient: Tensor) -> None:
+        norm = torch.linalg.vector_norm(gradient, dim=1)
+        finite = (torch.isfinite(norm) & torch.isfinite(value)).cpu()
+        running = self.status == RUNNING
+        self._end(running & ~finite, DIVERGED)
+        if player.clip is not None:
+            gradient = gradient * (player.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
+        running = self.status == RUNNING
+        old = self.params[player.name]
+        whole = bool(running.all())
+        live = running.to(self.device)[:, None]
+        if not whole:
+            gradient = torch.where(live, gradient, 0.0)
+        rate = player.optimizer.lr * player.schedule(self.step, self.task.steps)
+        lr = torch.full((len(self.streams), 1), rate, device=self.device, dtype=self.dtype)
+        with torch.no_grad():
+            new, self.optimizers[player.name] = player.optimizer.update(old, gradient, self.optimizers[player.name], lr)
+            # Shapes stay as they are when a seed ends: the others' arithmetic, to the last bit, cannot notice.
+            self.params[player.name] = new if whole else torch.where(live, new, old)
+            if self.average:
+                # A warm start of the average: decay min(ema, (1 + t) / (10 + t)), as in common practice.
+                decay = min(self.task.ema, (1 + self.step) / (10 + self.step))
+                self.average[player.name].lerp_(self.params[player.name], 1 - decay)
+
+    def _named(self, player: str, flat: Tensor) -> dict[str, Tensor]:
+        layout = self.layout[player]
+        pieces = flat.split([size for _, _, size in layout], 1)
+        return {key: piece.view(-1, *shape) for (key, shape, _), piece in zip(layout, pieces, strict=True)}
+
+    # --- records and fates ----------------------------------------------------------------------------------------
+
+    def averages(self) -> dict[str, dict[str, Tensor]]:
+        """Mean of every part since the last call, ``{player: {part: [seeds]}}``."""
+        out = {name: tally.means() for name, tally in self.tally.items() if tally.count}
+        self.tally = {name: Tally() for name in self.tally}
+        return out
+
+    def _end(self, which: Tensor, fate: int) -> None:
+        self.status = torch.where(which, fate, self.status)
+        self.status_step = torch.where(which, self.step, self.status_step)
+
+    def end(self, which: Tensor, fate: int) -> None:
+        """Give the chosen seeds (a mask ``[seeds]``) their fate, if they are still running."""
+        self._end(which & (self.status == RUNNING), fate)
+
+    def set_params(self, flat: Mapping[str, Tensor], which: Tensor) -> None:
+        """Replace parameters (and their average) of the chosen seeds."""
+        live = which.to(self.device)[:, None]
+        for name, value in flat.items():
+            self.params[name] = torch.where(live, value, self.params[name])
+            if self.average:
+                self.average[name] = torch.where(live, value, self.average[name])
+
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """The flat parameters that count: the moving average where there is one."""
+        return self.average or self.params
+
+    def stack(self) -> Stack:
+        """The models that count, for evaluation."""
+        named = {k: v for name, flat in self.kept.items() for k, v in self._named(name, flat).items()}
+        return self.structure.replace(self.fixed | named)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------------
+
+    def tree(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "params": self.params,
+            "fixed": self.fixed,
+            "optimizers": self.optimizers,
+            "states": self.states,
+            "average": self.average,
+            "status": {"fate": self.status, "step": self.status_step},
+            "tally": {name: t.sums for name, t in self.tally.items() if t.sums is not None},
+        }
+
+    def counts(self) -> dict[str, Any]:
+        """How many updates each tally holds and of what, for the checkpoint's metadata."""
+        return {name: [t.count, list(t.names)] for name, t in self.tally.items()}
+
+    def restore(self, tree: Mapping[str, Any], step: int, counts: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint's tree."""
+        tree = tree_map(lambda t: t.to(self.device), dict(tree))
+        self.step = step
+        self.params = dict(tree["params"])
+        self.fixed = dict(tree.get("fixed", {}))
+        self.optimizers = {name: dict(tree["optimizers"][name]) for name in self.optimizers}
+        self.states = {name: tree.get("states", {}).get(name, {}) for name in self.states}
+        self.average = dict(tree.get("average", {}))
+        self.status = tree["status"]["fate"].cpu()
+        self.status_step = tree["status"]["step"].cpu()
+        sums = tree.get("tally", {})
+        self.tally = {
+            name: Tally(counts[name][0], tuple(counts[name][1]), sums[name]) if name in sums else Tally()
+            for name in self.tally
+        }

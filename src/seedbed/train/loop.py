@@ -1,0 +1,237 @@
+"""The one loop: steps, validation, records, checkpoints, early stopping and fates, for every game."""
+
+import ctypes
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+from torch import Tensor
+
+from seedbed.core.noise import Streams
+from seedbed.store import checkpoint
+from seedbed.store.folder import Folder
+from seedbed.store.table import Row
+from seedbed.train.learner import DIVERGED, RUNNING, STOPPED, WORSE_THAN_BASELINE, Learner
+from seedbed.train.task import Measurement, Task
+
+FATES = {RUNNING: "finished", DIVERGED: "diverged", STOPPED: "stopped_early", WORSE_THAN_BASELINE: "worse_than_baseline"}
+
+# (steps done, steps in all, the selected validation metric of each seed or None)
+Progress = Callable[[int, int, Tensor | None], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C arrived; a checkpoint of the step it arrived in was written."""
+
+
+@dataclass
+class Best:
+    """Early stopping: the best validation value of each seed, the parameters that gave it, and how long ago."""
+
+    value: Tensor
+    since: Tensor
+    params: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, learner: Learner) -> "Best":
+        """Nothing seen yet."""
+        seeds = len(learner.streams)
+        infinite = torch.full((seeds,), torch.inf, dtype=torch.float64)
+        return cls(infinite, torch.zeros(seeds, dtype=torch.int64), {k: v.clone() for k, v in learner.kept.items()})
+
+    def see(self, learner: Learner, value: Tensor, patience: int) -> None:
+        """Take in one validation; stop the seeds that ran out of patience."""
+        better = value < self.value
+        live = better.to(learner.device)[:, None]
+        self.params = {k: torch.where(live, v, self.params[k]) for k, v in learner.kept.items()}
+        self.value = torch.where(better, value, self.value)
+        self.since = torch.where(better, 0, self.since + 1)
+        learner.end(self.since >= patience, STOPPED)
+
+
+def train_group(
+    task: Task,
+    folder: Folder,
+    seeds: Sequence[int],
+    streams: Sequence[Streams],
+    *,
+    device: torch.device,
+    threads: int,
+    checkpoint_seconds: float = 30.0,
+    progress: Progress | None = None,
+) -> Learner:
+    """Train one group of seeds to the end, continuing from its newest checkpoint.
+
+    Args:
+        task: what to train.
+        folder: where rows, checkpoints and artefacts go.
+        seeds: the seeds of the group.
+        streams: their random streams.
+        device: where to train.
+        threads: CPU threads, part of what decides the last bits.
+        checkpoint_seconds: least time between checkpoints at validations; 0 writes one at each.
+        progress: called after every validation.
+
+    Raises:
+        SeedbedError: if something cannot be written.
+        Interrupted: after Ctrl-C, with a checkpoint of the present step written.
+    """
+    _keep_freed_memory()
+    table, checkpoints = folder.table(seeds), folder.checkpoints(seeds)
+    with _threads(threads), _interrupts() as interrupted:
+        learner = Learner(task, streams, device)
+        best = Best.of(learner) if task.patience else None
+        before, done = _continue(learner, best, folder, seeds)
+        started = saved = time.perf_counter()
+
+        def wall() -> float:
+            return before + time.perf_counter() - started
+
+        def save(done: bool = False) -> None:
+            tree = learner.tree()
+            if best is not None:
+                tree |= {"best": {"value": best.value, "since": best.since, "params": best.params}}
+            meta = {"counts": learner.counts(), "wall_s": wall(), "seeds": list(seeds), "done": done}
+            checkpoint.save(checkpoints, learner.step, tree, meta)
+
+        if done:
+            return learner
+        while learner.step < task.steps and bool((learner.status == RUNNING).any()):
+            learner.advance()
+            last = learner.step == task.steps
+            if learner.step % task.eval_every == 0 or last:
+                running = learner.status == RUNNING
+                measured = task.measure(learner.stack(), "valid")
+                value = measured[task.select][0].double().mean(1).cpu()
+                rows = _train_rows(learner, seeds, running, wall())
+                rows += _rows(measured, seeds, running, learner.step, "valid", wall())
+                table.append(rows)
+                if best is not None:
+                    best.see(learner, value, task.patience)
+                if progress is not None:
+                    progress(learner.step, task.steps, torch.where(running, value, torch.nan))
+                if time.perf_counter() - saved >= checkpoint_seconds and not last:
+                    save()
+                    saved = time.perf_counter()
+            if interrupted() and not last:
+                save()
+                raise Interrupted
+        if best is not None:
+            learner.set_params(best.params, torch.isfinite(best.value))
+        _judge(task, learner)
+        stack, everyone = learner.stack(), torch.ones(len(seeds), dtype=torch.bool)
+        rows = [
+            Row(seed, learner.step, "status", FATES[int(fate)], float(at if fate else learner.step), "steps", 1, 0.0, wall())
+            for seed, fate, at in zip(seeds, learner.status, learner.status_step, strict=True)
+        ]
+        for split in task.splits:
+            rows += _rows(task.measure(stack, split), seeds, everyone, learner.step, split, wall())
+        if task.artefacts is not None:
+            for name, arrays in task.artefacts(stack).items():
+                folder.save_arrays(name, seeds, arrays)
+        if task.reference is not None:
+            folder.save_reference(task.reference())
+        table.append(rows)
+        save(done=True)
+        return learner
+
+
+def _continue(learner: Learner, best: Best | None, folder: Folder, seeds: Sequence[int]) -> tuple[float, bool]:
+    """Restore the newest checkpoint and cut the table back to it: seconds trained so far, and whether it was the end."""
+    found = folder.latest(seeds)
+    if found is None:
+        folder.table(seeds).cut(-1)
+        return 0.0, False
+    tree, meta = found
+    learner.restore(tree, meta["step"], meta["counts"])
+    if best is not None:
+        best.value, best.since, best.params = (tree["best"][k] for k in ("value", "since", "params"))
+    if not meta["done"]:
+        folder.table(seeds).cut(meta["step"])
+    return float(meta["wall_s"]), bool(meta["done"])
+
+
+def _judge(task: Task, learner: Learner) -> None:
+    """Mark seeds that ended worse than the trivial model, beyond three standard errors of the validation value."""
+    if task.baseline is None:
+        return
+    values = task.measure(learner.stack(), "valid")[task.select][0].double().cpu()
+    low = values.mean(1) - 3 * values.std(1) / values.shape[1] ** 0.5
+    worse = ~(low <= task.baseline) & (learner.status != DIVERGED)
+    learner.status = torch.where(worse, WORSE_THAN_BASELINE, learner.status)
+    learner.status_step = torch.where(worse, learner.step, learner.status_step)
+
+
+def _rows(measured: Measurement, seeds: Sequence[int], which: Tensor, step: int, split: str, wall: float) -> list[Row]:
+    out = []
+    for metric, (values, unit) in measured.items():
+        values = values.double().cpu()
+        n = values.shape[1]
+        means = values.mean(1).tolist()
+        errors = (values.std(1) / n**0.5).tolist() if n > 1 else [0.0] * len(means)
+        out += [
+            Row(seed, step, split, metric, mean, unit, n, se, wall)
+            for seed, mean, se, keep in zip(seeds, means, errors, which.tolist(), strict=True)
+            if keep
+        ]
+    return out
+
+
+def _train_rows(learner: Learner, seeds: Sequence[int], which: Tensor, wall: float) -> list[Row]:
+    several = len(learner.tally) > 1
+    counts = {name: tally.count for name, tally in learner.tally.items()}
+    return [
+        Row(seed, learner.step, "train", f"{player}/{part}" if several else part, value, "mean", counts[player], 0.0, wall)
+        for player, parts in learner.averages().items()
+        for part, values in parts.items()
+        for seed, value, keep in zip(seeds, values.tolist(), which.tolist(), strict=True)
+        if keep
+    ]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Let a first Ctrl-C finish the step; a second one interrupts at once."""
+    seen = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            raise KeyboardInterrupt
+        seen = True
+
+    try:
+        before = signal.signal(signal.SIGINT, handle)
+    except ValueError:  # not the main thread: Ctrl-C is somebody else's there
+        yield lambda: False
+        return
+    try:
+        yield lambda: seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _keep_freed_memory() -> None:
+    """Ask glibc to reuse freed arrays instead of returning them: page faults cost a third of a small model's step."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+            libc.mallopt(mmap_threshold, 1 << 30)
+            libc.mallopt(trim_threshold, (1 << 31) - 1)
+            libc.mallopt(top_pad, 1 << 26)

@@ -1,0 +1,58 @@
+"""What an experiment hands to the loop. The loop knows no model family: everything specific is a function in here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from seedbed.core.noise import Noise
+from seedbed.core.stack import Precision, Stack
+from seedbed.data.dataset import Dataset
+from seedbed.train.batches import Batches
+from seedbed.train.game import Game
+
+# (stack, split, examples or None for all of them) -> {metric: (values [seeds, n], unit)}
+Measurement = Mapping[str, tuple[Tensor, str]]
+Measure = Callable[[Stack, str], Measurement]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A training problem for one stack of seeds.
+
+    Args:
+        build: makes one seed's model; its weights come from the scoped ``init`` stream.
+        game: who maximises what.
+        data: the data set, for its name, protocol and checksum.
+        batches: how training batches are drawn.
+        view: how a batch is drawn from stored examples (see ``Dataset.view``).
+        steps: updates of the whole run.
+        eval_every: steps between validations.
+        measure: metrics of a stack on a split, per example.
+        select: the validation metric that a run is judged and stopped by.
+        baseline: validation value of a trivial model; a run that ends worse is ``diverged``. ``None`` declares none.
+        ema: decay of the exponential moving average that is evaluated and kept; 0 for none.
+        patience: validations without improvement after which a seed stops and returns to its best; 0 for never.
+        precision: see ``Stack``.
+        artefacts: arrays for pictures, ``{name: {key: [seeds, ...]}}``, made once at the end.
+        reference: what they are pictured beside, the same for all seeds.
+        splits: measured once, at the end.
+    """
+
+    build: Callable[[], nn.Module]
+    game: Game
+    data: Dataset
+    batches: Batches
+    steps: int
+    eval_every: int
+    measure: Measure
+    select: str
+    view: Callable[[Tensor, Noise], Tensor] | None = None
+    baseline: float | None = None
+    ema: float = 0.0
+    patience: int = 0
+    precision: Precision = "fp32"
+    artefacts: Callable[[Stack], Mapping[str, Mapping[str, np.ndarray]]] | None = None
+    reference: Callable[[], Mapping[str, np.ndarray]] | None = None
+    splits: Sequence[str] = ("test",)
