@@ -4,6 +4,7 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any, Literal
 
 import click
@@ -114,7 +115,7 @@ def _targets(args: list[str]) -> list[Any]:
 
     for arg in args:
         if arg in STUDIES:
-            model = next((b for a, b in zip(args, args[1:], strict=False) if a in ("-m", "--model")), None)
+            model = next((b for a, b in pairwise(args) if a in ("-m", "--model")), None)
             found = STUDIES[arg].experiments
             return [e for name, e in found.items() if model is None or name.split("/", 2)[2] == model]
         if arg in EXPERIMENTS or ".py:" in arg:

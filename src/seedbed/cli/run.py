@@ -73,7 +73,8 @@ def _record(target: str, folders: list[Any], seeds: list[int], budget: str) -> N
     if budget == "smoke":
         raise SeedbedError("a smoke run is no result; record with --budget laptop or full")
     study = target.split("/")[0]
-    path = record(Path("results") / f"{study}.json", folders, seeds, budget, STUDIES.get(study))
+    published = STUDIES[study].published if study in STUDIES else {}
+    path = record(Path("results") / f"{study}.json", folders, seeds, budget, published)
     click.echo(f"wrote {path}", err=True)
 
 

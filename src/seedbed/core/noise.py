@@ -82,14 +82,19 @@ class Noise:
         self.row = row
         self.draws = 0
         self._generator = torch.Generator(self.device)
+        self._others: dict[str, Noise] = {}
 
-    def at(self, row: Tensor) -> "Noise":
-        """The same address, seen from inside ``vmap`` over seeds."""
+    def at(self, row: Tensor | None) -> "Noise":
+        """The same address from its first draw on, seen from inside ``vmap`` over seeds, or by a single seed (``None``)."""
         return self._copy(self.stream, row)
 
     def of(self, stream: str) -> "Noise":
-        """The same address of another stream, e.g. ``noise.of("dropout")``."""
-        return self._copy(stream, self.row)
+        """The same address of another stream, e.g. ``noise.of("dropout")``; asked for again, it goes on where it was."""
+        if stream == self.stream:
+            return self
+        if stream not in self._others:
+            self._others[stream] = self._copy(stream, self.row)
+        return self._others[stream]
 
     def _copy(self, stream: str, row: Tensor | None) -> "Noise":
         return Noise(self.streams, stream, *self.address, device=self.device, dtype=self.dtype, row=row)

@@ -87,7 +87,7 @@ class Stack:
         bound = _Bound(self.module)
 
         def one(params: Mapping[str, Tensor], row: Tensor | None, *mapped: Any) -> Any:
-            extra = () if noise is None else (noise if row is None else noise.at(row),)
+            extra = () if noise is None else (noise.at(row),)
             named = {f"model.{k}": v for k, v in params.items()}
             return functional_call(bound, named, (function, *shared, *mapped, *extra))
 

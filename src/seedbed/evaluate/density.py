@@ -71,7 +71,7 @@ EXTENT, GRID, POINTS = 4.5, 120, 4000  # pictures show [-4.5, 4.5]^2 on 120 x 12
 
 def toy_reference(data: Dataset) -> Mapping[str, np.ndarray]:
     """What a two-dimensional model is pictured beside: held-out points, and the true log-density on the grid."""
-    out = {"x": data.splits["test"][:POINTS].cpu().numpy(), "extent": np.float32([-EXTENT, EXTENT])}
+    out = {"x": data.splits["test"][:POINTS].cpu().numpy(), "extent": np.array([-EXTENT, EXTENT], dtype=np.float32)}
     if data.log_density is not None:
         out["log_p"] = data.log_density(_grid().double()).reshape(GRID, GRID).float().numpy()
     return out

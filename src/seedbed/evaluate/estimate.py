@@ -1,15 +1,17 @@
 """Per-example values of a stack of models on a split, in chunks that cannot change a number."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seedbed.core.noise import EvalNoise, Noise
 from seedbed.core.stack import Stack
 
 # (model, x [batch, ...], noise) -> {metric: [batch]}, written for one seed.
-Estimator = Callable[[nn.Module, Tensor, Noise], Mapping[str, Tensor]]
+# The model is whatever capability the estimator asks for.
+Estimator = Callable[[Any, Tensor, Noise], Mapping[str, Tensor]]
 
 
 def per_example(stack: Stack, estimator: Estimator, x: Tensor, address: str, chunk: int = 0) -> dict[str, Tensor]:
@@ -37,7 +39,7 @@ def per_example(stack: Stack, estimator: Estimator, x: Tensor, address: str, chu
     return {name: torch.cat(values, 1) for name, values in parts.items()}
 
 
-def draw_samples(stack: Stack, draw: Callable[[nn.Module, int, Noise], Tensor], count: int) -> Tensor:
+def draw_samples(stack: Stack, draw: Callable[[Any, int, Noise], Tensor], count: int) -> Tensor:
     """``count`` draws from every seed's model, ``[seeds, count, *example]``."""
     noise = EvalNoise(stack.streams, "samples", device=stack.device, dtype=stack.dtype)
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
@@ -22,7 +22,8 @@ class Study:
         experiments: every experiment by its full name.
         grid: the names that `run STUDY` trains when nothing is filtered.
         seeds: seeds of each experiment by default.
-        aliases: short names for ``-m`` and ``-d`` that say why something is not here.
+        elsewhere: models that are asked for here but belong elsewhere, with what to say.
+        published: known values by (experiment, metric).
     """
 
     name: str
@@ -30,7 +31,8 @@ class Study:
     experiments: Mapping[str, Experiment]
     grid: tuple[str, ...]
     seeds: int = 10
-    elsewhere: Mapping[str, str] = ()  # type: ignore[assignment]  # an empty mapping
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def select(self, model: str | None = None, data: str | None = None) -> dict[str, Experiment]:
         """The experiments of one model and one data set; the whole grid where nothing is named.
@@ -55,7 +57,7 @@ class Study:
 
 
 STUDIES: dict[str, Study] = {
-    "toy": Study("toy", toy.__doc__.splitlines()[0], toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE)
+    "toy": Study("toy", toy.DOC, toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE, published=toy.PUBLISHED)
 }
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}
 

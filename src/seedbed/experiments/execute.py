@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -167,7 +168,8 @@ def _check_same(folder: Folder, old: Manifest, name: str, experiment: Experiment
     if changed:
         key = sorted(changed)[0]
         raise SeedbedError(
-            f"{folder.path} was run with {key}={old.config.get(key)}, now {config.get(key)}; choose another --name, or --again to start over"
+            f"{folder.path} was run with {key}={old.config.get(key)}, now {config.get(key)}; "
+            "choose another --name, or --again to start over"
         )
 
 
@@ -179,7 +181,7 @@ def _groups(seeds: list[int], strategy: str) -> list[list[int]]:
         return [[seed] for seed in seeds]
     workers = min(len(seeds), os.cpu_count() or 1)
     bounds = [round(i * len(seeds) / workers) for i in range(workers + 1)]
-    return [seeds[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [seeds[a:b] for a, b in pairwise(bounds)]
 
 
 def _auto(device: str) -> str:

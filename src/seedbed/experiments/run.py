@@ -173,7 +173,7 @@ class Run:
 
         draws, order = [], []
         for group, stack in self.stacks():
-            draws.append(draw_samples(stack, lambda model, n, noise: model.sample(n, noise), count))
+            draws.append(draw_samples(stack, _draw, count))
             order += list(group)
         stacked = torch.cat(draws)[sorted(range(len(order)), key=order.__getitem__)]
         if seed is None:
@@ -181,3 +181,7 @@ class Run:
         if seed not in self.seeds:
             raise SeedbedError(f"seed {seed} is not in this run; it has {self.seeds}")
         return stacked[self.seeds.index(seed)]
+
+
+def _draw(model: Any, count: int, noise: Any) -> "Tensor":
+    return model.sample(count, noise)

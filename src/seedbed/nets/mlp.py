@@ -1,6 +1,7 @@
 """Multi-layer perceptrons."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -55,7 +56,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         widths = (features_in, *hidden, features_out)
-        self.layers = nn.ModuleList(Linear(n, m) for n, m in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(Linear(n, m) for n, m in pairwise(widths))
         self.activation = activation_named(activation)
         if zero_last:
             for parameter in self.layers[-1].parameters():

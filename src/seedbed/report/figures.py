@@ -72,28 +72,29 @@ def _square(axis: "Axes", low: float, high: float) -> None:
 
 
 def curves_figure(folder: Folder) -> "Figure | None":
-    """Validation curves: each seed thin, their mean thick, the band from the second lowest to the second highest."""
-    frame = folder.frame()
-    valid = frame[(frame["split"] == "valid") & np.isfinite(frame["value"])]
-    metrics = list(dict.fromkeys(valid["metric"]))
-    if not metrics:
+    """Validation curves: each seed thin, their mean thick, the band from the 10th to the 90th percentile."""
+    curves: dict[str, dict[int, dict[int, float]]] = {}
+    for row in folder.rows():
+        if row.split == "valid" and np.isfinite(row.value):
+            curves.setdefault(row.metric, {}).setdefault(row.seed, {})[row.step] = row.value
+    if not curves:
         return None
-    figure = _figure(4.2 * len(metrics), 3.2)
+    figure = _figure(4.2 * len(curves), 3.2)
     figure.suptitle(folder.manifest().experiment, fontsize=10)
-    for column, metric in enumerate(metrics):
-        axis = figure.add_subplot(1, len(metrics), column + 1)
-        part = valid[valid["metric"] == metric]
-        wide = part.pivot_table(index="step", columns="seed", values="value")
-        values = np.sort(wide.to_numpy(), axis=1)
-        axis.plot(wide.index, wide.to_numpy(), color=COLOURS[0], linewidth=0.5, alpha=0.35)
-        trim = 1 if wide.shape[1] >= 5 else 0
-        axis.fill_between(wide.index, values[:, trim], values[:, -1 - trim], color=COLOURS[0], alpha=0.2, linewidth=0)
-        axis.plot(wide.index, wide.mean(axis=1), color=COLOURS[0], linewidth=1.6)
+    for column, (metric, seeds) in enumerate(curves.items()):
+        axis = figure.add_subplot(1, len(curves), column + 1)
+        steps = np.array(sorted({step for curve in seeds.values() for step in curve}))
+        values = np.array([[curve.get(step, np.nan) for curve in seeds.values()] for step in steps])
+        axis.plot(steps, values, color=COLOURS[0], linewidth=0.5, alpha=0.35)
+        # A seed that ended early leaves nan behind: the band is over those still there.
+        low, high = np.nanquantile(values, (0.1, 0.9), axis=1)
+        axis.fill_between(steps, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+        axis.plot(steps, np.nanmean(values, axis=1), color=COLOURS[0], linewidth=1.6)
         # The start of a curve says little and dwarfs the rest: the axis spans what the later nine tenths need.
         late = values[len(values) // 10 :]
-        margin = 0.05 * (late.max() - late.min() + 1e-9)
-        axis.set_ylim(late.min() - margin, late.max() + margin)
+        margin = 0.05 * float(np.nanmax(late) - np.nanmin(late)) + 1e-9
+        axis.set_ylim(np.nanmin(late) - margin, np.nanmax(late) + margin)
         axis.set_xlabel("step")
-        axis.set_title(f"{metric}, validation, {wide.shape[1]} seeds", fontsize=9)
+        axis.set_title(f"{metric}, validation, {len(seeds)} seeds", fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     return figure

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from seedbed.report.statistics import interval
 from seedbed.store.folder import Folder
+from seedbed.store.table import Row
 
 LOST = ("diverged", "worse_than_baseline")
 
@@ -60,48 +60,41 @@ def summarise(folders: Iterable[Folder], seeds: Sequence[int] | None = None) -> 
 
 def summarise_run(folder: Folder, seeds: Sequence[int] | None = None, split: str = "test") -> list[Summary]:
     """Every metric of one run on one split, at each seed's last step."""
-    frame = folder.frame()
-    name = folder.manifest().experiment
-    asked = set(folder.manifest().seeds if seeds is None else seeds)
-    frame = frame[frame["seed"].isin(asked)]
-    status = frame[frame["split"] == "status"]
-    lost = set(status[status["metric"].isin(LOST)]["seed"])
-    seconds = float(frame.groupby("seed")["wall_s"].max().groupby(_group_of(folder)).max().sum()) if len(frame) else 0.0
-    rows = []
-    for metric, part in frame[frame["split"] == split].groupby("metric", sort=False):
-        last = part.sort_values("step").groupby("seed").tail(1).set_index("seed")
-        kept = last[~last.index.isin(lost) & np.isfinite(last["value"])]
-        rows.append(
-            _row(name, str(metric), last, kept, len(asked), len(lost), status["seed"].nunique() == len(asked), seconds)
+    manifest = folder.manifest()
+    asked = set(manifest.seeds if seeds is None else seeds)
+    rows = [row for row in folder.rows() if row.seed in asked]
+    fates = {row.seed: row.metric for row in rows if row.split == "status"}
+    lost = {seed for seed, fate in fates.items() if fate in LOST}
+    walls = [max((row.wall_s for row in rows if row.seed in set(group)), default=0.0) for group in manifest.groups]
+    last: dict[str, dict[int, Row]] = {}
+    for row in rows:
+        if row.split == split:
+            last.setdefault(row.metric, {})[row.seed] = row
+    out = []
+    for metric, by_seed in last.items():
+        kept = [row for seed, row in by_seed.items() if seed not in lost and math.isfinite(row.value)]
+        values = np.array([row.value for row in kept])
+        bounds = interval(values, rng=np.random.default_rng(0)) if len(kept) else None
+        some = next(iter(by_seed.values()))
+        out.append(
+            Summary(
+                experiment=manifest.experiment,
+                metric=metric,
+                unit=some.unit,
+                mean=bounds.mean if bounds else math.nan,
+                low=bounds.low if bounds else math.nan,
+                high=bounds.high if bounds else math.nan,
+                std=float(values.std(ddof=1)) if len(kept) > 1 else math.nan,
+                # Seeds are evaluated on the same examples, so their errors are not independent: not divided by the seeds.
+                mc_se=float(np.mean([row.se for row in kept])) if kept else math.nan,
+                n=some.n,
+                seeds=len(asked),
+                diverged=len(lost),
+                finished=set(fates) == asked,
+                seconds=sum(walls),
+            )
         )
-    return rows
-
-
-def _group_of(folder: Folder) -> dict[int, int]:
-    return {seed: index for index, group in enumerate(folder.manifest().groups) for seed in group}
-
-
-def _row(
-    name: str, metric: str, last: pd.DataFrame, kept: pd.DataFrame, seeds: int, lost: int, finished: bool, seconds: float
-) -> Summary:
-    values = kept["value"].to_numpy(dtype=float)
-    bounds = interval(values, rng=np.random.default_rng(0)) if len(values) else None
-    return Summary(
-        experiment=name,
-        metric=metric,
-        unit=str(last["unit"].iloc[0]),
-        mean=bounds.mean if bounds else math.nan,
-        low=bounds.low if bounds else math.nan,
-        high=bounds.high if bounds else math.nan,
-        std=float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-        # Seeds are evaluated on the same examples: their errors are not independent, so they are not divided by the seeds.
-        mc_se=float(kept["se"].mean()) if len(kept) else math.nan,
-        n=int(last["n"].iloc[0]),
-        seeds=seeds,
-        diverged=lost,
-        finished=finished,
-        seconds=seconds,
-    )
+    return out
 
 
 def text_table(rows: Sequence[Summary]) -> str:

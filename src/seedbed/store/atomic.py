@@ -21,7 +21,8 @@ def clear_os_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SeedbedError(
-                f"no space left to write {path}; what was written before is whole: free some space and run the same command to continue"
+                f"no space left to write {path}; what was written before is whole: "
+                "free some space and run the same command to continue"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise SeedbedError(f"cannot write {path}: {error.strerror}; choose a writable folder with --out") from error

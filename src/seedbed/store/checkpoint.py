@@ -36,7 +36,7 @@ def unflatten(flat: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def save(folder: Path, step: int, tree: Mapping[str, Any], meta: Mapping[str, Any]) -> Path:
-    """Write the checkpoint of one step, then remove all but it and the one before.
+    """Write the checkpoint of one step, then remove all but it and the one before, and what a kill left half-written.
 
     Raises:
         SeedbedError: if it cannot be written; earlier checkpoints are then untouched.
@@ -47,8 +47,10 @@ def save(folder: Path, step: int, tree: Mapping[str, Any], meta: Mapping[str, An
     # Views of one flat buffer share storage, which safetensors refuses: each entry is written as an array of its own.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in flatten(tree).items()}
     write_atomic(path, lambda temporary: save_file(tensors, temporary, {"seedbed": json.dumps({"step": step, **meta})}))
-    for old in sorted(folder.glob(_PATTERN))[:-2]:
-        old.unlink(missing_ok=True)
+    older = sorted(other for other in folder.glob(_PATTERN) if other < path)
+    newer = [other for other in folder.glob(_PATTERN) if other > path]  # damaged, or this run would not be behind them
+    for other in (*older[:-1], *newer, *folder.glob(".step-*.tmp")):
+        other.unlink(missing_ok=True)
     return path
 
 
@@ -75,6 +77,6 @@ def latest(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
         try:
             return load(path)
         except SeedbedError:
+            # Reading changes nothing on disk: the next checkpoint that is written replaces or removes it.
             warnings.warn(f"checkpoint {path.name} is damaged; falling back to the previous one", stacklevel=2)
-            path.unlink(missing_ok=True)
     return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seedbed.store import checkpoint
 from seedbed.store.atomic import write_atomic
 from seedbed.store.manifest import FILE, Manifest
-from seedbed.store.table import Table, frame
+from seedbed.store.table import Row, Table, frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,9 +37,13 @@ class Folder:
         """The table file of one group of seeds."""
         return Table(self.path / "table" / f"{group_name(group)}.csv")
 
+    def rows(self) -> list[Row]:
+        """Every row of the run, group by group."""
+        return [row for group in self.manifest().groups for row in self.table(group).read()]
+
     def frame(self) -> "pd.DataFrame":
         """The long table of the whole run."""
-        return frame(self.table(group) for group in self.manifest().groups)
+        return frame(self.rows())
 
     def checkpoints(self, group: Sequence[int]) -> Path:
         """The checkpoint folder of one group."""

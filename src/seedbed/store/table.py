@@ -5,8 +5,6 @@ Each group of seeds that trains together appends to a file of its own, so proces
 
 import csv
 import io
-import math
-import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -63,13 +61,14 @@ class Table:
         writer.writerows(_cells(row) for row in rows)
         with clear_os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "a", encoding="utf-8") as handle:
-                size = handle.tell()
+            # Unbuffered: what a full disk refused must not be written after all when the file is closed.
+            with open(self.path, "ab", buffering=0) as handle:
+                size, data = handle.tell(), buffer.getvalue().encode()
                 try:
-                    handle.write(buffer.getvalue())
-                    handle.flush()
+                    while data:
+                        data = data[handle.write(data) :]
                 except OSError:
-                    os.truncate(self.path, size)  # a full disk must not leave half a line
+                    handle.truncate(size)  # a full disk must not leave half a line
                     raise
 
     def read(self) -> list[Row]:
@@ -102,16 +101,9 @@ def _row(cells: list[str]) -> Row:
     return Row(int(seed), int(step), split, metric, float(value), unit, int(n), float(se), float(wall))
 
 
-def frame(tables: Iterable[Table]) -> "pd.DataFrame":
-    """All tables as one data frame, sorted by seed and step."""
+def frame(rows: Iterable[Row]) -> "pd.DataFrame":
+    """Rows as a data frame, sorted by seed and step."""
     import pandas as pd
 
-    rows = [astuple(row) for table in tables for row in table.read()]
-    data = pd.DataFrame(rows, columns=list(COLUMNS))
+    data = pd.DataFrame([astuple(row) for row in rows], columns=list(COLUMNS))
     return data.sort_values(["seed", "step"], kind="stable", ignore_index=True)
-
-
-def finite_mean(values: Iterable[float]) -> float:
-    """Mean of the finite values, ``nan`` if there are none."""
-    kept = [v for v in values if math.isfinite(v)]
-    return sum(kept) / len(kept) if kept else math.nan

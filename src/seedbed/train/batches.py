@@ -71,7 +71,7 @@ class Contiguous(Batches):
         self.windows = per_stream // length
         if self.windows < 1:
             raise SeedbedError(
-                f"{len(tokens)} tokens do not fill {streams} streams of {length} tokens; use fewer streams or a shorter length"
+                f"{len(tokens)} tokens do not fill {streams} streams of {length}; use fewer streams or a shorter length"
             )
         self.tokens = tokens
         self.starts = torch.arange(streams) * per_stream

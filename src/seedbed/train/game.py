@@ -1,7 +1,7 @@
 """Players, what they own and what they want: one description for one-player models, GANs and symmetric learning."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,8 +33,8 @@ class Player:
     utility: Utility
     name: str = "model"
     owns: tuple[str, ...] = ("",)
-    optimizer: Optimizer = Adam()
-    schedule: Schedule = constant()
+    optimizer: Optimizer = field(default_factory=Adam)
+    schedule: Schedule = field(default_factory=constant)
     clip: float | None = None
     repeat: int = 1
 

@@ -64,7 +64,7 @@ class Learner:
                 module = task.build().to(dtype=self.dtype)
             if isinstance(module, HasDataInit):
                 with torch.no_grad():
-                    module.data_init(self._seen(first[row].cpu(), Noise([stream], "init", dtype=self.dtype)))
+                    module.data_init(self._seen(first[row].cpu(), Noise([stream], "init", "data_init", dtype=self.dtype)))
             modules.append(module)
         players = task.game.players
         starts = {p.name: [initial_state(p, m, b) for m, b in zip(modules, first, strict=True)] for p in players}
@@ -137,28 +137,30 @@ class Learner:
         return value.detach(), gradient
 
     def _apply(self, player: Player, value: Tensor, gradient: Tensor) -> None:
+        name = player.name
         norm = torch.linalg.vector_norm(gradient, dim=1)
-        finite = (torch.isfinite(norm) & torch.isfinite(value)).cpu()
-        running = self.status == RUNNING
-        self._end(running & ~finite, DIVERGED)
         if player.clip is not None:
             gradient = gradient * (player.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
-        running = self.status == RUNNING
-        old = self.params[player.name]
-        whole = bool(running.all())
-        live = running.to(self.device)[:, None]
-        if not whole:
-            gradient = torch.where(live, gradient, 0.0)
         rate = player.optimizer.lr * player.schedule(self.step, self.task.steps)
         lr = torch.full((len(self.streams), 1), rate, device=self.device, dtype=self.dtype)
         with torch.no_grad():
-            new, self.optimizers[player.name] = player.optimizer.update(old, gradient, self.optimizers[player.name], lr)
-            # Shapes stay as they are when a seed ends: the others' arithmetic, to the last bit, cannot notice.
-            self.params[player.name] = new if whole else torch.where(live, new, old)
+            new, self.optimizers[name] = player.optimizer.update(self.params[name], gradient, self.optimizers[name], lr)
+            # A finite gradient can still step out of range; an infinite one may not, once it is clipped.
+            finite = torch.isfinite(norm) & torch.isfinite(value) & torch.isfinite(new.sum(1))
+            self.end(~finite.cpu(), DIVERGED)
+            self.params[name] = self._live(new, self.params[name])
             if self.average:
                 # A warm start of the average: decay min(ema, (1 + t) / (10 + t)), as in common practice.
                 decay = min(self.task.ema, (1 + self.step) / (10 + self.step))
-                self.average[player.name].lerp_(self.params[player.name], 1 - decay)
+                self.average[name] = self._live(self.average[name].lerp(new, 1 - decay), self.average[name])
+
+    def _live(self, new: Tensor, old: Tensor) -> Tensor:
+        """What is new for the seeds that are still running, what is old for those that ended.
+
+        Shapes stay as they are when a seed ends: the others' arithmetic, to the last bit, cannot notice.
+        """
+        running = self.status == RUNNING
+        return new if bool(running.all()) else torch.where(running.to(self.device)[:, None], new, old)
 
     def _named(self, player: str, flat: Tensor) -> dict[str, Tensor]:
         layout = self.layout[player]
@@ -173,13 +175,11 @@ class Learner:
         self.tally = {name: Tally() for name in self.tally}
         return out
 
-    def _end(self, which: Tensor, fate: int) -> None:
-        self.status = torch.where(which, fate, self.status)
-        self.status_step = torch.where(which, self.step, self.status_step)
-
     def end(self, which: Tensor, fate: int) -> None:
         """Give the chosen seeds (a mask ``[seeds]``) their fate, if they are still running."""
-        self._end(which & (self.status == RUNNING), fate)
+        which = which & (self.status == RUNNING)
+        self.status = torch.where(which, fate, self.status)
+        self.status_step = torch.where(which, self.step, self.status_step)
 
     def set_params(self, flat: Mapping[str, Tensor], which: Tensor) -> None:
         """Replace parameters (and their average) of the chosen seeds."""

@@ -46,7 +46,7 @@ class Best:
 
     def see(self, learner: Learner, value: Tensor, patience: int) -> None:
         """Take in one validation; stop the seeds that ran out of patience."""
-        better = value < self.value
+        better = (value < self.value) & (learner.status == RUNNING)
         live = better.to(learner.device)[:, None]
         self.params = {k: torch.where(live, v, self.params[k]) for k, v in learner.kept.items()}
         self.value = torch.where(better, value, self.value)
@@ -150,7 +150,8 @@ def _continue(learner: Learner, best: Best | None, folder: Folder, seeds: Sequen
     tree, meta = found
     learner.restore(tree, meta["step"], meta["counts"])
     if best is not None:
-        best.value, best.since, best.params = (tree["best"][k] for k in ("value", "since", "params"))
+        best.value, best.since = tree["best"]["value"], tree["best"]["since"]
+        best.params = {k: v.to(learner.device) for k, v in tree["best"]["params"].items()}
     if not meta["done"]:
         folder.table(seeds).cut(meta["step"])
     return float(meta["wall_s"]), bool(meta["done"])

@@ -32,7 +32,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> Tensor:
-        """The direction to subtract, ``[seeds, parameters]``; ``t`` ``[seeds, 1]`` counts from 1. Moments change in place."""
+        """The direction to subtract, ``[seeds, parameters]``; ``t``, ``[seeds, 1]``, counts from 1. Moments are consumed."""
 
     def update(self, params: Tensor, grads: Tensor, state: OptimizerState, lr: Tensor) -> tuple[Tensor, OptimizerState]:
         """One step: new parameters and state.

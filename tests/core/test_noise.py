@@ -1,0 +1,237 @@
+"""Every draw is a function of its address: contract 6."""
+
+import math
+
+import pytest
+import torch
+from torch.func import functional_call, grad, vmap
+
+from seedbed.core.noise import BLOCK, STREAMS, EvalNoise, Noise, Streams
+from seedbed.core.stack import Stack
+from seedbed.distributions.normal import DiagonalNormal
+
+SEEDS = tuple(Streams(s) for s in (0, 1, 7))
+ROWS = torch.arange(len(SEEDS))
+
+
+def single(row: int, *address, dtype=torch.float32) -> Noise:
+    return Noise([SEEDS[row]], "noise", *address, dtype=dtype)
+
+
+def test_a_draw_is_a_function_of_its_address():
+    seen = {}
+    for seed in (0, 1):
+        for stream in STREAMS:
+            for address in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)):
+                for _ in range(2):  # a second object at the same address draws the same
+                    noise = Noise([Streams(seed)], stream, *address)
+                    for number in range(2):
+                        draw = noise.normal((4,))
+                        known = seen.setdefault((seed, stream, address, number), draw)
+                        assert torch.equal(draw, known)
+    values = torch.stack(list(seen.values()))
+    assert len(torch.unique(values, dim=0)) == 2 * len(STREAMS) * 4 * 2  # and no two addresses draw the same
+
+
+def test_draws_do_not_touch_the_global_generator():
+    before = torch.get_rng_state()
+    single(0).normal((3,))
+    SEEDS[0].generator("order", 3)
+    with SEEDS[0].scoped("init"):
+        torch.randn(3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_scoped_initialisation_is_a_function_of_seed_and_address():
+    def weight(streams, *address):
+        with streams.scoped("init", *address):
+            return torch.nn.Linear(3, 2).weight.detach()
+
+    first = weight(Streams(3))
+    torch.rand(5)  # whatever else is drawn in between
+    assert torch.equal(weight(Streams(3)), first)
+    assert not torch.equal(weight(Streams(4)), first)
+    assert not torch.equal(weight(Streams(3), "again"), first)
+
+
+def test_unknown_streams_are_refused():
+    with pytest.raises(ValueError, match="unknown stream 'nois'"):
+        Streams(0).key("nois")
+
+
+def everything(noise: Noise):
+    """One of each kind of draw, sizes on both sides of the vectorised kernels' 16."""
+    return (
+        noise.normal((3,)),
+        noise.normal((5, 7)),
+        noise.uniform((37,)),
+        noise.normal((2, 3), samples=4),
+        noise.bernoulli(torch.full((6, 2), 0.3)),
+        noise.of("dropout").uniform((5,)),
+        noise.of("dropout").uniform((5,)),
+        noise.normal(()),
+    )
+
+
+def test_stacked_draws_equal_single_draws_bit_for_bit():
+    stacked = vmap(lambda row: everything(Noise(SEEDS, "noise", 5, 1, 0).at(row)))(ROWS)
+    for row in range(len(SEEDS)):
+        for many, one in zip(stacked, everything(single(row, 5, 1, 0)), strict=True):
+            assert torch.equal(many[row], one)
+
+
+def test_another_stream_goes_on_counting_and_its_own_stream_is_itself():
+    noise = single(0, 3)
+    first, second = noise.of("dropout").uniform((5,)), noise.of("dropout").uniform((5,))
+    assert not torch.equal(first, second)
+    again = Noise([SEEDS[0]], "dropout", 3)
+    assert torch.equal(first, again.uniform((5,)))
+    assert torch.equal(second, again.uniform((5,)))
+    assert noise.of("noise") is noise
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_call_of_a_stack_draws_from_the_address_on_whatever_was_drawn_before(rows):
+    module = torch.nn.Linear(1, 1)
+    stack = Stack.of([module] * rows, SEEDS[:rows])
+    noise = stack.noise("noise", 0)
+    draws = [stack.call(lambda model, noise: noise.normal((2,)), noise=noise) for _ in range(2)]
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0][0], single(0, 0).normal((2,)))
+
+
+def leapfrog_utility(model, x, noise):
+    """A Hamiltonian step inside a one-sample bound: the gradient of a log-joint that itself makes no draw, but follows some."""
+    posterior = DiagonalNormal.from_raw(model(x))
+    z = posterior.rsample(noise)
+    momentum = noise.normal(z.shape)
+
+    def log_joint(at):
+        return (
+            -0.5 * (at.square().sum() + (x - at.sin()).square().sum()) + (at * noise.of("dropout").uniform(at.shape)).sum()
+        )
+
+    def force(at):
+        return grad(log_joint)(at)
+
+    momentum = momentum + 0.05 * force(z)
+    z = z + 0.1 * momentum
+    momentum = momentum + 0.05 * force(z)
+    return log_joint(z) - 0.5 * momentum.square().sum() - posterior.log_prob(z).sum()
+
+
+def test_nested_gradients_work_and_equal_the_loop():
+    modules = []
+    for streams in SEEDS:
+        with streams.scoped("init"):
+            modules.append(torch.nn.Linear(2, 4).double())
+    x = torch.linspace(-1, 1, 10, dtype=torch.float64).view(5, 2)
+    stack = Stack.of(modules, SEEDS, "fp64")
+    params = {k: v.clone().requires_grad_() for k, v in stack.params.items()}
+    value = stack.replace(params).call(leapfrog_utility, noise=stack.noise("noise", 2), shared=(x,))
+    grads = torch.autograd.grad(value.sum(), list(params.values()))
+    # torch.func.grad over the parameters around the inner one: draws are constants of both
+    functional = vmap(
+        lambda p, row: grad(
+            lambda q: functional_call(
+                _Call(modules[0]), {f"model.{k}": v for k, v in q.items()}, (x, stack.noise("noise", 2).at(row))
+            )
+        )(p)
+    )(dict(stack.params), ROWS)
+    for s, module in enumerate(modules):
+        expected = leapfrog_utility(module, x, single(s, 2, dtype=torch.float64))
+        assert torch.allclose(value[s], expected, atol=1e-12, rtol=1e-12)
+        reference = torch.autograd.grad(expected, list(module.parameters()))
+        for key, a, b in zip(params, grads, reference, strict=True):
+            assert torch.allclose(a[s], b, atol=1e-12, rtol=1e-10)
+            assert torch.allclose(functional[key][s], b, atol=1e-12, rtol=1e-10)
+
+
+class _Call(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, noise):
+        return leapfrog_utility(self.model, x, noise)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 64, 100, 200])
+def test_evaluation_noise_does_not_depend_on_the_chunk(chunk):
+    n, event = 200, (3,)
+
+    def draws(first, count):
+        noise = EvalNoise([SEEDS[1]], "test", "elbo", first=first)
+        return noise.normal((count, *event)), noise.uniform((count, *event), samples=3)
+
+    whole = draws(0, n)
+    parts = [draws(first, min(chunk, n - first)) for first in range(0, n, chunk)]
+    assert torch.equal(torch.cat([p[0] for p in parts], 0), whole[0])
+    assert torch.equal(torch.cat([p[1] for p in parts], 1), whole[1])
+    assert len(torch.unique(whole[0], dim=0)) == n  # no block repeats another
+
+
+def test_evaluation_noise_does_not_depend_on_the_split_of_its_samples():
+    shape = (BLOCK + 3, 2)
+    whole = EvalNoise([SEEDS[0]], "test").normal(shape, samples=5)
+    parts = [EvalNoise([SEEDS[0]], "test", first_sample=k).normal(shape, samples=s) for k, s in ((0, 2), (2, 2), (4, 1))]
+    assert torch.equal(torch.cat(parts), whole)
+    assert len(torch.unique(whole.flatten(1), dim=0)) == 5
+
+
+def test_evaluation_noise_is_stacked_like_training_noise():
+    noise = EvalNoise(SEEDS, "valid", first=10)
+    stacked = vmap(lambda row: (noise.at(row).normal((70, 2), samples=2), noise.at(row).of("dropout").uniform((70,))))(ROWS)
+    for row, streams in enumerate(SEEDS):
+        one = EvalNoise([streams], "valid", first=10)
+        assert torch.equal(stacked[0][row], one.normal((70, 2), samples=2))
+        assert torch.equal(stacked[1][row], one.of("dropout").uniform((70,)))
+
+
+def test_varying_one_stream_holds_the_others():
+    varied = [Streams(seed, varied=frozenset({"order"}), held=3) for seed in (0, 1)]
+    for stream in STREAMS:
+        a, b = (Noise([s], stream, 0).normal((4,)) for s in varied)
+        assert torch.equal(a, b) == (stream != "order"), stream
+        held = Noise([Streams(3)], stream, 0).normal((4,))
+        assert torch.equal(a, held) == (stream != "order"), stream
+        assert torch.equal(a, Noise([Streams(0)], stream, 0).normal((4,))) == (stream == "order"), stream
+
+
+def test_moments_over_addresses():
+    """Thousands of addresses of few draws each: what a bad hash or seeding would spoil, a long stream would not show."""
+    seeds, steps, width = 500, 6, 4
+    streams, rows, count = [Streams(s) for s in range(seeds)], torch.arange(seeds), seeds * steps
+
+    def draws(kind):
+        per_step = [
+            vmap(lambda row, t=t: getattr(Noise(streams, "noise", t).at(row), kind)((width,)))(rows) for t in range(steps)
+        ]
+        return torch.stack(per_step).double()
+
+    z = 4.6  # 40 comparisons at 4e-6 each: below 2e-4 altogether
+    for kind, mean, variance, fourth in (("normal", 0.0, 1.0, 3.0), ("uniform", 0.5, 1 / 12, 1 / 80)):
+        x = draws(kind) - mean
+        flat = x.flatten(0, 1)
+        assert (flat.mean(0).abs() < z * math.sqrt(variance / count)).all()
+        assert ((flat.square().mean(0) - variance).abs() < z * math.sqrt((fourth - variance**2) / count)).all()
+        neighbours = {"step": x[1:] * x[:-1], "seed": x[:, 1:] * x[:, :-1], "draw": x[..., 1:] * x[..., :-1]}
+        for name, product in neighbours.items():
+            pairs = product.flatten(0, 1)
+            assert (pairs.mean(0).abs() < z * variance / math.sqrt(len(pairs))).all(), name
+
+
+def test_bernoulli_draws_have_their_probability():
+    probs = torch.tensor([0.0, 0.1, 0.5, 1.0]).expand(20_000, 4)
+    draws = single(0).bernoulli(probs)
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    p = probs[0].double()
+    error = (p * (1 - p) / len(draws)).sqrt()
+    assert ((draws.double().mean(0) - p).abs() <= 4.4 * error).all()  # 0 and 1 are exact
+
+
+def test_float64_sees_the_same_noise():
+    for draw in (lambda n: n.normal((33,)), lambda n: n.uniform((5, 3), samples=2)):
+        narrow, wide = draw(single(1, 4)), draw(single(1, 4, dtype=torch.float64))
+        assert wide.dtype == torch.float64
+        assert torch.equal(narrow.double(), wide)

@@ -1,0 +1,145 @@
+"""What every model promises. A new model joins by one line in ``MODELS``."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from seedbed.core.capabilities import HasDataInit, HasLogProb, HasSample, LatentVariable
+from seedbed.core.noise import EvalNoise, Noise, Streams
+from seedbed.core.stack import Stack
+from seedbed.distributions.likelihood import BERNOULLI
+from seedbed.models import compat
+from seedbed.models.flow import CouplingFlow
+from seedbed.models.lvae import LadderVAE
+from seedbed.models.vae import VAE
+from seedbed.models.wgan import WGAN
+from seedbed.objectives.adversarial import critic_utility, generator_utility
+from seedbed.objectives.bounds import elbo, elbo_kl, iwae, warm_up
+from seedbed.objectives.likelihood import log_likelihood
+
+# name: (build, features, its utilities)
+MODELS = {
+    "vae": (lambda: VAE(3, 2, (8, 8), activation="tanh"), 3, (elbo, elbo_kl, iwae(3), warm_up(elbo_kl, 5))),
+    "vae-bernoulli": (lambda: VAE(3, 2, (8,), BERNOULLI, "silu"), 3, (elbo, elbo_kl, iwae(3))),
+    "lvae": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (elbo, elbo_kl, iwae(3))),
+    "flow-affine": (lambda: CouplingFlow(2, "affine", 3, (8,), "tanh"), 2, (log_likelihood,)),
+    "flow-spline": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh"), 2, (log_likelihood,)),
+    "flow-spline-odd": (lambda: CouplingFlow(3, "spline", 3, (8,), "tanh", bins=5), 3, (log_likelihood,)),
+    "wgan": (lambda: WGAN(2, 2, (8, 8), "tanh"), 2, (critic_utility(), generator_utility)),
+    "compat-vae": (lambda: compat.ToyVAE(hidden=(8, 8)), 2, (elbo,)),
+    "compat-lvae": (lambda: compat.ToyLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
+    "compat-flow": (lambda: compat.ToyFlow(couplings=2, hidden=(8,)), 2, (log_likelihood,)),
+}
+SEEDS = tuple(Streams(s) for s in range(3))
+each_model = pytest.mark.parametrize("name", MODELS)
+
+
+def jitter(module: torch.nn.Module, seed: int) -> None:
+    """Move every parameter: zero-initialised layers and identities hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+
+
+def built(name: str) -> tuple[list[torch.nn.Module], Tensor]:
+    build, features, _ = MODELS[name]
+    x = torch.randn(len(SEEDS), 7, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = (x > 0).double() if name == "vae-bernoulli" else x
+    modules = []
+    for streams, batch in zip(SEEDS, x, strict=True):
+        with streams.scoped("init"):
+            module = build().double()
+        if isinstance(module, HasDataInit):
+            module.data_init(batch)
+        jitter(module, streams.seed)
+        modules.append(module)
+    return modules, x
+
+
+def terms_of(utility):
+    def terms(model, x, noise):
+        state = utility.initial_state(model, x) if hasattr(utility, "initial_state") else {}
+        out = utility(model, x, noise, state)
+        return out.value, dict(out.parts)
+
+    return terms
+
+
+@each_model
+def test_a_stack_of_seeds_equals_the_loop(name):
+    modules, x = built(name)
+    stack = Stack.of(modules, SEEDS, "fp64")
+    params = {k: v.clone().requires_grad_() for k, v in stack.params.items()}
+    for number, utility in enumerate(MODELS[name][2]):
+        terms = terms_of(utility)
+        value, parts = stack.replace(params).call(terms, x, noise=stack.noise("noise", number))
+        grads = torch.autograd.grad(value.sum(), list(params.values()), allow_unused=True)
+        assert value.shape == x.shape[:2]
+        for s, module in enumerate(modules):
+            own = dict(module.named_parameters())
+            single = Noise([SEEDS[s]], "noise", number, dtype=torch.float64)
+            expected, expected_parts = terms(module, x[s], single)
+            assert torch.allclose(value[s], expected, atol=1e-10, rtol=1e-10)
+            for part in parts:
+                assert torch.allclose(parts[part][s], expected_parts[part], atol=1e-10, rtol=1e-10), part
+            reference = torch.autograd.grad(expected.sum(), [own[k] for k in params], allow_unused=True)
+            # Rounding is relative to the largest gradient: a bias in front of a batch norm has an exact gradient of 0.
+            scale = max(1.0, *(g.abs().max().item() for g in reference if g is not None))
+            for key, a, b in zip(params, grads, reference, strict=True):
+                zero = torch.zeros_like(own[key])
+                assert ((zero if a is None else a[s]) - (zero if b is None else b)).abs().max() < 1e-10 * scale, key
+
+
+@each_model
+def test_every_parameter_receives_a_gradient(name):
+    modules, x = built(name)
+    reached = set()
+    for utility in MODELS[name][2]:
+        own = dict(modules[0].named_parameters())
+        value, _ = terms_of(utility)(modules[0], x[0], Noise(SEEDS[:1], "noise", dtype=torch.float64))
+        grads = torch.autograd.grad(value.sum(), list(own.values()), allow_unused=True)
+        assert all(g is None or torch.isfinite(g).all() for g in grads)
+        reached |= {k for k, g in zip(own, grads, strict=True) if g is not None and g.abs().max() > 0}
+    missing = sorted({k for k, _ in modules[0].named_parameters()} - reached)
+    assert not missing, f"no gradient reaches {missing}"
+
+
+@each_model
+def test_samples(name):
+    (model, *_), x = built(name)
+    assert isinstance(model, HasSample)
+    draws = model.sample(5, Noise(SEEDS[:1], "eval", dtype=torch.float64))
+    assert draws.shape == (5, *x.shape[2:])
+    assert torch.isfinite(draws).all()
+
+
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"compat-lvae"}))  # its batch norm lets examples see each other
+def test_samples_do_not_depend_on_the_chunk(name):
+    (model, *_), _ = built(name)
+    whole = model.sample(100, EvalNoise(SEEDS[:1], "samples", dtype=torch.float64))
+    part = model.sample(30, EvalNoise(SEEDS[:1], "samples", first=50, dtype=torch.float64))
+    assert torch.allclose(part, whole[50:80], atol=1e-10)
+
+
+@each_model
+def test_bf16_networks_give_full_precision_densities(name):
+    modules, x = built(name)
+    model = modules[0].float()
+    with torch.autocast("cpu", torch.bfloat16):
+        for utility in MODELS[name][2]:
+            value, _ = terms_of(utility)(model, x[0].float(), Noise(SEEDS[:1], "noise"))
+            assert value.dtype == torch.float32
+            assert torch.isfinite(value).all()
+
+
+@each_model
+def test_values_may_carry_a_samples_axis(name):
+    (model, *_), x = built(name)
+    if isinstance(model, LatentVariable):
+        z, layers, likelihood = model.posterior(x[0], Noise(SEEDS[:1], "noise", dtype=torch.float64), samples=4)
+        assert list(z) == [layer.name for layer in layers]
+        assert all(value.shape[:2] == (4, 7) for value in z.values())
+        assert likelihood.log_prob(x[0]).shape == model.joint(x[0], z).shape == model.log_posterior(x[0], z).shape == (4, 7)
+    if isinstance(model, HasLogProb):
+        assert model.log_prob(x).shape == x.shape[:2]

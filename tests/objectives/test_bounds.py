@@ -1,0 +1,164 @@
+"""Bounds on a linear Gaussian model, where everything is known: z ~ N(0, I), x | z ~ N(W z + b, s^2 I)."""
+
+from collections.abc import Generator
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.domain import REAL, Domain
+from seedbed.core.noise import EvalNoise, Noise, Streams
+from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.models.lvae import LadderVAE
+from seedbed.objectives.bounds import elbo, elbo_kl, iwae, log_weights, warm_up
+
+Z = 4.0  # standard errors: about 20 comparisons in this file
+
+
+class LinearGaussian(nn.Module, LatentVariable):
+    """The columns of W are orthogonal, so the exact posterior is a diagonal Gaussian; (shift, widen) = 0 attains it."""
+
+    def __init__(self, shift: float = 0.0, widen: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[1.0, 1.0], [1.0, -1.0], [0.5, 0.0]]) * torch.tensor([1.0, 0.7]))
+        self.bias = nn.Parameter(torch.tensor([0.3, -0.2, 0.1]))
+        self.log_s = nn.Parameter(torch.tensor(-0.4))
+        self.shift = nn.Parameter(torch.tensor(shift))
+        self.widen = nn.Parameter(torch.tensor(widen))
+
+    @property
+    def domain(self) -> Domain:
+        return REAL
+
+    def exact_posterior(self, x: Tensor) -> DiagonalNormal:
+        precision = 1 + self.weight.square().sum(0) * (-2 * self.log_s).exp()
+        mean = (x - self.bias) @ self.weight * (-2 * self.log_s).exp() / precision
+        return DiagonalNormal(mean, (-0.5 * precision.log()).expand_as(mean))
+
+    def log_marginal(self, x: Tensor) -> Tensor:
+        covariance = self.weight @ self.weight.mT + (2 * self.log_s).exp() * torch.eye(3, dtype=x.dtype)
+        return MultivariateNormal(self.bias, covariance).log_prob(x)
+
+    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+        q = None if x is None else self.exact_posterior(x)
+        z = yield Layer("z", StandardNormal(2), q and DiagonalNormal(q.mean + self.shift, q.log_scale + self.widen))
+        mean = z @ self.weight.mT + self.bias
+        return DiagonalNormal(mean, self.log_s.expand_as(mean))
+
+
+def model(shift: float = 0.0, widen: float = 0.0) -> LinearGaussian:
+    built = LinearGaussian(shift, widen).double()
+    # The columns are orthogonal up to the third row: remove what is left of the first from the second.
+    with torch.no_grad():
+        a, b = built.weight.unbind(1)
+        built.weight.copy_(torch.stack((a, b - (a @ b) / (a @ a) * a), 1))
+    return built
+
+
+def noise(step: int = 0) -> Noise:
+    return Noise([Streams(3)], "noise", step, dtype=torch.float64)
+
+
+POINT = torch.tensor([0.9, -1.1, 0.4], dtype=torch.float64)
+
+
+def mean_and_se(values: Tensor) -> tuple[Tensor, Tensor]:
+    return values.mean(), values.std() / len(values) ** 0.5
+
+
+def test_every_bound_is_tight_at_the_exact_posterior():
+    m = model()
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for utility in (elbo, iwae(1), iwae(7)):
+        assert torch.allclose(utility(m, x, noise(), {}).value, m.log_marginal(x), atol=1e-10)
+
+
+def test_bounds_are_ordered_and_the_gap_is_the_kl():
+    m, n = model(0.4, 0.3), 20_000
+    x = POINT.expand(n, 3)
+    truth = m.log_marginal(POINT)
+    exact = m.exact_posterior(POINT)
+    gap = DiagonalNormal(exact.mean + m.shift, exact.log_scale + m.widen).kl(exact)
+    means = [mean_and_se(utility(m, x, noise(i), {}).value) for i, utility in enumerate((elbo, iwae(3), iwae(10)))]
+    (l1, se1), (l3, se3), (l10, se10) = means
+    assert abs(l1 - (truth - gap)) < Z * se1
+    assert l1 < l3 - Z * (se1 + se3)
+    assert l3 < l10 - Z * (se3 + se10)
+    assert l10 < truth + Z * se10
+
+
+def test_importance_weights_are_unbiased():
+    m = model(0.2, 0.3)
+    w = log_weights(m, POINT.expand(50, 3), noise(), 2000).exp().flatten()
+    mean, se = mean_and_se(w)
+    assert w.numel() == 100_000
+    assert abs(mean - m.log_marginal(POINT).exp()) < Z * se
+
+
+def test_analytic_kl_agrees_in_expectation():
+    m, x = model(0.4, 0.3), POINT.expand(20_000, 3)
+    sampled, closed = elbo(m, x, noise(), {}), elbo_kl(m, x, noise(), {})
+    mean, se = mean_and_se(sampled.value - closed.value)
+    assert abs(mean) < Z * se
+    assert torch.equal(sampled.parts["log_likelihood"], closed.parts["log_likelihood"])
+    assert closed.parts["kl"].std() < 1e-12
+
+
+def test_iwae_of_one_sample_is_the_elbo_in_value_and_gradient():
+    x = POINT + torch.linspace(-1, 1, 20, dtype=torch.float64)[:, None]
+    for build in (lambda: model(0.4, 0.3), lambda: ladder(3)):
+        m = build()
+        results = []
+        for utility in (elbo, iwae(1)):
+            value = utility(m, x, noise(), {}).value
+            results.append((value, *torch.autograd.grad(value.sum(), list(m.parameters()))))
+        for a, b in zip(*results, strict=True):
+            assert torch.allclose(a, b, atol=1e-12)
+
+
+def ladder(features: int) -> LadderVAE:
+    with Streams(1).scoped("init"):
+        return LadderVAE(features, (3, 2, 2), (8, 8, 8)).double()
+
+
+def test_hierarchy_agrees_in_expectation_and_names_its_layers():
+    m, x = ladder(3), POINT.expand(20_000, 3)
+    sampled, closed = elbo(m, x, noise(), {}), elbo_kl(m, x, noise(), {})
+    assert set(closed.parts) == {"elbo", "log_likelihood", "kl", "kl_z3", "kl_z2", "kl_z1"}
+    for part in closed.parts:
+        mean, se = mean_and_se(sampled.parts[part] - closed.parts[part])
+        assert abs(mean) <= Z * se
+
+
+def test_log_weights_are_joint_minus_posterior():
+    m, x = ladder(3), POINT.expand(5, 3)
+    z, _, _ = m.posterior(x, noise(), 4)
+    assert torch.allclose(log_weights(m, x, noise(), 4), m.joint(x, z) - m.log_posterior(x, z), atol=1e-10)
+
+
+def test_chunks_of_examples_and_samples_do_not_change_the_weights():
+    m = ladder(3).float()
+    x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+
+    def weights(rows: slice, first_sample: int, samples: int) -> Tensor:
+        at = EvalNoise([Streams(0)], "test", first=rows.start, first_sample=first_sample)
+        return log_weights(m, x[rows], at, samples)
+
+    assert torch.allclose(weights(slice(0, 100), 0, 6)[2:5, 40:90], weights(slice(40, 90), 2, 3), atol=1e-5)
+
+
+def test_warm_up():
+    m, x = model(0.4, 0.3), POINT.expand(7, 3)
+    utility = warm_up(elbo_kl, 4)
+    state = utility.initial_state(m, x)
+    weights = []
+    for step in range(6):
+        terms = utility(m, x, noise(step), state)
+        true = elbo_kl(m, x, noise(step), {})
+        w = terms.parts["kl_weight"]
+        assert torch.allclose(terms.value, true.parts["log_likelihood"] - w * true.parts["kl"])
+        assert torch.equal(terms.parts["elbo"], true.value)
+        weights.append(w.item())
+        state = terms.state
+    assert weights == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
