@@ -32,5 +32,8 @@ format: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/seeds.py
 
+docs: .venv/ready
+	$(BIN)/python -m seedbed.report.page results docs/results.md
+
 clean:
 	rm -rf .venv build dist *.egg-info src/*.egg-info .pytest_cache .ruff_cache

@@ -101,7 +101,7 @@ def test_a_call_of_a_stack_draws_from_the_address_on_whatever_was_drawn_before(r
 
 
 def leapfrog_utility(model, x, noise):
-    """A Hamiltonian step inside a one-sample bound: the gradient of a log-joint that itself makes no draw, but follows some."""
+    """A Hamiltonian step inside a one-sample bound: the gradient of a log-joint that makes draws of its own."""
     posterior = DiagonalNormal.from_raw(model(x))
     z = posterior.rsample(noise)
     momentum = noise.normal(z.shape)
@@ -200,7 +200,7 @@ def test_varying_one_stream_holds_the_others():
 
 def test_moments_over_addresses():
     """Thousands of addresses of few draws each: what a bad hash or seeding would spoil, a long stream would not show."""
-    seeds, steps, width = 500, 6, 4
+    seeds, steps, width = 1000, 10, 4
     streams, rows, count = [Streams(s) for s in range(seeds)], torch.arange(seeds), seeds * steps
 
     def draws(kind):

@@ -112,21 +112,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: one clear line and exit code 2 for bad input, 130 after Ctrl-C."""
     import warnings
 
-    warnings.showwarning = lambda message, *_: click.echo(f"seedbed: warning: {message}", err=True)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: click.echo(f"seedbed: warning: {message}", err=True)
+        sys.exit(_call(arguments))
+
+
+def _call(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(arguments, prog_name="seedbed", standalone_mode=False)
     except SeedbedError as error:
         click.echo(f"seedbed: {error}", err=True)
-        code = 2
+        return 2
     except click.ClickException as error:
         click.echo(f"seedbed: {' '.join(error.format_message().split())}", err=True)
-        code = 2
+        return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("seedbed: interrupted; what was done is kept: run the same command to continue", err=True)
-        code = 130
+        return 130
     except BrokenPipeError:
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        return 0
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -113,19 +114,18 @@ class Noise:
 
     def _draw(self, fill: Callable[..., Tensor], shape: Sequence[int], samples: int | None) -> Tensor:
         self.draws += 1
-        number = self.draws
+        rows = partial(self._rows, fill, shape, samples, self.draws)
+        return rows([0])[0] if self.row is None else _StackedDraw.apply(self.row, rows)
 
-        def rows(indices: Sequence[int]) -> Tensor:
-            lead = () if samples is None else (samples,)
-            out = torch.empty((len(indices), *lead, *shape), device=self.device, dtype=torch.float32)
-            for position, index in enumerate(indices):
-                self._fill(out[position], fill, self.streams[index], number, samples)
-            # Draws are made in fp32 whatever the run's precision, so a float64 run sees the same noise.
-            return out.to(self.dtype)
-
-        if self.row is None:
-            return rows(range(1))[0]
-        return _StackedDraw.apply(self.row, rows)
+    def _rows(
+        self, fill: Callable[..., Tensor], shape: Sequence[int], samples: int | None, number: int, indices: Sequence[int]
+    ) -> Tensor:
+        lead = () if samples is None else (samples,)
+        out = torch.empty((len(indices), *lead, *shape), device=self.device, dtype=torch.float32)
+        for position, index in enumerate(indices):
+            self._fill(out[position], fill, self.streams[index], number, samples)
+        # Draws are made in fp32 whatever the run's precision, so a float64 run sees the same noise.
+        return out.to(self.dtype)
 
     def _fill(self, out: Tensor, fill: Callable[..., Tensor], streams: Streams, number: int, samples: int | None) -> None:
         fill(out, generator=self._generator.manual_seed(streams.key(self.stream, *self.address, number)))

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -84,13 +85,7 @@ class Stack:
             noise: handed to ``function`` as its last argument where given.
             shared: arguments without a seed axis.
         """
-        bound = _Bound(self.module)
-
-        def one(params: Mapping[str, Tensor], row: Tensor | None, *mapped: Any) -> Any:
-            extra = () if noise is None else (noise.at(row),)
-            named = {f"model.{k}": v for k, v in params.items()}
-            return functional_call(bound, named, (function, *shared, *mapped, *extra))
-
+        one = partial(self._one, function, shared, noise)
         with self.autocast():
             if len(self.streams) == 1:
                 params, mapped = tree_map(lambda t: t[0], (dict(self.params), args))
@@ -98,6 +93,20 @@ class Stack:
                 return tree_map(lambda t: t[None], out)
             rows = torch.arange(len(self.streams))
             return vmap(one)(dict(self.params), rows, *args)
+
+    def _one(
+        self,
+        function: Callable[..., Any],
+        shared: Sequence[Any],
+        noise: Noise | None,
+        params: Mapping[str, Tensor],
+        row: Tensor | None,
+        *mapped: Any,
+    ) -> Any:
+        """One seed's call; ``row`` is ``None`` where the stack has no other."""
+        extra = () if noise is None else (noise.at(row),)
+        named = {f"model.{k}": v for k, v in params.items()}
+        return functional_call(_Bound(self.module), named, (function, *shared, *mapped, *extra))
 
     def model(self, row: int) -> nn.Module:
         """One seed's model as a plain module that shares nothing with the stack."""

@@ -6,7 +6,7 @@ Every field is a flag of the command line, a key of the configuration hash and a
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from seedbed.core.errors import SeedbedError, unknown
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 Self = TypeVar("Self", bound="Experiment")
 
-BUDGETS = ("smoke", "laptop", "full")
+BUDGETS = ("smoke", "demo", "laptop", "full")
 
 
-def option(default: Any, help: str, *, least: float | None = None) -> Any:
+def option(default: Any, help: str, *, least: int | float | None = None) -> Any:
     """A documented field.
 
     Args:
@@ -50,7 +50,7 @@ class Experiment(ABC):
         "model", "what differs between seeds: all but the data (model), one source alone, or everything (all)"
     )
 
-    # Fields that a budget replaces; `laptop` is what the fields say.
+    # Fields that a budget replaces; `laptop` is what the fields say, `smoke` runs thirty steps, `demo` is for `make demo`.
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     # Examples that count as one epoch, for flags in epochs; 0 where the experiment counts in steps only.
     epoch_examples: ClassVar[int] = 0
@@ -60,6 +60,8 @@ class Experiment(ABC):
     def __post_init__(self) -> None:
         for f in fields(self):
             value, least = getattr(self, f.name), f.metadata.get("least")
+            if least is not None and not isinstance(value, int | float):
+                raise SeedbedError(f"{f.name.replace('_', ' ')} must be a number, got {value!r}")
             if least is not None and not value >= least:
                 raise SeedbedError(f"{f.name.replace('_', ' ')} must be at least {least}, got {value}")
 
@@ -89,10 +91,13 @@ class Experiment(ABC):
         Raises:
             SeedbedError: for a name that is not a field, or a value out of range.
         """
-        known = {f.name: f for f in fields(self)}
-        for name in config:
+        hints = get_type_hints(type(self))
+        known = {f.name for f in fields(self)}
+        for name, value in config.items():
             if name not in known:
                 raise unknown("setting", name, known)
+            if get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
+                raise unknown(name.replace("_", " "), str(value), map(str, get_args(hints[name])))
         return replace(self, **{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 
     def with_budget(self: Self, budget: str) -> Self:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.experiments import find
@@ -17,7 +16,6 @@ from seedbed.experiments.base import Experiment
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import Manifest, command_line, config_hash
 
-Strategy = Literal["auto", "vectorized", "sequential", "processes"]
 STRATEGIES = ("auto", "vectorized", "sequential", "processes")
 
 
@@ -34,7 +32,7 @@ def execute(
     *,
     out: Path | str = "runs",
     tag: str | None = None,
-    strategy: Strategy = "auto",
+    strategy: str = "auto",
     device: str = "auto",
     threads: int | None = None,
     checkpoint_seconds: float = 30.0,

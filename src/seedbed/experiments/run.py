@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import find
 from seedbed.experiments.base import Experiment
-from seedbed.experiments.execute import Strategy, execute, resolve
+from seedbed.experiments.execute import execute, resolve
 from seedbed.store.folder import Folder
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def run(
     budget: str = "laptop",
     out: Path | str = "runs",
     name: str | None = None,
-    strategy: Strategy = "auto",
+    strategy: str = "auto",
     device: str = "auto",
     threads: int | None = None,
     checkpoint_seconds: float = 30.0,
@@ -41,7 +41,7 @@ def run(
         budget: ``smoke``, ``laptop`` or ``full``.
         out: folder of all runs.
         name: name of this run; by default the hash of its settings.
-        strategy: how seeds are executed; never what they compute.
+        strategy: ``auto``, ``vectorized``, ``sequential`` or ``processes``: how seeds are executed, never what they compute.
         device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
         threads: CPU threads; all by default.
         checkpoint_seconds: least time between checkpoints.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from seedbed.core.capabilities import HasDataInit
+from seedbed.core.domain import Domain
 from seedbed.core.noise import Noise, Streams
 from seedbed.core.stack import Stack
 from seedbed.train.game import Player, initial_state
@@ -62,6 +64,8 @@ class Learner:
         for row, stream in enumerate(self.streams):
             with stream.scoped("init"):
                 module = task.build().to(dtype=self.dtype)
+            if row == 0:
+                _check_domain(module, task)
             if isinstance(module, HasDataInit):
                 with torch.no_grad():
                     module.data_init(self._seen(first[row].cpu(), Noise([stream], "init", "data_init", dtype=self.dtype)))
@@ -125,16 +129,17 @@ class Learner:
         }
         stack = self.structure.replace(self.fixed | others | self._named(player.name, flat))
 
-        def terms(model: nn.Module, x: Tensor, state: Any, noise: Noise) -> tuple[Tensor, Any, Any]:
-            out = player.utility(model, self._seen(x, noise), noise, state)
-            return out.value, out.parts, out.state
-
+        terms = partial(self._terms, player)
         values, parts, state = stack.call(terms, batch, self.states[player.name], noise=noise)
         value = values.mean(1)
         gradient = torch.autograd.grad(value.sum().neg(), flat)[0]
         self.states[player.name] = tree_map(torch.Tensor.detach, state)
         self.tally[player.name].add({"utility": value, **parts})
         return value.detach(), gradient
+
+    def _terms(self, player: Player, model: nn.Module, x: Tensor, state: Any, noise: Noise) -> tuple[Tensor, Any, Any]:
+        out = player.utility(model, self._seen(x, noise), noise, state)
+        return out.value, out.parts, out.state
 
     def _apply(self, player: Player, value: Tensor, gradient: Tensor) -> None:
         name = player.name
@@ -174,6 +179,11 @@ class Learner:
         out = {name: tally.means() for name, tally in self.tally.items() if tally.count}
         self.tally = {name: Tally() for name in self.tally}
         return out
+
+    @property
+    def steps(self) -> Tensor:
+        """Steps that count for each seed, ``[seeds]``: an ended seed stands still while others go on."""
+        return torch.where(self.status == RUNNING, self.step, self.status_step)
 
     def end(self, which: Tensor, fate: int) -> None:
         """Give the chosen seeds (a mask ``[seeds]``) their fate, if they are still running."""
@@ -233,3 +243,10 @@ class Learner:
             name: Tally(counts[name][0], tuple(counts[name][1]), sums[name]) if name in sums else Tally()
             for name in self.tally
         }
+
+
+def _check_domain(module: nn.Module, task: Task) -> None:
+    """Refuse data that the model's likelihood cannot score, before anything is trained."""
+    domain = getattr(module, "domain", None)
+    if isinstance(domain, Domain):
+        domain.check(task.data.domain, f"{type(module).__name__} on {task.data.name}")

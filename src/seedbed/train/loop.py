@@ -81,7 +81,7 @@ def train_group(
         SeedbedError: if something cannot be written.
         Interrupted: after Ctrl-C, with a checkpoint of the present step written.
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     table, checkpoints = folder.table(seeds), folder.checkpoints(seeds)
     with _threads(threads), _interrupts() as interrupted:
         learner = Learner(task, streams, device)
@@ -109,7 +109,7 @@ def train_group(
                 measured = task.measure(learner.stack(), "valid")
                 value = measured[task.select][0].double().mean(1).cpu()
                 rows = _train_rows(learner, seeds, running, wall())
-                rows += _rows(measured, seeds, running, learner.step, "valid", wall())
+                rows += _rows(measured, seeds, running, learner.steps, "valid", wall())
                 table.append(rows)
                 if best is not None:
                     best.see(learner, value, task.patience)
@@ -126,11 +126,11 @@ def train_group(
         _judge(task, learner)
         stack, everyone = learner.stack(), torch.ones(len(seeds), dtype=torch.bool)
         rows = [
-            Row(seed, learner.step, "status", FATES[int(fate)], float(at if fate else learner.step), "steps", 1, 0.0, wall())
-            for seed, fate, at in zip(seeds, learner.status, learner.status_step, strict=True)
+            Row(seed, step, "status", FATES[fate], float(step), "steps", 1, 0.0, wall())
+            for seed, fate, step in zip(seeds, learner.status.tolist(), learner.steps.tolist(), strict=True)
         ]
         for split in task.splits:
-            rows += _rows(task.measure(stack, split), seeds, everyone, learner.step, split, wall())
+            rows += _rows(task.measure(stack, split), seeds, everyone, learner.steps, split, wall())
         if task.artefacts is not None:
             for name, arrays in task.artefacts(stack).items():
                 folder.save_arrays(name, seeds, arrays)
@@ -164,11 +164,11 @@ def _judge(task: Task, learner: Learner) -> None:
     values = task.measure(learner.stack(), "valid")[task.select][0].double().cpu()
     low = values.mean(1) - 3 * values.std(1) / values.shape[1] ** 0.5
     worse = ~(low <= task.baseline) & (learner.status != DIVERGED)
+    learner.status_step = torch.where(worse, learner.steps, learner.status_step)
     learner.status = torch.where(worse, WORSE_THAN_BASELINE, learner.status)
-    learner.status_step = torch.where(worse, learner.step, learner.status_step)
 
 
-def _rows(measured: Measurement, seeds: Sequence[int], which: Tensor, step: int, split: str, wall: float) -> list[Row]:
+def _rows(measured: Measurement, seeds: Sequence[int], which: Tensor, steps: Tensor, split: str, wall: float) -> list[Row]:
     out = []
     for metric, (values, unit) in measured.items():
         values = values.double().cpu()
@@ -177,7 +177,7 @@ def _rows(measured: Measurement, seeds: Sequence[int], which: Tensor, step: int,
         errors = (values.std(1) / n**0.5).tolist() if n > 1 else [0.0] * len(means)
         out += [
             Row(seed, step, split, metric, mean, unit, n, se, wall)
-            for seed, mean, se, keep in zip(seeds, means, errors, which.tolist(), strict=True)
+            for seed, step, mean, se, keep in zip(seeds, steps.tolist(), means, errors, which.tolist(), strict=True)
             if keep
         ]
     return out
@@ -227,7 +227,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Ask glibc to reuse freed arrays instead of returning them: page faults cost a third of a small model's step."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

@@ -1,0 +1,175 @@
+"""Ten seeds of the toy VAE and the spline flow: ours by each strategy, against loops over seeds as anyone would write them.
+
+Pairs are measured in turn in one run; what counts is the ratio of a pair (above 1: ours is faster), its median and interval.
+
+    python benchmarks/seeds.py [--rounds 15] [--record]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import zuko
+from torch import Tensor, nn
+
+from seedbed.core.noise import Streams
+from seedbed.experiments import find
+from seedbed.train.learner import Learner
+from seedbed.train.loop import keep_freed_memory
+
+SEEDS, BATCH = 10, 256
+NAMES = {"toy-vae": "toy/8gaussians/vae", "spline-flow": "toy/8gaussians/spline-flow"}
+
+
+class PlainVAE(nn.Module):
+    """The same nets, in plain PyTorch: 2-64-64-(2+2) and 2-64-64-(2+2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+        self.decoder = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+
+    def loss(self, x: Tensor) -> Tensor:
+        mean, log_scale = self.encoder(x).chunk(2, -1)
+        z = mean + log_scale.exp() * torch.randn_like(mean)
+        centre, log_width = self.decoder(z).chunk(2, -1)
+        log_likelihood = torch.distributions.Normal(centre, log_width.exp(), validate_args=False).log_prob(x).sum(-1)
+        kl = (0.5 * (mean**2 + (2 * log_scale).exp() - 1) - log_scale).sum(-1)
+        return (kl - log_likelihood).mean()
+
+
+def loop_over_seeds(
+    make: Callable[[], nn.Module], loss: Callable[[nn.Module, Tensor], Tensor], data: Tensor
+) -> Callable[[], None]:
+    """One step of every seed, one after the other."""
+    models = [make() for _ in range(SEEDS)]
+    optimizers = [torch.optim.Adam(model.parameters(), lr=1e-3) for model in models]
+
+    def step() -> None:
+        for model, optimizer in zip(models, optimizers, strict=True):
+            x = data[torch.randint(len(data), (BATCH,))]
+            optimizer.zero_grad()
+            loss(model, x).backward()
+            optimizer.step()
+
+    return step
+
+
+def learner(workload: str, seeds: int = SEEDS) -> Learner:
+    experiment = find(NAMES[workload]).with_config({"train_size": 100_000, "batch_size": BATCH, "ema": 0.0})
+    streams = experiment.streams(range(seeds))
+    return Learner(experiment.task(streams), streams, torch.device("cpu"))
+
+
+def one_by_one(workload: str) -> Callable[[], None]:
+    alone = []
+    experiment = find(NAMES[workload]).with_config({"train_size": 100_000, "batch_size": BATCH, "ema": 0.0})
+    for seed in range(SEEDS):
+        streams: list[Streams] = experiment.streams([seed])
+        alone.append(Learner(experiment.task(streams), streams, torch.device("cpu")))
+
+    def step() -> None:
+        for each in alone:
+            each.advance()
+
+    return step
+
+
+def milliseconds(step: Callable[[], None], steps: int) -> float:
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return (time.perf_counter() - start) / steps * 1e3
+
+
+def processes(workload: str, steps: int) -> float:
+    """Two processes of half the seeds and one thread each, at the same time; the slower one counts."""
+    workers = min(2, os.cpu_count() or 1)
+    command = [sys.executable, __file__, "--worker", workload, "--seeds", str(SEEDS // workers), "--steps", str(steps)]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+    return max(float(child.communicate()[0]) for child in children)
+
+
+def interval(ratios: list[float]) -> tuple[float, float, float]:
+    """Median and the bootstrap interval of it."""
+    values = np.array(ratios)
+    draws = np.median(np.random.default_rng(0).choice(values, (4000, len(values))), axis=1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return float(np.median(values)), float(low), float(high)
+
+
+def row(workload: str, ours: list[float], other: list[float], label: str, command: str) -> dict[str, object]:
+    ratio, low, high = interval([b / a for a, b in zip(ours, other, strict=True)])
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    out = {
+        "workload": workload,
+        "ours": round(float(np.median(ours)), 3),
+        "other": round(float(np.median(other)), 3),
+        "other_is": label,
+        "ratio": round(ratio, 3),
+        "low": round(low, 3),
+        "high": round(high, 3),
+        "unit": "ms per step of 10 seeds",
+        "runs": len(ours),
+        "device": f"cpu, {torch.get_num_threads()} threads",
+        "commit": commit,
+        "command": command,
+    }
+    print(f"{workload:36} {out['ours']:8} ms, {label} {out['other']:8} ms: {ratio:.2f}x [{low:.2f}, {high:.2f}]", flush=True)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--record", action="store_true", help="write results/benchmarks/seeds.json")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    keep_freed_memory()
+    if options.worker:
+        torch.set_num_threads(1)
+        stack = learner(options.worker, options.seeds)
+        milliseconds(stack.advance, 20)
+        print(milliseconds(stack.advance, options.steps))
+        return
+
+    data = learner("toy-vae").task.data.splits["train"]
+    plain = loop_over_seeds(PlainVAE, lambda model, x: model.loss(x), data)
+    flow = lambda: zuko.flows.NSF(2, transforms=8, bins=8, hidden_features=(64, 64), passes=2)
+    others = {
+        "toy-vae": ("plain loop", plain),
+        "spline-flow": ("zuko loop", loop_over_seeds(flow, lambda model, x: -model().log_prob(x).mean(), data)),
+    }
+    rows = []
+    command = "python benchmarks/seeds.py --record"
+    for workload, (label, other) in others.items():
+        stack, singles = learner(workload), one_by_one(workload)
+        ours: dict[str, list[float]] = {"vectorized": [], "sequential": []}
+        theirs = []
+        for step in (stack.advance, singles, other):
+            milliseconds(step, 10)
+        for _ in range(options.rounds):
+            ours["vectorized"].append(milliseconds(stack.advance, options.steps))
+            theirs.append(milliseconds(other, max(options.steps // 4, 2)))
+            ours["sequential"].append(milliseconds(singles, max(options.steps // 4, 2)))
+        rows += [row(f"{workload}/{name}/fp32", times, theirs, label, command) for name, times in ours.items()]
+        pairs = [(processes(workload, 200), milliseconds(other, 20)) for _ in range(5)]
+        rows.append(row(f"{workload}/processes/fp32", [a for a, _ in pairs], [b for _, b in pairs], label, command))
+    if options.record:
+        path = Path("results/benchmarks/seeds.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""Which differences within a group of runs are real: every pair judged as one family, and the outcome in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from seedbed.report.gather import Group, Run, higher_is_better
+from seedbed.report.statistics import Interval, Outcome, Verdict, amount, compare, compare_family, interval
+
+_MIRROR: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Every pair of runs of one group on one metric, Holm-adjusted together.
+
+    Args:
+        group: the runs.
+        ranked: those with a test number, best mean first.
+        means: their means and intervals over the seeds that did not diverge, by label.
+        verdicts: one per pair; the first name is the one with more wins.
+        letters: by label; two runs that share a letter are not shown to differ.
+    """
+
+    group: Group
+    ranked: list[Run]
+    means: dict[str, Interval]
+    verdicts: list[Verdict]
+    letters: dict[str, str]
+
+    def between(self, a: str, b: str) -> Verdict | None:
+        """The verdict on two labels as seen from the first."""
+        for v in self.verdicts:
+            if {v.name_a, v.name_b} == {a, b}:
+                return v if v.name_a == a else mirrored(v)
+        return None
+
+
+def judged(group: Group, level: float = 0.95) -> Family:
+    """Compare every pair of a group's runs seed by seed. A run without a test number takes no part."""
+    sign = -1.0 if higher_is_better(group.metric) else 1.0
+    values = {run.label: run.final(group.metric) for run in group.runs}
+    lost = {run.label: run.without(group.metric) for run in group.runs}
+    means = {}
+    for run in group.runs:
+        kept = values[run.label].drop(index=[s for s in lost[run.label] if s in values[run.label].index])
+        means[run.label] = interval(kept.to_numpy(), level, rng=np.random.default_rng(0))
+    ranked = [run for run in group.runs if len(values[run.label])]
+    ranked.sort(key=lambda run: sign * means[run.label].mean if means[run.label].n else np.inf)
+    pairs = {}
+    for a, b in combinations([run.label for run in ranked], 2):
+        pairs[f"{a}\n{b}"] = compare(
+            values[a],
+            values[b],
+            name_a=a,
+            name_b=b,
+            unit=group.unit,
+            task=group.task,
+            higher_is_better=higher_is_better(group.metric),
+            diverged_a=lost[a],
+            diverged_b=lost[b],
+            level=level,
+            rng=np.random.default_rng(0),
+        )
+    verdicts = [mirrored(v) if v.wins < v.losses else v for v in compare_family(pairs).values()]
+    same = [{v.name_a, v.name_b} for v in verdicts if v.outcome not in _MIRROR]
+    return Family(group, ranked, means, verdicts, letters([run.label for run in ranked], same))
+
+
+def mirrored(v: Verdict) -> Verdict:
+    """The same verdict as seen from the other model."""
+    gain = replace(v.gain, mean=-v.gain.mean, low=-v.gain.high, high=-v.gain.low)
+    return replace(
+        v,
+        name_a=v.name_b,
+        name_b=v.name_a,
+        gain=gain,
+        wins=v.losses,
+        losses=v.wins,
+        diverged_a=v.diverged_b,
+        diverged_b=v.diverged_a,
+        outcome=_MIRROR.get(v.outcome, v.outcome),
+    )
+
+
+def letters(names: Sequence[str], same: Sequence[set[str]]) -> dict[str, str]:
+    """A compact letter display: names share a letter exactly if they are not shown to differ.
+
+    Piepho, "An algorithm for a letter-based representation of all-pairwise comparisons" (2004): start from one set of all,
+    split every set that holds a pair which differs, drop sets within others.
+    """
+    sets = [frozenset(names)]
+    for a, b in combinations(names, 2):
+        if {a, b} in same:
+            continue
+        split = [part - {gone} for part in sets if {a, b} <= part for gone in (a, b)] + [s for s in sets if not {a, b} <= s]
+        sets = [s for s in dict.fromkeys(split) if not any(s < other for other in split)]
+    sets.sort(key=lambda part: [names.index(n) for n in names if n in part])
+    return {name: "".join(_letter(i) for i, part in enumerate(sets) if name in part) for name in names}
+
+
+def _letter(index: int) -> str:
+    return chr(ord("a") + index) if index < 26 else f"({index + 1})"
+
+
+def lead(family: Family) -> str:
+    """What a group's comparisons come to, in one or two sentences."""
+    group, ranked = family.group, family.ranked
+    waiting = [run.label for run in group.runs if run not in ranked]
+    tail = f" No test number yet: {listed(waiting)}." if waiting else ""
+    if not ranked:
+        return f"No run on {group.task} has a test number yet."
+    best = ranked[0].label
+    value = f"{amount(family.means[best], group.unit)}" if family.means[best].n else "every seed diverged"
+    if len(ranked) == 1:
+        return f"{best} on {group.task}: {value}; there is nothing to compare it with.{tail}"
+    against = {run.label: family.between(best, run.label) for run in ranked[1:]}
+    beaten = [name for name, v in against.items() if v and v.outcome == "better"]
+    open_ = [name for name, v in against.items() if v and v.outcome == "no difference shown"]
+    few = [name for name, v in against.items() if v and v.outcome == "too few"]
+    above = [name for name, v in against.items() if v and v.outcome == "worse"]
+    if len(beaten) == len(against):
+        everyone = f"beats {listed(beaten)}" if len(beaten) < 4 else f"beats all {len(beaten)} others"
+        return f"{best} is best on {group.task}, {value}: it {everyone}.{tail}"
+    parts = [f"{best} has the best mean on {group.task}, {value}"]
+    if beaten:
+        parts.append(f"it beats {listed(beaten)}")
+    if open_:
+        parts.append(f"no difference is shown from {listed(open_)}")
+    if above:
+        parts.append(f"yet it loses to {listed(above)}, for it diverges more")
+    if few:
+        parts.append(f"too few shared seeds for a verdict on {listed(few)}")
+    return "; ".join(parts) + "." + tail
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def across(families: Sequence[Family]) -> list[tuple[str, str, int, int, int, float]]:
+    """For pairs met on two data sets or more: names, data sets won, lost and open, and the mean probability of improvement.
+
+    Each data set is its own declared family; this is a count of their outcomes, not another test.
+    """
+    met: dict[tuple[str, str], list[Verdict]] = {}
+    for family in families:
+        for v in family.verdicts:
+            a, b = sorted((v.name_a, v.name_b))
+            met.setdefault((a, b), []).append(v if v.name_a == a else mirrored(v))
+    out = []
+    for (a, b), found in met.items():
+        if len(found) < 2:
+            continue
+        won, lost = (sum(v.outcome == outcome for v in found) for outcome in ("better", "worse"))
+        chance = float(np.mean([v.improvement for v in found if v.n] or [np.nan]))
+        swap = lost > won or (lost == won and chance < 0.5)
+        row = (
+            (b, a, lost, won, len(found) - won - lost, 1 - chance)
+            if swap
+            else (a, b, won, lost, len(found) - won - lost, chance)
+        )
+        out.append(row)
+    return sorted(out, key=lambda row: (-row[2] + row[3], row[0], row[1]))

@@ -1,0 +1,298 @@
+"""Contract 7: how seeds are executed decides no number, and an interruption none either."""
+
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from seedbed.core.noise import Streams
+from seedbed.core.terms import Terms
+from seedbed.store.folder import Folder
+from seedbed.train.batches import Batches
+from seedbed.train.game import Game
+from seedbed.train.learner import Learner
+from seedbed.train.loop import Interrupted, train_group
+
+SEEDS = (0, 1, 5)
+
+
+def flat(tree, prefix=""):
+    """A tree of tensors as ``{path: tensor}``."""
+    out = {}
+    for key, value in tree.items():
+        out |= flat(value, f"{prefix}{key}/") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return out
+
+
+def assert_same_bits(a, b):
+    a, b = flat(a), flat(b)
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        assert value.dtype == b[key].dtype, key
+        assert torch.equal(value.reshape(-1).view(torch.uint8), b[key].reshape(-1).view(torch.uint8)), key
+
+
+def advanced(learner, steps):
+    for _ in range(steps):
+        learner.advance()
+    return learner
+
+
+class Witness:
+    """Keeps, per seed and to the last bit, the draws that a utility could make."""
+
+    def __init__(self, utility):
+        self.utility = utility
+
+    def initial_state(self, model, batch):
+        inner = self.utility.initial_state(model, batch) if hasattr(self.utility, "initial_state") else {}
+        return {"inner": inner, "batch": torch.zeros_like(batch), **self.draws(batch, None)}
+
+    def draws(self, batch, noise):
+        shape = (len(batch), 3)
+        if noise is None:
+            return {"normal": torch.zeros(shape), "uniform": torch.zeros(4, *shape)}
+        return {"normal": noise.of("data").normal(shape).float(), "uniform": noise.of("eval").uniform(shape, 4).float()}
+
+    def __call__(self, model, batch, noise, state):
+        out = self.utility(model, batch, noise, state["inner"])
+        return Terms(out.value, out.parts, {"inner": out.state, "batch": batch, **self.draws(batch, noise)})
+
+
+def watched(task):
+    players = tuple(replace(p, utility=Witness(p.utility)) for p in task.game.players)
+    return replace(task, game=Game(players, task.game.simultaneous, task.game.frozen))
+
+
+def test_noise_batches_and_initial_weights_are_bit_identical(build, learner):
+    task = watched(build())
+    stack, singles = learner(task, SEEDS), [learner(task, [seed]) for seed in SEEDS]
+    seen = []
+    for step in range(3):
+        for row, single in enumerate(singles):
+            if step == 0:
+                for name, params in stack.params.items():
+                    assert torch.equal(params[row], single.params[name][0]), name
+            else:
+                for name, state in stack.states.items():
+                    for key in ("normal", "uniform", "batch"):
+                        assert torch.equal(state[key][row], single.states[name][key][0]), (name, key)
+                        seen.append(tuple(state[key][row].flatten()[:3].tolist()) if key != "batch" else len(seen))
+        for one in (stack, *singles):
+            one.advance()
+    assert len(set(seen)) == len(seen)  # no seed, player or step shares its draws with another
+    weights = torch.cat(list(stack.params.values()), 1)
+    assert len(weights.unique(dim=0)) == len(SEEDS)
+
+
+def test_float64_stack_agrees_with_single_seeds(build, learner):
+    task, steps = build(precision="fp64"), 100
+    stack = advanced(learner(task, SEEDS), steps)
+    for row, seed in enumerate(SEEDS):
+        single = advanced(learner(task, [seed]), steps)
+        assert single.status.tolist() == [0]
+        for part in ("params", "average", "states", "optimizers"):
+            many, one = flat(stack.tree()[part]), flat(single.tree()[part])
+            assert many.keys() == one.keys()
+            for key, value in many.items():
+                assert torch.allclose(value[row].double(), one[key][0].double(), rtol=1e-8, atol=1e-8), (part, key)
+    start = learner(task, SEEDS)
+    assert all((stack.params[name] - start.params[name]).norm() > 1e-2 for name in stack.params)
+
+
+def test_first_step_in_fp32(build, learner):
+    task = build()
+    stack = learner(task, SEEDS)
+    start = {name: params.clone() for name, params in stack.params.items()}
+    stack.advance()
+    recorded = stack.averages()
+    for row, seed in enumerate(SEEDS):
+        single = advanced(learner(task, [seed]), 1)
+        for name, parts in single.averages().items():
+            for part, value in parts.items():
+                scale = max(value[0].abs().item(), recorded[name]["utility"].abs().max().item())
+                assert abs(recorded[name][part][row] - value[0]) <= 1e-5 * scale, (name, part)
+            many, one = stack.params[name][row], single.params[name][0]
+            assert (many - one).norm() <= 1e-5 * one.norm(), name
+            assert (one - start[name][row]).norm() > 1e-4 * one.norm(), name  # a step far larger than the tolerance
+
+
+def test_the_same_strategy_twice_is_bit_identical(build, learner):
+    first, second = (advanced(learner(build(), SEEDS), 20) for _ in range(2))
+    assert_same_bits(first.tree(), second.tree())
+
+
+# --- interruptions --------------------------------------------------------------------------------------------------
+
+
+class Crash(Exception):
+    pass
+
+
+class Trap(Batches):
+    """Does something when a certain batch is asked for, once."""
+
+    def __init__(self, batches, number, act):
+        self.batches, self.number, self.act = batches, number, act
+
+    def __call__(self, streams, number):
+        if number == self.number:
+            self.number = None
+            self.act()
+        return self.batches(streams, number)
+
+
+def crash():
+    raise Crash
+
+
+def ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+def trained(task, path, seeds=(0, 1), checkpoint_seconds=0.0):
+    streams = [Streams(seed) for seed in seeds]
+    learner = train_group(
+        task, Folder(path), seeds, streams, device=torch.device("cpu"), threads=1, checkpoint_seconds=checkpoint_seconds
+    )
+    return learner, Folder(path).table(seeds).read()
+
+
+def timeless(rows):
+    return [replace(row, wall_s=0.0) for row in rows]
+
+
+def per_step(task):
+    return sum(player.repeat for player in task.game.players)
+
+
+# What happens in a run of 24 steps with validations at 10, 20 and 24: (step, act) each, and the time between checkpoints.
+INTERRUPTIONS = {
+    "ctrl-c between validations": (((7, ctrl_c),), 0.0),
+    "crash after a checkpoint": (((15, crash),), 0.0),
+    "ctrl-c at a validation": (((9, ctrl_c),), 1e9),
+    "twice": (((3, ctrl_c), (13, ctrl_c)), 1e9),
+    "crash without a checkpoint": (((15, crash),), 1e9),
+    "crash in the last step": (((23, crash),), 0.0),
+}
+
+
+def continued_equals_uninterrupted(task, moments, checkpoint_seconds, folder):
+    whole, rows = trained(task, folder / "whole")
+    for step, act in moments:
+        trap = replace(task, batches=Trap(task.batches, step * per_step(task), act))
+        with pytest.raises(Crash if act is crash else Interrupted):
+            trained(trap, folder / "parts", checkpoint_seconds=checkpoint_seconds)
+    continued, continued_rows = trained(task, folder / "parts")
+    assert_same_bits(continued.tree(), whole.tree())
+    assert timeless(continued_rows) == timeless(rows)
+    assert sorted({row.step for row in rows if row.split == "valid"}) == [10, 20, 24]
+    (stored, meta), (expected, _) = (Folder(folder / part).latest((0, 1)) for part in ("parts", "whole"))
+    assert_same_bits(stored, expected)
+    assert meta["done"]
+
+
+@pytest.mark.parametrize("kind", ["ctrl-c between validations", "crash after a checkpoint"])
+def test_continued_equals_uninterrupted(build, kind, tmp_path):
+    continued_equals_uninterrupted(build(steps=24, eval_every=10), *INTERRUPTIONS[kind], tmp_path)
+
+
+@pytest.mark.parametrize("kind", list(INTERRUPTIONS)[2:])
+def test_interruptions_at_other_moments(workloads, kind, tmp_path):
+    continued_equals_uninterrupted(workloads["vae"](steps=24, eval_every=10), *INTERRUPTIONS[kind], tmp_path)
+
+
+def test_a_finished_run_is_only_read(workloads, tmp_path):
+    task = workloads["vae"](steps=5, eval_every=5)
+    done, rows = trained(task, tmp_path)
+    again, same = trained(replace(task, batches=Trap(task.batches, 1, crash)), tmp_path)
+    assert same == rows  # wall time included
+    assert_same_bits(again.tree(), done.tree())
+
+
+def test_ctrl_c_writes_a_checkpoint_of_its_step(workloads, tmp_path):
+    task = workloads["vae"](steps=24, eval_every=10)
+    with pytest.raises(Interrupted):
+        trained(replace(task, batches=Trap(task.batches, 7, ctrl_c)), tmp_path, checkpoint_seconds=1e9)
+    _, meta = Folder(tmp_path).latest((0, 1))
+    assert (meta["step"], meta["done"]) == (8, False)  # the step that was being made is finished
+
+
+def test_an_interrupted_early_stopping_continues(workloads, tmp_path):
+    task = wavy(workloads["vae"](steps=40, eval_every=2, patience=2))
+    whole, rows = trained(task, tmp_path / "whole", SEEDS)
+    assert 2 in whole.status.tolist() and whole.status_step.max() > 6  # somebody stopped, and after the interruption
+    with pytest.raises(Interrupted):
+        trained(replace(task, batches=Trap(task.batches, 5, ctrl_c)), tmp_path / "parts", SEEDS)
+    continued, continued_rows = trained(task, tmp_path / "parts", SEEDS)
+    assert_same_bits(continued.tree(), whole.tree())
+    assert timeless(continued_rows) == timeless(rows)
+
+
+# --- early stopping -------------------------------------------------------------------------------------------------
+
+
+def wavy(task):
+    """The task with a validation value that rises and falls as the parameters move."""
+
+    def measure(stack, split):
+        total = sum(value.flatten(1).sum(1) for value in stack.params.values())
+        return {"loss": ((20 * total).sin()[:, None].expand(-1, 2), "nats")}
+
+    return replace(task, measure=measure, select="loss", baseline=None)
+
+
+def scripted(task, curves):
+    """The task with validation values that are written down: ``curves[seed][validation]``."""
+    calls = {"valid": 0}
+
+    def measure(stack, split):
+        column = min(calls["valid"], min(map(len, curves.values())) - 1)
+        calls["valid"] += split == "valid"
+        values = [[float(curves[streams.seed][column])] * 2 for streams in stack.streams]
+        return {"loss": (torch.tensor(values), "nats")}
+
+    return replace(task, measure=measure, select="loss", baseline=None)
+
+
+CURVES = {0: (5, 4, 3, 2, 1, 0, 0, 0), 1: (5, 4, 6, 6, 1, 0, 0, 0), 5: (5, 6, 4, 6, 4, 3, 0, 0)}
+
+
+def test_each_seed_stops_on_its_own_and_returns_to_its_best(workloads, learner, tmp_path):
+    """Patience 2: seed 1 stops at its fourth validation although it would fall later; ties are no improvement."""
+    task = scripted(workloads["vae"](steps=16, eval_every=2, patience=2), CURVES)
+    ended, rows = trained(task, tmp_path, SEEDS)
+    assert ended.status.tolist() == [2, 2, 2]
+    assert ended.status_step.tolist() == [16, 8, 10]
+    best = {0: 12, 1: 4, 5: 6}
+    for row, seed in enumerate(SEEDS):
+        expected = advanced(learner(task, SEEDS), best[seed])
+        kept = {name: value[row] for name, value in (expected.average or expected.params).items()}
+        for name, value in kept.items():
+            assert torch.equal(ended.params[name][row], value), (seed, name)
+            assert torch.equal(ended.average[name][row], value), (seed, name)
+    last = {seed: max(r.step for r in rows if r.seed == seed and r.split == "valid") for seed in SEEDS}
+    assert last == {0: 16, 1: 8, 5: 10}  # nothing is recorded of a seed that has stopped
+    fates = {r.seed: (r.metric, r.value) for r in rows if r.split == "status"}
+    assert fates == {0: ("stopped_early", 16.0), 1: ("stopped_early", 8.0), 5: ("stopped_early", 10.0)}
+
+
+def test_a_stopped_seed_does_not_depend_on_its_companions(workloads, tmp_path):
+    """The others go on, the moving average of a stopped seed must not."""
+    task = wavy(workloads["vae"](precision="fp64", steps=60, eval_every=2, patience=3))
+    stack, rows = trained(task, tmp_path / "stack", SEEDS)
+    assert len(set(stack.steps.tolist())) > 1 and 2 in stack.status.tolist()
+    for row, seed in enumerate(SEEDS):
+        single, own = trained(task, tmp_path / str(seed), (seed,))
+        assert [(r.step, r.split, r.metric) for r in own] == [(r.step, r.split, r.metric) for r in rows if r.seed == seed]
+        assert (single.status[0], single.status_step[0]) == (stack.status[row], stack.status_step[row])
+        for name, value in single.kept.items():
+            assert torch.allclose(stack.kept[name][row], value[0], rtol=1e-8, atol=1e-8), (seed, name)
+
+
+def test_without_patience_nobody_stops(workloads, tmp_path):
+    task = scripted(workloads["vae"](steps=16, eval_every=2), CURVES)
+    ended, _ = trained(task, tmp_path, SEEDS)
+    assert ended.status.tolist() == [0, 0, 0]
+    assert isinstance(ended, Learner)
