@@ -113,7 +113,7 @@ class ToyVAE(Toy):
     steps: int = option(40_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
     lr: float = option(4e-3, "step size", least=0.0)
     hidden: tuple[int, ...] = option((64, 64, 64), "widths of the encoder, mirrored by the decoder")
-    latents: int = option(2, "size of z", least=1)
+    latents: int = option(4, "size of z", least=1)
     activation: Literal["relu", "tanh", "silu"] = option("relu", "of all networks")
     warm_up: float = option(0.25, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0)
     budgets: ClassVar = {"demo": {"steps": 8_000}}
@@ -142,7 +142,7 @@ class ToyLVAE(Toy):
     steps: int = option(40_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
     lr: float = option(4e-3, "step size", least=0.0)
     hidden: tuple[int, ...] = option((64, 64), "width at each level, from the data upward")
-    latents: tuple[int, ...] = option((2, 2), "size of each latent, from the data upward")
+    latents: tuple[int, ...] = option((4, 4), "size of each latent, from the data upward")
     activation: Literal["relu", "tanh", "silu"] = option("relu", "of all networks")
     warm_up: float = option(0.5, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0)
     budgets: ClassVar = {"demo": {"steps": 4_000}}
@@ -237,7 +237,7 @@ class Compat(Toy):
     steps than its own; `--budget full` has those.
     """
 
-    steps: int = option(4_000, "updates in all (the source's 500 epochs are 250,000)", least=1)
+    steps: int = option(2_500, "updates in all (the source's 500 epochs are 250,000)", least=1)
     batch_size: int = option(512, "examples per update (the source's is 4096)", least=1)
     ema: float = option(0.0, "decay of the weight average that is evaluated; 0 for none", least=0.0)
     eval_every: int = option(500, "steps between validations; one epoch of the source", least=1)
@@ -273,8 +273,8 @@ def _variants(data: str) -> dict[str, Experiment]:
         "lvae": lvae,
         "flow": ToyFlow(data=data),
         "spline-flow": spline,
-        "vae-no-warmup": replace(vae, warm_up=0.0, steps=10_000),
-        "lvae-no-warmup": replace(lvae, warm_up=0.0, steps=10_000),
+        "vae-no-warmup": replace(vae, warm_up=0.0, steps=5_000),
+        "lvae-no-warmup": replace(lvae, warm_up=0.0, steps=5_000),
         "wgan-gp": ToyWGAN(data=data),
         "vae-compat": Compat(data=data, network="vae"),
         "lvae-compat": Compat(data=data, network="lvae"),
