@@ -24,6 +24,7 @@ MODELS = {
     "lvae": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (elbo, elbo_kl, iwae(3))),
     "flow-affine": (lambda: CouplingFlow(2, "affine", 3, (8,), "tanh"), 2, (log_likelihood,)),
     "flow-spline": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh"), 2, (log_likelihood,)),
+    "flow-mix": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh", mix=True), 2, (log_likelihood,)),
     "flow-spline-odd": (lambda: CouplingFlow(3, "spline", 3, (8,), "tanh", bins=5), 3, (log_likelihood,)),
     "wgan": (lambda: WGAN(2, 2, (8, 8), "tanh"), 2, (critic_utility(), generator_utility)),
     "compat-vae": (lambda: compat.ToyVAE(hidden=(8, 8)), 2, (elbo,)),

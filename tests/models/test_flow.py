@@ -12,16 +12,18 @@ from seedbed.core.noise import Noise, Streams
 from seedbed.models.compat import ToyFlow
 from seedbed.models.flow import CouplingFlow
 from seedbed.models.spline import MIN_BIN, MIN_SLOPE, SHIFT, spline_forward, spline_inverse
-from seedbed.models.transforms import ActNorm, AffineCoupling, Reverse, SplineCoupling
+from seedbed.models.transforms import ActNorm, AffineCoupling, Mix, Reverse, SplineCoupling
 
 TRANSFORMS = {
     "reverse": lambda n: Reverse(),
     "actnorm": ActNorm,
+    "mix": Mix,
     "affine": lambda n: AffineCoupling(n, (8,), activation="tanh"),
     "affine-raw": lambda n: AffineCoupling(n, (8,), bound=None, activation="tanh"),
     "spline": lambda n: SplineCoupling(n, (8,), activation="tanh"),
     "flow-affine": lambda n: CouplingFlow(n, "affine", 3, (8,), "tanh"),
     "flow-spline": lambda n: CouplingFlow(n, "spline", 3, (8,), "tanh"),
+    "flow-mix": lambda n: CouplingFlow(n, "spline", 3, (8,), "tanh", mix=True),
     "flow-compat": lambda n: ToyFlow(n, 3, (8,)),
 }
 

@@ -5,7 +5,7 @@ import torch
 
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Streams
-from seedbed.train.batches import Contiguous, Shuffled
+from seedbed.train.batches import Contiguous, Redrawn, Shuffled
 
 SEEDS = tuple(Streams(s) for s in range(3))
 
@@ -53,6 +53,29 @@ def test_every_seed_with_examples_of_its_own():
     drawn = torch.cat([Shuffled(data, 5, per_seed=True)(SEEDS, n) for n in range(2)], 1)
     shared = torch.cat([Shuffled(torch.arange(10).view(10, 1), 5)(SEEDS, n) for n in range(2)], 1)
     assert torch.equal(drawn, shared + 10 * torch.arange(3).view(3, 1, 1))  # own examples in the seed's own order
+
+
+def test_a_view_drawn_once_a_pass():
+    """Numbered examples: what one looks like is a function of (seed, pass, example)."""
+    data = torch.stack((torch.arange(200.0), torch.full((200,), 0.5)), 1)
+
+    def view(x, noise):
+        return torch.stack((x[:, 0], noise.bernoulli(x)[:, 1]), 1)
+
+    batches = Redrawn(data, 50, view)
+    seen = {}
+    for number in range(8):
+        batch = batches(SEEDS, number)
+        assert torch.equal(batch[..., 0], Shuffled(data, 50)(SEEDS, number)[..., 0])
+        for row, streams in enumerate(SEEDS):
+            alone = Redrawn(data, 50, view)([streams], number)[0]
+            assert torch.equal(batch[row], alone)
+            looks = seen.setdefault((row, number // 4), torch.full((200,), -1.0))
+            looks[batch[row, :, 0].long()] = batch[row, :, 1]
+    patterns = torch.stack(list(seen.values()))
+    assert set(patterns.unique().tolist()) == {0.0, 1.0}
+    assert len(patterns.unique(dim=0)) == 6  # three seeds, two passes
+    assert (patterns.mean(1) - 0.5).abs().max() < 4.4 * 0.5 / 200**0.5
 
 
 def test_more_than_there_is():

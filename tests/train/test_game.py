@@ -124,7 +124,7 @@ def test_simultaneous_bilinear_game_spirals_outward(learner):
     points = orbit(learner, lr, steps, simultaneous=True)
     radius = points.norm(dim=-1)
     expected = torch.sqrt(torch.tensor(1 + lr**2, dtype=torch.float64)) ** torch.arange(steps)
-    assert torch.allclose(radius, expected[:, None].expand_as(radius), rtol=1e-10)
+    assert torch.allclose(radius, expected[:, None].expand_as(radius), rtol=1e-10, atol=0)
     angle = torch.atan2(points[1:, 0, 1], points[1:, 0, 0]) - torch.atan2(points[:-1, 0, 1], points[:-1, 0, 0])
     assert torch.allclose(torch.remainder(angle, 2 * math.pi), torch.tensor(2 * math.pi - math.atan(lr)).double(), atol=1e-6)
 
@@ -135,7 +135,7 @@ def test_alternating_bilinear_game_stays_on_its_ellipse(learner):
     points = orbit(learner, lr, 200, simultaneous=False)
     x, y = points.unbind(-1)
     conserved = x.square() + y.square() + lr * x * y
-    assert torch.allclose(conserved, conserved[:1].expand_as(conserved), rtol=1e-10)
+    assert torch.allclose(conserved, conserved[:1].expand_as(conserved), rtol=1e-10, atol=0)
     radius = points.norm(dim=-1)
     assert (1 + lr / 2) ** -0.5 - 1e-9 < radius.min() < radius.max() < (1 - lr / 2) ** -0.5 + 1e-9
 
@@ -237,7 +237,7 @@ def test_the_moving_average_follows_its_formula(learner):
         played.advance()
         decay = min(0.5, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * played.params["p"]
-    assert torch.allclose(played.average["p"], average, rtol=1e-12)
+        assert torch.allclose(played.average["p"], average, rtol=1e-12, atol=0)
     kept = played.stack().model(1)
     assert kept.x.item() == pytest.approx(average[1, 0].item())
     assert kept.x.item() != pytest.approx(played.params["p"][1, 0].item())

@@ -1,4 +1,4 @@
-"""The command line: ``seedbed list | show | run | sample | data``. Importing it imports neither torch nor pandas."""
+"""The command line. Importing it imports neither torch nor pandas."""
 
 import sys
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 
 from seedbed.cli.options import common, experiment_options
+from seedbed.cli.targets import run_choice
 from seedbed.core.errors import SeedbedError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -72,10 +73,69 @@ def run(target: str, **options: object) -> None:
 @click.option("--seed", type=int, help="of this seed only; by default of all")
 @click.option("--out", type=click.Path(dir_okay=False), help="an .npz file; by default samples.npz in the run folder")
 def sample(run_folder: str, count: int, seed: int | None, out: str | None) -> None:
-    """Draw from the trained models of a RUN_FOLDER and save the draws."""
+    """Draw from the trained models of a run and save the draws. RUN_FOLDER is its folder, or its name below runs/."""
     from seedbed.cli.run import sample_run
 
     sample_run(run_folder, count, seed, out)
+
+
+@cli.command()
+@run_choice
+@click.option("--csv", type=click.Path(dir_okay=False), help="write the verdicts as comma-separated values")
+@click.option("--markdown", type=click.Path(dir_okay=False), help="write the verdicts as a Markdown table")
+@click.option("--latex", type=click.Path(dir_okay=False), help="write the verdicts as a LaTeX table")
+def compare(targets: tuple[str, ...], **options: object) -> None:
+    """Say which differences between runs are real, paired by seed.
+
+    Each RUN_OR_STUDY is a run folder, the name of a run, an experiment or a study. All pairs of models on one data set
+    and metric are one family, corrected by Holm.
+    """
+    from seedbed.cli.compare import compare_runs
+
+    compare_runs(targets, options)
+
+
+@cli.command()
+@run_choice
+@click.option("--threshold", type=float, help="validation loss that convergence is timed to")
+@click.option("--out-file", default="report.html", show_default=True, help="the page; its figures and tables go beside it")
+@click.option("--follow", is_flag=True, help="write it again until every run is finished")
+@click.option("--every", type=click.FloatRange(min=1), default=30.0, show_default=True, help="seconds between two looks")
+def report(targets: tuple[str, ...], **options: object) -> None:
+    """Write one self-contained page about runs, finished or not: verdicts, tables, curves, pictures, how to reproduce.
+
+    Each RUN_OR_STUDY is a run folder, the name of a run, an experiment or a study.
+    """
+    from seedbed.cli.report import report_runs
+
+    report_runs(targets, options)
+
+
+@cli.command()
+@click.argument("targets", nargs=-1, required=True, metavar="RUN_OR_STUDY...")
+@click.option("-m", "--model", "models", multiple=True, help="of a study only these models; may be repeated")
+@click.option("-d", "--data", "sets", multiple=True, help="of a study only these data sets; may be repeated")
+@click.option("--name", help="only runs of this name")
+@click.option("--out", default="runs", show_default=True, help="folder of all runs, where studies are looked up")
+@click.option("--metric", default="nll", show_default=True, help="the estimator; a wrong name lists those of the model")
+@click.option("--split", default="test", show_default=True, help="test, valid or train")
+@click.option("-k", "--samples", type=int, default=5000, show_default=True, help="importance samples per example")
+@click.option("--examples", type=int, help="only so many, evenly spread over the split; by default all")
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="of matrix products; by default the run's own")
+@click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what it may take beside models and data")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda:N or mps")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default")
+@click.option("--again", is_flag=True, help="measure anew what is there")
+@click.option("-q", "--quiet", is_flag=True, help="no progress bar")
+def evaluate(targets: tuple[str, ...], **options: object) -> None:
+    """Measure finished runs with an estimator that training does not pay for, and keep the numbers with them.
+
+    Each RUN_OR_STUDY is a run folder, the name of a run, an experiment or a study. `nll` of a latent-variable model is
+    log p(x) by importance sampling, with every bound of the ladder k = 1, 5, 50, 500, 5000 below --samples.
+    """
+    from seedbed.cli.evaluate import evaluate_runs
+
+    evaluate_runs(targets, options)
 
 
 @cli.group()
@@ -85,11 +145,46 @@ def data() -> None:
 
 @data.command("list")
 def data_list() -> None:
-    """List the data sets by name."""
+    """List the data sets by name, and which of them need files."""
     from seedbed.data import names
+    from seedbed.data.files import FILES
 
     for name in names():
-        click.echo(name)
+        click.echo(f"{name:24} {len(FILES[name])} files" if name in FILES else name)
+
+
+@data.command("fetch")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--data-dir", type=click.Path(), help="folder to look in first; by default SEEDBED_DATA, then the cache")
+def data_fetch(names: tuple[str, ...], data_dir: str | None) -> None:
+    """Find the files of data sets, download what is missing into the cache, verify all checksums."""
+    from seedbed.data import names as known
+    from seedbed.data.files import FILES, fetch
+
+    for name in names:
+        if name in known() and name not in FILES:
+            click.echo(f"{name}: needs no file")
+            continue
+        for path in fetch(name, data_dir):
+            click.echo(f"{name}: {path}")
+
+
+@data.command("check")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--data-dir", type=click.Path(), help="folder to look in first; by default SEEDBED_DATA, then the cache")
+def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
+    """Verify the files of data sets without downloading anything; of all by default. Exit code 1 if one is not whole."""
+    from seedbed.data import names as known
+    from seedbed.data.files import FILES, check
+
+    wrong = False
+    for name in names or FILES:
+        needs = name in FILES or name not in known()
+        problems = list(dict.fromkeys(check(name, data_dir))) if needs else []
+        wrong |= bool(problems)
+        for line in problems or [f"{len(FILES[name])} files, verified" if needs else "needs no file"]:
+            click.echo(f"{name}: {line}")
+    return int(wrong)
 
 
 @data.command("show")

@@ -137,6 +137,8 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--precision", type=click.Choice(["fp32", "bf16", "fp64"]), help="of matrix products"),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default"),
         click.option("--name", help="name of the run; by default the hash of its settings"),
+        click.option("--from", "--warm-start", "warm_start", metavar="RUN", help="start each seed from its weights there"),
+        click.option("--data-dir", type=click.Path(), help="folder of data files; by default SEEDBED_DATA or the cache"),
         click.option("--out", default="runs", show_default=True, help="folder of all runs"),
         click.option(
             "--checkpoint-seconds", type=float, default=30.0, show_default=True, help="least time between checkpoints"

@@ -1,11 +1,14 @@
 """What `run` and `sample` do, apart from their flags."""
 
+import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from seedbed.cli.options import parse_seeds
+from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import STUDIES, Experiment, find
 from seedbed.experiments.execute import execute
@@ -29,7 +32,8 @@ def chosen(target: str, model: str | None, data: str | None) -> dict[str, Experi
 def with_flags(experiment: Experiment, options: dict[str, Any]) -> Experiment:
     """The experiment at its budget, with every given flag applied."""
     experiment = experiment.with_budget(options["budget"])
-    settings = {k: v for k, v in options.items() if v is not None and k in experiment.config() and k != "data"}
+    declared = {field.name for field in fields(experiment)} - {"data"}
+    settings = {k: v for k, v in options.items() if v is not None and k in declared}
     if options["epochs"] is not None:
         if options["steps"] is not None:
             raise SeedbedError("say --steps or --epochs, not both")
@@ -42,9 +46,18 @@ def with_flags(experiment: Experiment, options: dict[str, Any]) -> Experiment:
     return experiment.with_config(settings)
 
 
+def set_data_dir(folder: str | None) -> None:
+    """Look for data files in a folder first, in this process and in its workers."""
+    if folder is not None:
+        os.environ["SEEDBED_DATA"] = folder
+
+
 def run_target(target: str, options: dict[str, Any]) -> None:
     """Train what was named, then print its table and write its figures."""
     experiments = chosen(target, options["model"], options["data"])
+    set_data_dir(options["data_dir"])
+    if options["warm_start"] is not None:
+        options["warm_start"] = str(one_run(options["warm_start"], options["out"]))
     changed = {name: with_flags(experiment, options) for name, experiment in experiments.items()}
     study = STUDIES.get(target.split("/")[0])
     seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else list(range(study.seeds if study else 10))
@@ -73,8 +86,10 @@ def _record(target: str, folders: list[Any], seeds: list[int], budget: str) -> N
     if budget == "smoke":
         raise SeedbedError("a smoke run is no result; record with --budget laptop or full")
     study = target.split("/")[0]
-    published = STUDIES[study].published if study in STUDIES else {}
-    path = record(Path("results") / f"{study}.json", folders, seeds, budget, published)
+    found = STUDIES.get(study)
+    promised = {name: (found.metric, found.experiments[name].hours) for name in found.grid} if found else {}
+    published = found.published if found else {}
+    path = record(Path("results") / f"{study}.json", folders, seeds, budget, published, promised)
     click.echo(f"wrote {path}", err=True)
 
 
@@ -85,7 +100,7 @@ def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None
     from seedbed.experiments.run import load
     from seedbed.store.atomic import write_atomic
 
-    run = load(path)
+    run = load(one_run(path, "runs") if Path("runs").is_dir() else path)
     draws = run.sample(count) if seed is None else run.sample(count, seed)[None]
     target = Path(out) if out else run.path / "samples.npz"
     if target.suffix != ".npz":

@@ -180,13 +180,18 @@ class EvalNoise(Noise):
                 index, offset = divmod(self.first + done, BLOCK)
                 take = min(BLOCK - offset, batch - done)
                 key = streams.key(self.stream, *self.address, number, self.first_sample + k, index)
-                fill(block, generator=self._generator.manual_seed(key))
-                stack[k, done : done + take] = block[offset : offset + take]
+                target = stack[k, done : done + take]
+                fill(target if take == BLOCK else block, generator=self._generator.manual_seed(key))
+                if take < BLOCK:
+                    target.copy_(block[offset : offset + take])
                 done += take
 
 
 class _StackedDraw(torch.autograd.Function):
-    """One draw per seed under ``vmap``: the rule asks for all rows at once and stacks them."""
+    """One draw per seed under ``vmap``: the rule asks for all rows at once and stacks them.
+
+    ``vmap`` itself stays in its strict mode: a bare ``torch.randn`` in a model is an error, not a draw shared by all seeds.
+    """
 
     @staticmethod
     def forward(row: Tensor, rows: Callable[[Sequence[int]], Tensor]) -> Tensor:

@@ -24,8 +24,7 @@ class Dataset:
             a random binarisation of them was drawn once, from the ``eval`` stream.
         view: how a training batch is drawn from stored examples, e.g. a Bernoulli draw per batch; ``None`` as stored.
         refresh: how long one draw of ``view`` lasts. ``batch``: each batch is drawn anew. ``epoch``: an example is the same
-            whenever it is met within an epoch, so its noise is keyed by epoch and example: at the start of an epoch
-            ``view(train, EvalNoise(streams, epoch, stream="data"))``, then gather from that.
+            whenever it is met within a pass, so its noise is keyed by seed, pass and example (see ``batches.Redrawn``).
         epoch_size: examples that count as one epoch; the size of ``train`` unless the set stands for a density.
         log_density: exact ``log p*(x)`` in nats where it is known, else ``None``.
         entropy: differential entropy of ``log_density`` in nats, the floor of any model's expected loss.

@@ -29,7 +29,8 @@ class Bernoulli:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """sum_d [x_d l_d - log(1 + exp l_d)] in nats, ``[*batch]``; finite for every logit."""
-        return (value * self.logits - F.softplus(self.logits)).sum(-1)
+        # Two sums, not one over a difference: a third less memory traffic, which is what this costs beside its exponentials.
+        return (value * self.logits).sum(-1) - F.softplus(self.logits).sum(-1)
 
     def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
         """A draw of 0s and 1s (it carries no gradient), ``[*batch, features]`` or ``[samples, *batch, features]``."""

@@ -22,12 +22,12 @@ def per_example(stack: Stack, estimator: Estimator, x: Tensor, address: str, chu
         estimator: values per example for one seed.
         x: ``[n, *example]``.
         address: names the draws, so that two evaluations of the same thing agree.
-        chunk: examples at once; 0 keeps ``seeds * chunk`` near 32,768.
+        chunk: examples at once; 0 keeps ``seeds * chunk`` near 32,768, or fewer where examples are large.
 
     Returns:
         ``{metric: [seeds, n]}``.
     """
-    chunk = chunk or max(64, 32_768 // len(stack.streams))
+    chunk = chunk or max(64, 32_768 // (len(stack.streams) * max(1, x[:1].numel() // 64)))
     x = x.to(stack.device, stack.dtype if x.is_floating_point() else None)
     parts: dict[str, list[Tensor]] = {}
     with torch.no_grad():

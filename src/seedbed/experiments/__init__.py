@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
-from seedbed.experiments import toy
+from seedbed.experiments import images, toy, variance
 from seedbed.experiments.base import Experiment
 
 __all__ = ["EXPERIMENTS", "STUDIES", "Experiment", "Study", "find"]
@@ -23,6 +23,7 @@ class Study:
         grid: the names that `run STUDY` trains when nothing is filtered.
         seeds: seeds of each experiment by default.
         elsewhere: models that are asked for here but belong elsewhere, with what to say.
+        metric: the one that the study is about.
         published: known values by (experiment, metric).
     """
 
@@ -32,6 +33,7 @@ class Study:
     grid: tuple[str, ...]
     seeds: int = 10
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    metric: str = "gap_nats"
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def select(self, model: str | None = None, data: str | None = None) -> dict[str, Experiment]:
@@ -57,7 +59,10 @@ class Study:
 
 
 STUDIES: dict[str, Study] = {
-    "toy": Study("toy", toy.DOC, toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE, published=toy.PUBLISHED)
+    "toy": Study("toy", toy.DOC, toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE, published=toy.PUBLISHED),
+    "toy-variance": Study("toy-variance", variance.DOC, variance.EXPERIMENTS, tuple(variance.EXPERIMENTS)),
+    "mnist": Study("mnist", images.DOC, images.MNIST, tuple(images.MNIST), seeds=3, metric="nll_nats"),
+    "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric="nll_nats"),
 }
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}
 

@@ -49,6 +49,7 @@ class Experiment(ABC):
     vary: Literal["model", "init", "order", "noise", "data", "all"] = option(
         "model", "what differs between seeds: all but the data (model), one source alone, or everything (all)"
     )
+    warm_start: str = option("", "run folder whose weights each seed starts from, instead of a fresh initialisation")
 
     # Fields that a budget replaces; `laptop` is what the fields say, `smoke` runs thirty steps, `demo` is for `make demo`.
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -60,8 +61,6 @@ class Experiment(ABC):
     def __post_init__(self) -> None:
         for f in fields(self):
             value, least = getattr(self, f.name), f.metadata.get("least")
-            if least is not None and not isinstance(value, int | float):
-                raise SeedbedError(f"{f.name.replace('_', ' ')} must be a number, got {value!r}")
             if least is not None and not value >= least:
                 raise SeedbedError(f"{f.name.replace('_', ' ')} must be at least {least}, got {value}")
 
@@ -82,8 +81,9 @@ class Experiment(ABC):
         return [Streams(seed, varied, 0) for seed in seeds]
 
     def config(self) -> dict[str, Any]:
-        """Every declared field with its value, as JSON knows it."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Every declared field with its value, as JSON knows it; ``warm_start`` only where there is one."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return values if self.warm_start else {k: v for k, v in values.items() if k != "warm_start"}
 
     def with_config(self: Self, config: Mapping[str, Any]) -> Self:
         """The same kind of experiment with other values.
@@ -96,8 +96,13 @@ class Experiment(ABC):
         for name, value in config.items():
             if name not in known:
                 raise unknown("setting", name, known)
+            label = name.replace("_", " ")
+            if hints[name] in (int, float) and not isinstance(value, int | float):
+                raise SeedbedError(f"{label} must be a number, got {value!r}")
+            if hints[name] is int and value != int(value):
+                raise SeedbedError(f"{label} must be a whole number, got {value!r}")
             if get_origin(hints[name]) is Literal and value not in get_args(hints[name]):
-                raise unknown(name.replace("_", " "), str(value), map(str, get_args(hints[name])))
+                raise unknown(label, str(value), map(str, get_args(hints[name])))
         return replace(self, **{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
 
     def with_budget(self: Self, budget: str) -> Self:

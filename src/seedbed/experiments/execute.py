@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -13,7 +14,9 @@ from pathlib import Path
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.experiments import find
 from seedbed.experiments.base import Experiment
-from seedbed.store.folder import Folder
+from seedbed.experiments.warm_start import check_start, start_weights
+from seedbed.store.atomic import exclusive
+from seedbed.store.folder import Folder, group_name
 from seedbed.store.manifest import Manifest, command_line, config_hash
 
 STRATEGIES = ("auto", "vectorized", "sequential", "processes")
@@ -64,6 +67,8 @@ def execute(
     folder = run_folder(name, experiment, out, tag)
     if again and folder.exists():
         _discard(folder)
+    if experiment.warm_start and not folder.exists():
+        check_start(experiment, name, seeds)
     manifest = _manifest(folder, name, experiment, seeds, strategy, device, threads)
     groups = [group for group in manifest.groups if set(group) & set(seeds)]
     from seedbed.experiments.progress import bar
@@ -109,19 +114,24 @@ def train(
         return
     streams = experiment.streams(group)
     task = experiment.task(streams)
+    if experiment.warm_start and latest is None:
+        task = replace(task, start=start_weights(experiment, manifest.experiment, group))
+    record = {"name": task.data.name, "protocol": task.data.protocol, "checksum": task.data.checksum()}
     if not manifest.data:
-        record = {"name": task.data.name, "protocol": task.data.protocol, "checksum": task.data.checksum()}
         replace(folder.manifest(), data=record).write(folder.path)
-    train_group(
-        task,
-        folder,
-        group,
-        streams,
-        device=torch.device(manifest.device.split(" ")[0]),
-        threads=manifest.threads,
-        checkpoint_seconds=checkpoint_seconds,
-        progress=progress,
-    )
+    elif manifest.data["checksum"] != record["checksum"]:
+        raise SeedbedError(f"the data of {folder.path} have changed since it began; restore them or choose another --name")
+    with exclusive(folder.path / f".lock-{group_name(group)}"):
+        train_group(
+            task,
+            folder,
+            group,
+            streams,
+            device=torch.device(manifest.device.split(" ")[0]),
+            threads=manifest.threads,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=progress,
+        )
 
 
 def _manifest(
@@ -139,7 +149,7 @@ def _manifest(
     else:
         if folder.path.exists() and any(folder.path.iterdir()):
             raise SeedbedError(f"{folder.path} holds other files and no run; choose another --name or --out")
-        where = _device(device)
+        where = usable_device(device)
         chosen = _auto(where) if strategy == "auto" else strategy
         cores = threads or os.cpu_count() or 1
         groups = _groups(seeds, chosen)
@@ -188,7 +198,12 @@ def _auto(device: str) -> str:
     return "vectorized"
 
 
-def _device(device: str) -> str:
+def usable_device(device: str) -> str:
+    """A device by name, ``auto`` resolved, and a GPU's own name in parentheses.
+
+    Raises:
+        SeedbedError: if there is none such here.
+    """
     import torch
 
     if device == "auto":
@@ -219,24 +234,34 @@ def _processes(
     """One worker process per group; all they need to know is in the run folder."""
     indices = [manifest.groups.index(list(group)) for group in groups]
     command = [sys.executable, "-m", "seedbed.experiments.worker", str(folder.path), name, str(checkpoint_seconds)]
-    workers = [
-        subprocess.Popen([*command, str(index)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for index in indices
-    ]
-    try:
-        while any(worker.poll() is None for worker in workers):
-            time.sleep(0.1)
-            for position, group in enumerate(groups):
-                progress(position, *_last_step(folder, group))
-    except KeyboardInterrupt:
+    with ExitStack() as pipes:
+        # A worker ends when its standard input closes: when this process does, however it ends.
+        workers = [
+            pipes.enter_context(
+                subprocess.Popen(
+                    [*command, str(index)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for index in indices
+        ]
+        try:
+            while any(worker.poll() is None for worker in workers):
+                time.sleep(0.1)
+                for position, group in enumerate(groups):
+                    progress(position, *_last_step(folder, group))
+        except KeyboardInterrupt:
+            for worker in workers:
+                worker.wait()  # Ctrl-C reaches the whole process group: each of them is writing its checkpoint
+            raise
         for worker in workers:
-            worker.wait()  # Ctrl-C reaches the whole process group: each of them is writing its checkpoint
-        raise
-    for worker in workers:
-        _, errors = worker.communicate()
-        if worker.returncode:
-            lines = errors.strip().splitlines() or [f"worker ended with code {worker.returncode}"]
-            raise SeedbedError(lines[-1].removeprefix("seedbed: "))
+            _, errors = worker.communicate()
+            if worker.returncode:
+                lines = errors.strip().splitlines() or [f"worker ended with code {worker.returncode}"]
+                raise SeedbedError(lines[-1].removeprefix("seedbed: "))
 
 
 def _last_step(folder: Folder, group: Sequence[int]) -> tuple[int, int, None]:

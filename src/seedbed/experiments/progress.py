@@ -32,3 +32,21 @@ def bar(name: str, steps: int, groups: int, quiet: bool) -> Iterator[Callable[..
                     shown.set_postfix_str(f"{float(finite.mean()):.3f}{spread}" + (f", {lost} ended" if lost else ""))
 
         yield update
+
+
+@contextmanager
+def examples_bar(name: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar over the examples of one group of seeds after the other.
+
+    Yields:
+        ``update(done, total)``.
+    """
+    from tqdm import tqdm
+
+    with tqdm(desc=name, unit="example", disable=quiet or None, dynamic_ncols=True) as shown:
+
+        def update(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield update

@@ -138,8 +138,11 @@ class Run:
         rows = {seed: stack.model(row) for group, stack in self.stacks() for row, seed in enumerate(group)}
         return [rows[seed] for seed in self.seeds]
 
-    def stacks(self) -> "list[tuple[list[int], Stack]]":
+    def stacks(self, device: str = "cpu") -> "list[tuple[list[int], Stack]]":
         """The trained stack of every group of seeds.
+
+        Args:
+            device: where to put them.
 
         Raises:
             SeedbedError: if a group has no checkpoint yet.
@@ -156,7 +159,7 @@ class Run:
                     f"{self.path} has no checkpoint for seeds {group} yet; run the same command to continue it"
                 )
             streams = self.experiment.streams(group)
-            learner = Learner(self.experiment.task(streams), streams, torch.device("cpu"))
+            learner = Learner(self.experiment.task(streams), streams, torch.device(device))
             learner.restore(found[0], found[1]["step"], found[1]["counts"])
             out.append((group, learner.stack()))
         return out

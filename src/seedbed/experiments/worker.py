@@ -1,6 +1,8 @@
 """One group of seeds in a process of its own: ``python -m seedbed.experiments.worker FOLDER EXPERIMENT SECONDS GROUP``."""
 
+import os
 import sys
+import threading
 
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import find
@@ -11,6 +13,7 @@ from seedbed.store.folder import Folder
 def main(arguments: list[str]) -> int:
     """Train one group of a run folder; the exit code is 2 for bad input and 130 after Ctrl-C."""
     path, name, seconds, index = arguments
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         folder = Folder(path)
         manifest = folder.manifest()
@@ -22,6 +25,13 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _end_with_parent() -> None:
+    """End at once when standard input, whose other end the parent holds, is closed: an orphan would go on writing
+    beside the worker that continues its group."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

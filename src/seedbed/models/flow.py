@@ -11,7 +11,7 @@ from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.noise import Noise
 from seedbed.distributions.normal import StandardNormal
-from seedbed.models.transforms import ActNorm, AffineCoupling, Reverse, SplineCoupling, Transform
+from seedbed.models.transforms import ActNorm, AffineCoupling, Mix, Reverse, SplineCoupling, Transform
 from seedbed.nets.mlp import Activation
 
 
@@ -82,6 +82,7 @@ class CouplingFlow(Flow):
         hidden: widths of each coupling's network.
         activation: of those networks.
         bins: of a spline.
+        mix: learn a change of axes after each coupling, for data that no axis suits.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class CouplingFlow(Flow):
         hidden: Sequence[int] = (64, 64),
         activation: Activation = "relu",
         bins: int = 8,
+        mix: bool = False,
     ) -> None:
         if features < 2:
             raise SeedbedError(f"CouplingFlow expects at least 2 features, got {features}; one half is bent given the other")
@@ -105,5 +107,5 @@ class CouplingFlow(Flow):
 
         chain: list[Transform] = []
         for _ in range(couplings):
-            chain += [ActNorm(features), bend(), Reverse()]
+            chain += [ActNorm(features), bend(), Reverse(), *([Mix(features)] if mix else [])]
         super().__init__(features, chain)

@@ -36,6 +36,38 @@ class Reverse(Transform):
         return self.forward(y)
 
 
+class Mix(Transform):
+    """y = L U x with L unit lower and U upper triangular, log_det = sum log diag U: a learnt change of axes.
+
+    Kingma & Dhariwal 2018 (arXiv 1807.03039), section 3.2, without its permutation. It starts at the identity.
+
+    Args:
+        features: size of the last axis.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.lower = nn.Parameter(torch.zeros(features, features))
+        self.upper = nn.Parameter(torch.zeros(features, features))
+        self.log_diagonal = nn.Parameter(torch.zeros(features))
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """L and U, ``[features, features]`` each."""
+        eye = torch.eye(len(self.log_diagonal), device=self.lower.device, dtype=self.lower.dtype)
+        return self.lower.tril(-1) + eye, self.upper.triu(1) + eye * self.log_diagonal.exp()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same volume for every example."""
+        lower, upper = self.factors()
+        return x @ (lower @ upper).mT, self.log_diagonal.sum()
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Two triangular systems."""
+        lower, upper = self.factors()
+        half = torch.linalg.solve_triangular(lower, y.mT, upper=False, unitriangular=True)
+        return torch.linalg.solve_triangular(upper, half, upper=True).mT, -self.log_diagonal.sum()
+
+
 class ActNorm(Transform, HasDataInit):
     """y = (x - shift) exp(-log_scale), set from the first batch to zero mean and unit deviation.
 

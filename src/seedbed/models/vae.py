@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import Distribution, LatentVariable, Layer
@@ -20,6 +21,7 @@ class VAE(nn.Module, LatentVariable):
         hidden: widths of the encoder; the decoder mirrors them.
         likelihood: the family of p(x | z).
         activation: of both networks.
+        output_bias: where the decoder's output starts, ``[parameters * features]``, e.g. the logits of the data's mean.
     """
 
     def __init__(
@@ -29,12 +31,16 @@ class VAE(nn.Module, LatentVariable):
         hidden: Sequence[int] = (64, 64),
         likelihood: Likelihood = GAUSSIAN,
         activation: Activation = "relu",
+        output_bias: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.likelihood = likelihood
         self.prior = StandardNormal(latents)
         self.encoder = MLP(features, hidden, 2 * latents, activation)
         self.decoder = MLP(latents, hidden[::-1], likelihood.parameters * features, activation)
+        if output_bias is not None:
+            with torch.no_grad():
+                self.decoder.layers[-1].get_parameter("bias").copy_(output_bias)
 
     @property
     def domain(self) -> Domain:

@@ -1,10 +1,17 @@
-"""Figures of one run as PNG: draws and density beside the data, and curves with seed bands."""
+"""Figures by matplotlib: those that ``seedbed run`` leaves in a run's folder, and what they share with a paper's."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from seedbed.report import pictures
+from seedbed.report.curves import Curves, curves, value_scale
+from seedbed.report.gather import Run
+from seedbed.report.pictures import chosen_seeds
+from seedbed.report.words import short
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
 
@@ -12,89 +19,157 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SHOWN = 4  # seeds pictured; the table has them all
+# After Okabe and Ito's palette, its light colours darkened to a contrast of 3 on white: told apart by colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#00835F", "#B0518A", "#946A00", "#3C8DC5", "#1A1A1A")
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.solid_capstyle": "round",
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a name may hold a dollar
+    "svg.fonttype": "none",
+    "svg.hashsalt": "seedbed",
+    "pdf.fonttype": 42,
+}
+TILE, DPI = 240, 160  # pixels of a picture, and of an inch of a PNG, in which a picture is an inch and a half
 
 
 def draw_figures(folder: Folder) -> list[Path]:
     """Write every figure that the run's stored arrays and rows allow, and say where."""
-    written = []
-    for name, figure in (("samples", samples_figure(folder)), ("curves", curves_figure(folder))):
-        if figure is not None:
-            path = folder.path / "figures" / f"{name}.png"
-            write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, format="png", dpi=130))
-            written.append(path)
+    run, written = Run.read(folder.path), []
+    with house_style():
+        for name, figure in (("samples", samples_figure(run)), ("curves", curves_figure(run))):
+            if figure is not None:
+                path = folder.path / "figures" / f"{name}.png"
+                write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, format="png", dpi=DPI))
+                written.append(path)
     return written
 
 
-def _figure(width: float, height: float) -> "Figure":
-    # The object-oriented face: no global state, no display, safe in any process.
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Fonts, lines and colours of every figure, for as long as it is drawn and saved."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def new_figure(width: int | float, height: int | float, layout: "Literal['constrained'] | None" = "constrained") -> "Figure":
+    """An empty figure in inches: no global state, no display, safe in any process."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
-def samples_figure(folder: Folder) -> "Figure | None":
-    """Two-dimensional runs: points on top, log-density below; the data first, then the first seeds."""
-    samples, density, reference = folder.arrays("samples"), folder.arrays("density"), folder.reference()
-    if not samples or samples["x"].ndim != 3 or samples["x"].shape[-1] != 2 or not reference:
-        return None
-    seeds = folder.manifest().seeds[: len(samples["x"])][:SHOWN]
-    low, high = (float(v) for v in reference["extent"])
-    rows = 2 if density and "log_p" in reference else 1
-    figure = _figure(2.1 * (len(seeds) + 1), 2.25 * rows + 0.35)
-    figure.suptitle(folder.manifest().experiment, fontsize=10)
-    axes = figure.subplots(rows, len(seeds) + 1, squeeze=False)
-    for column, points in enumerate([reference["x"], *samples["x"][: len(seeds)]]):
-        axis = axes[0, column]
-        axis.scatter(
-            points[:, 0], points[:, 1], s=0.7, linewidths=0, alpha=0.6, color="#444444" if column == 0 else COLOURS[0]
-        )
-        axis.set_title("data" if column == 0 else f"seed {seeds[column - 1]}", fontsize=9)
-        _square(axis, low, high)
-    if rows == 2:
-        top = float(np.exp(reference["log_p"].max()))
-        for column, log_density in enumerate([reference["log_p"], *density["log_q"][: len(seeds)]]):
-            picture = np.exp(np.nan_to_num(log_density, nan=-np.inf))
-            axes[1, column].imshow(picture, origin="lower", extent=(low, high, low, high), cmap="magma", vmin=0, vmax=top)
-            _square(axes[1, column], low, high)
-        axes[1, 0].set_ylabel("density", fontsize=9)
-    axes[0, 0].set_ylabel("points", fontsize=9)
+def samples_figure(run: Run) -> "Figure | None":
+    """What the run's arrays show, a row each: the data, then the best, the median and the worst seed."""
+    chosen = chosen_seeds(run, next(iter(run.metrics("test")), ""))
+    tiles = run_tiles(run, chosen)
+    rows = list(dict.fromkeys(kind for kind, _ in tiles))
+    return mosaic(tiles, rows, ["data", *chosen.values()], 1.5, short(run.manifest.experiment, 60)) if tiles else None
+
+
+def run_tiles(run: Run, chosen: Mapping[int, str]) -> dict[tuple[str, str], np.ndarray]:
+    """RGB squares by what they show and by the name of the seed; those of the data under ``data``."""
+    reference, tiles = run.arrays("reference"), {}
+    for kind, key, stored in pictures.stored_arrays(run):
+        truth = "log_p" if key == "log_q" else "x"
+        arrays = {"data": reference[truth]} if truth in reference else {}
+        arrays |= {note: stored[run.manifest.seeds.index(seed)] for seed, note in chosen.items()}
+        found = {name: pictures.as_pixels(array, reference, TILE) for name, array in arrays.items()}
+        tiles |= {(kind, name): _rgb(pixels) for name, pixels in found.items() if pixels is not None}
+    return tiles
+
+
+def _rgb(pixels: pictures.Pixels) -> np.ndarray:
+    return np.asarray(pictures.as_image(pixels).convert("RGB").resize((TILE, TILE), 2))  # 2: bilinear
+
+
+def mosaic(
+    tiles: Mapping[tuple[str, str], np.ndarray],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    size: int | float,
+    title: str = "",
+) -> "Figure":
+    """Square pictures in a grid with named rows and columns: one image, so that many are drawn as fast as one.
+
+    Args:
+        tiles: RGB squares by row and column; missing ones stay white.
+        rows: names from the top.
+        columns: names from the left.
+        size: inches of a picture.
+        title: above all.
+    """
+    step = TILE + TILE // 20
+    sheet = np.full((len(rows) * step, len(columns) * step, 3), 255, dtype=np.uint8)
+    for (row, column), tile in tiles.items():
+        y, x = rows.index(row) * step, columns.index(column) * step
+        sheet[y : y + TILE, x : x + TILE] = tile
+        frame = (slice(y, y + TILE), [x, x + TILE - 1]), ([y, y + TILE - 1], slice(x, x + TILE))
+        for edge in frame:
+            sheet[edge] = 160
+    left, top = 0.25, 0.28 + 0.22 * bool(title)
+    width, height = size * len(columns) + left, size * len(rows) + top
+    figure = new_figure(width, height, layout=None)
+    axis = figure.add_axes((left / width, 0, 1 - left / width, 1 - top / height))
+    axis.imshow(sheet, interpolation="none")
+    axis.set_axis_off()
+    for index, name in enumerate(columns):
+        axis.text(index * step + TILE / 2, -TILE / 20, short(name, 20), ha="center", va="bottom")
+    for index, name in enumerate(rows):
+        axis.text(-TILE / 20, index * step + TILE / 2, short(name, 20), ha="right", va="center", rotation=90)
+    if title:
+        figure.suptitle(title, y=1 - 0.05 / height, va="top")
     return figure
 
 
-def _square(axis: "Axes", low: float, high: float) -> None:
-    axis.set(xlim=(low, high), ylim=(low, high), xticks=[], yticks=[], aspect="equal")
-
-
-def curves_figure(folder: Folder) -> "Figure | None":
-    """Validation curves: each seed thin, their mean thick, the band from the 10th to the 90th percentile."""
-    curves: dict[str, dict[int, dict[int, float]]] = {}
-    for row in folder.rows():
-        if row.split == "valid" and np.isfinite(row.value):
-            curves.setdefault(row.metric, {}).setdefault(row.seed, {})[row.step] = row.value
-    if not curves:
+def curves_figure(run: Run) -> "Figure | None":
+    """Validation curves: each seed thin (dashed if it diverged), the median thick, the band from 10 to 90 % of the seeds."""
+    found = [curve for metric in run.metrics("valid") if (curve := curves(run, metric)) is not None]
+    if not found:
         return None
-    figure = _figure(4.2 * len(curves), 3.2)
-    figure.suptitle(folder.manifest().experiment, fontsize=10)
-    for column, (metric, seeds) in enumerate(curves.items()):
-        axis = figure.add_subplot(1, len(curves), column + 1)
-        steps = np.array(sorted({step for curve in seeds.values() for step in curve}))
-        values = np.array([[curve.get(step, np.nan) for curve in seeds.values()] for step in steps])
-        axis.plot(steps, values, color=COLOURS[0], linewidth=0.5, alpha=0.35)
-        # A seed that ended early leaves nan behind: the band is over those still there.
-        low, high = np.nanquantile(values, (0.1, 0.9), axis=1)
-        axis.fill_between(steps, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-        axis.plot(steps, np.nanmean(values, axis=1), color=COLOURS[0], linewidth=1.6)
-        # The start of a curve says little and dwarfs the rest: the axis spans what the later nine tenths need.
-        late = values[len(values) // 10 :]
-        margin = 0.05 * float(np.nanmax(late) - np.nanmin(late)) + 1e-9
-        axis.set_ylim(np.nanmin(late) - margin, np.nanmax(late) + margin)
+    figure = new_figure(3.4 * len(found), 2.6)
+    figure.suptitle(short(run.manifest.experiment, 60))
+    for axis, curve in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+        draw_curves(axis, [curve], "step", {curve.label: 0})
+        axis.set_title(f"{curve.metric}, validation, {len(curve.seeds)} seed{'s' * (len(curve.seeds) > 1)}")
         axis.set_xlabel("step")
-        axis.set_title(f"{metric}, validation, {len(seeds)} seeds", fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def draw_curves(axis: "Axes", many: Sequence[Curves], along: str, colour: Mapping[str, int]) -> None:
+    """Curves of several runs over steps or time on one pair of axes."""
+    from matplotlib.collections import LineCollection
+
+    scale = value_scale(many)
+    for one in many:
+        place = colour[one.label]
+        shade, (low, middle, high) = COLOURS[place % len(COLOURS)], one.band
+        axis.fill_between(one.x[along], low, high, color=shade, alpha=0.18, linewidth=0)
+        lines = [np.stack(one.seed(index, along), 1) for index in range(len(one.seeds))]
+        ends = np.array([line[-1] for line, s in zip(lines, one.seeds, strict=True) if one.fates[s].startswith("diverged")])
+        if len(ends):
+            axis.plot(*ends.T, "x", ms=3, mew=0.8, color=shade)
+        styles = [":" if seed in one.lost else "-" for seed in one.seeds]
+        axis.add_collection(LineCollection(lines, colors=shade, linewidths=0.4, alpha=0.4, linestyles=styles))
+        axis.plot(one.x[along], middle, "-" if place < len(COLOURS) else "--", color=shade, linewidth=1.3, label=one.label)
+    if scale.log:
+        axis.set_yscale("log")
+        axis.set_yticks(scale.ticks(), [f"{v:g}" for v in scale.ticks()])
+        axis.minorticks_off()
+    axis.set_ylim(scale.low, scale.high)
+    axis.set_xlim(left=0)

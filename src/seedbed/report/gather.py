@@ -1,16 +1,15 @@
-"""Runs as a report sees them: what was stored, under short names, grouped by what may be compared with what."""
+"""A run as a report sees it: what was stored, read once."""
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+import zipfile
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from seedbed.core.errors import SeedbedError
 from seedbed.report.summary import LOST
@@ -69,6 +68,18 @@ class Run:
         except (ValueError, OSError, UnicodeError) as error:
             raise SeedbedError(f"the table of {path} is damaged ({error}); restore it or run again with --again") from error
 
+    def arrays(self, name: str) -> dict[str, NDArray]:
+        """Stored arrays of one name, ``[seeds, ...]``; under ``reference`` what they are pictured beside, without seeds.
+
+        Raises:
+            SeedbedError: if a file is damaged.
+        """
+        try:
+            return self.folder.reference() if name == "reference" else self.folder.arrays(name)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            where = self.folder.path / "artefacts" / name
+            raise SeedbedError(f"the pictures in {where} are damaged ({error}); delete them to report without") from error
+
     @property
     def data(self) -> str:
         """Name of the data set."""
@@ -76,12 +87,9 @@ class Run:
 
     @property
     def model(self) -> str:
-        """The experiment's name without study and data set."""
-        return (
-            self.manifest.experiment.split("/", 2)[-1]
-            if self.manifest.experiment.count("/") >= 2
-            else self.manifest.experiment
-        )
+        """The experiment's name without study and data set, nor what varies where a study names its arms so: vae-init."""
+        name = self.manifest.experiment
+        return (name.split("/", 2)[2] if name.count("/") >= 2 else name).removesuffix(f"-{self.vary}")
 
     @property
     def vary(self) -> str:
@@ -115,7 +123,7 @@ class Run:
     @cached_property
     def progress(self) -> float:
         """Share of the training that is done, over all seeds."""
-        reached = {seed: 0 for seed in self.manifest.seeds}
+        reached = dict.fromkeys(self.manifest.seeds, 0)
         for row in self.rows:
             reached[row.seed] = self.steps if row.split == "status" else max(reached.get(row.seed, 0), row.step)
         return sum(reached.values()) / max(1, len(reached) * self.steps)
@@ -154,125 +162,9 @@ class Run:
     def without(self, metric: str) -> tuple[int, ...]:
         """Seeds that count as diverged on a metric: those lost, and those whose test value is not finite."""
         values = self.final(metric)
-        return tuple(sorted({*self.lost, *(int(s) for s in values.index[~np.isfinite(values)])}))
+        return tuple(sorted({*self.lost, *values.index[~np.isfinite(values.to_numpy())].tolist()}))
 
-
-@dataclass(frozen=True)
-class Group:
-    """Runs on one data set under one protocol: the family within which every pair may be compared.
-
-    Args:
-        task: the data set, with what else sets the group apart where that is needed.
-        runs: labelled apart.
-        metric: the test metric that they are compared on; ``""`` before there is one.
-        strangers: runs of the same data set that did not measure it.
-    """
-
-    task: str
-    runs: list[Run]
-    metric: str
-    strangers: list[Run] = field(default_factory=list)
-
-    @property
-    def unit(self) -> str:
-        """Unit of the metric."""
-        return next((unit for run in self.runs if (unit := run.unit(self.metric))), "")
-
-
-def differences(a: Run, b: Run) -> list[str]:
-    """Why two runs may not be compared: what of data and protocol differs, in words; empty if they may."""
-    found = []
-    for name, said in (("name", "data"), ("protocol", "protocol"), ("checksum", "checksum of the data")):
-        x, y = a.manifest.data.get(name), b.manifest.data.get(name)
-        if x and y and x != y:
-            found.append(f"{said}: {str(x)[:80]!r} against {str(y)[:80]!r}")
-    # A protocol that differs explains the checksum that differs with it.
-    found = found[:1] if a.data != b.data else [f for f in found if not f.startswith("checksum")] or found
-    return found + ([f"what varies over seeds: {a.vary} against {b.vary}"] if a.vary != b.vary else [])
-
-
-def grouped(runs: Sequence[Run], metric: str | None = None) -> list[Group]:
-    """Runs by data set, protocol and what varies over seeds, in order of appearance, labelled apart within each.
-
-    Args:
-        runs: any.
-        metric: the test metric of all groups; by default the gap to the known floor where every run of a group has it, else
-            the first that all have in common, else the first of each run, which splits the group.
-    """
-    parts: list[list[Run]] = []
-    for run in runs:
-        home = next(
-            (part for part in parts if not any(differences(run, other) or run.data != other.data for other in part)), None
-        )
-        home.append(run) if home is not None else parts.append([run])
-    names = Counter(part[0].data for part in parts)
-    out = []
-    for part in parts:
-        task = part[0].data if names[part[0].data] == 1 else _long_name(part, parts)
-        out += _by_metric(task, labelled(part), metric)
-    return out
-
-
-def _long_name(part: list[Run], parts: list[list[Run]]) -> str:
-    run, rivals = part[0], [p[0] for p in parts if p is not part and p[0].data == part[0].data]
-    name = run.data
-    if any(run.vary != rival.vary for rival in rivals):
-        name += f", varying {run.vary}"
-    protocols = {str(r.manifest.data.get("protocol", "")) for r in rivals}
-    if protocols - {own := str(run.manifest.data.get("protocol", ""))}:
-        name += f" ({own.removeprefix(run.data).strip(', ')})"
-    return name
-
-
-def _by_metric(task: str, runs: list[Run], metric: str | None) -> list[Group]:
-    measured = [run for run in runs if run.metrics("test")]
-    common = [m for m in (measured[0].metrics("test") if measured else []) if all(m in r.metrics("test") for r in measured)]
-    keys = [metric or (common or run.metrics("test") or [""])[0] for run in runs]
-    first = next((key for key in keys if key), "")  # a run without a number waits beside the others
-    groups = []
-    for name in dict.fromkeys(key or first for key in keys):
-        members = [run for run, key in zip(runs, keys, strict=True) if (key or first) == name]
-        strangers = [run for run in members if run.metrics("test") and name not in run.metrics("test")]
-        groups.append(Group(task, [run for run in members if run not in strangers], name, strangers))
-    return groups
-
-
-def labelled(runs: Iterable[Run]) -> list[Run]:
-    """The same runs with labels told apart: the model, then the settings that differ, then the folder's name."""
-    runs = list(runs)
-    named = [replace(run, label=run.model) for run in runs]
-    namings: list[Callable[[Run, list[Run]], str]] = [_by_settings, lambda run, _: run.folder.path.name, _by_path]
-    for naming in namings:
-        counts = Counter(run.label for run in named)
-        named = [
-            run
-            if counts[run.label] == 1
-            else replace(run, label=_extended(run, naming(run, [r for r in named if r.label == run.label])))
-            for run in named
-        ]
-    return named
-
-
-def _extended(run: Run, note: str) -> str:
-    return f"{run.model} ({note})" if note else run.label
-
-
-def _by_settings(run: Run, twins: list[Run]) -> str:
-    differing = settings_that_differ(twins)
-    return ", ".join(f"{key}={shown(run.manifest.config.get(key))}" for key in differing) if len(differing) <= 3 else ""
-
-
-def _by_path(run: Run, _: list[Run]) -> str:
-    return str(run.folder.path)
-
-
-def settings_that_differ(runs: Sequence[Run]) -> list[str]:
-    """Declared fields whose values are not the same in all runs that have them, in order of declaration."""
-    keys = list(dict.fromkeys(key for run in runs for key in run.manifest.config))
-    absent = object()
-    return [k for k in keys if len({shown(run.manifest.config.get(k, absent)) for run in runs}) > 1]
-
-
-def shown(value: Any) -> str:
-    """A setting as one types it."""
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    def kept(self, metric: str) -> pd.Series:
+        """The test value of each seed that did not diverge."""
+        lost, values = set(self.without(metric)), self.final(metric)
+        return values.loc[[seed for seed in values.index if seed not in lost]]

@@ -16,7 +16,14 @@ from seedbed.store.folder import Folder
 Published = Mapping[tuple[str, str], float]
 
 
-def record(path: Path, folders: Sequence[Folder], seeds: Sequence[int], budget: str, published: Published) -> Path:
+def record(
+    path: Path,
+    folders: Sequence[Folder],
+    seeds: Sequence[int],
+    budget: str,
+    published: Published,
+    promised: Mapping[str, tuple[str, float]] | None = None,
+) -> Path:
     """Merge the test metrics of finished runs into a results file; rows of other experiments stay.
 
     Args:
@@ -25,6 +32,7 @@ def record(path: Path, folders: Sequence[Folder], seeds: Sequence[int], budget: 
         seeds: the seeds that count.
         budget: of these runs.
         published: known values, where there are any.
+        promised: main metric and estimated hours of every experiment of the study; those without a number are declared.
 
     Raises:
         SeedbedError: for a run that is not finished, or a results file that is not one.
@@ -36,6 +44,9 @@ def record(path: Path, folders: Sequence[Folder], seeds: Sequence[int], budget: 
         raise SeedbedError(f"{unfinished[0]} is not finished; run the same command again to continue it, then record")
     keys = {(row["experiment"], row["metric"], row["budget"]) for row in fresh}
     rows = [row for row in old if (row["experiment"], row["metric"], row["budget"]) not in keys] + fresh
+    rows = [row for row in rows if row["status"] != "not_run"]
+    done = {row["experiment"] for row in rows}
+    rows += [_not_run(name, *what, published) for name, what in (promised or {}).items() if name not in done]
     rows.sort(key=lambda row: (row["experiment"], row["metric"], row["budget"]))
     text = json.dumps({"rows": rows}, indent=1, allow_nan=False)
     write_atomic(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
@@ -69,6 +80,24 @@ def _row(folder: Folder, row: Summary, budget: str, published: Published) -> dic
         "commit": _commit(),
         "command": manifest.command,
         "finished": row.finished,
+    }
+
+
+def _not_run(name: str, metric: str, hours: float, published: Published) -> dict[str, Any]:
+    empty = dict.fromkeys(
+        ("mean", "low", "high", "std", "mc_se", "n", "k", "seeds", "diverged", "device", "seconds", "commit")
+    )
+    return {
+        "experiment": name,
+        "metric": metric,
+        "unit": "nats",
+        "status": "not_run",
+        "published": published.get((name, metric)),
+        **empty,
+        "protocol": "",
+        "budget": "laptop",
+        "command": f"seedbed run {name} --record",
+        "hours": round(hours, 2),
     }
 
 

@@ -28,7 +28,7 @@ class Summary:
         mc_se: Monte-Carlo error of the mean, from the examples, not from the seeds.
         n: examples.
         seeds: seeds that were run.
-        diverged: of them, those that diverged or ended worse than their trivial baseline.
+        diverged: of them, those that diverged, ended worse than their trivial baseline or in no finite number.
         finished: whether every seed came to its end.
         seconds: of training and evaluation, summed over groups.
     """
@@ -58,11 +58,13 @@ def summarise(folders: Iterable[Folder], seeds: Sequence[int] | None = None) -> 
     return [row for folder in folders for row in summarise_run(folder, seeds)]
 
 
-def summarise_run(folder: Folder, seeds: Sequence[int] | None = None, split: str = "test") -> list[Summary]:
-    """Every metric of one run on one split, at each seed's last step."""
+def summarise_run(
+    folder: Folder, seeds: Sequence[int] | None = None, split: str = "test", rows: Sequence[Row] | None = None
+) -> list[Summary]:
+    """Every metric of one run on one split, at each seed's last step; of ``rows`` if they were read already."""
     manifest = folder.manifest()
     asked = set(manifest.seeds if seeds is None else seeds)
-    rows = [row for row in folder.rows() if row.seed in asked]
+    rows = [row for row in (folder.rows() if rows is None else rows) if row.seed in asked]
     fates = {row.seed: row.metric for row in rows if row.split == "status"}
     lost = {seed for seed, fate in fates.items() if fate in LOST}
     walls = [max((row.wall_s for row in rows if row.seed in set(group)), default=0.0) for group in manifest.groups]
@@ -72,7 +74,9 @@ def summarise_run(folder: Folder, seeds: Sequence[int] | None = None, split: str
             last.setdefault(row.metric, {})[row.seed] = row
     out = []
     for metric, by_seed in last.items():
-        kept = [row for seed, row in by_seed.items() if seed not in lost and math.isfinite(row.value)]
+        # A seed that ended in no finite number is lost as well: left out of the mean, and counted.
+        without = lost | {seed for seed, row in by_seed.items() if not math.isfinite(row.value)}
+        kept = [row for seed, row in by_seed.items() if seed not in without]
         values = np.array([row.value for row in kept])
         bounds = interval(values, rng=np.random.default_rng(0)) if len(kept) else None
         some = next(iter(by_seed.values()))
@@ -89,7 +93,7 @@ def summarise_run(folder: Folder, seeds: Sequence[int] | None = None, split: str
                 mc_se=float(np.mean([row.se for row in kept])) if kept else math.nan,
                 n=some.n,
                 seeds=len(asked),
-                diverged=len(lost),
+                diverged=len(without),
                 finished=set(fates) == asked,
                 seconds=sum(walls),
             )

@@ -1,13 +1,17 @@
 """Which differences within a group of runs are real: every pair judged as one family, and the outcome in words."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from seedbed.report.gather import Group, Run, higher_is_better
-from seedbed.report.statistics import Interval, Outcome, Verdict, amount, compare, compare_family, interval
+from seedbed.report.gather import Run, higher_is_better
+from seedbed.report.groups import Group
+from seedbed.report.statistics import FEWEST, Interval, Outcome, Verdict, amount, compare, compare_family, interval
+from seedbed.report.words import listed
 
 _MIRROR: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
 
@@ -43,10 +47,9 @@ def judged(group: Group, level: float = 0.95) -> Family:
     sign = -1.0 if higher_is_better(group.metric) else 1.0
     values = {run.label: run.final(group.metric) for run in group.runs}
     lost = {run.label: run.without(group.metric) for run in group.runs}
-    means = {}
-    for run in group.runs:
-        kept = values[run.label].drop(index=[s for s in lost[run.label] if s in values[run.label].index])
-        means[run.label] = interval(kept.to_numpy(), level, rng=np.random.default_rng(0))
+    means = {
+        run.label: interval(run.kept(group.metric).to_numpy(), level, rng=np.random.default_rng(0)) for run in group.runs
+    }
     ranked = [run for run in group.runs if len(values[run.label])]
     ranked.sort(key=lambda run: sign * means[run.label].mean if means[run.label].n else np.inf)
     pairs = {}
@@ -133,12 +136,50 @@ def lead(family: Family) -> str:
         parts.append(f"yet it loses to {listed(above)}, for it diverges more")
     if few:
         parts.append(f"too few shared seeds for a verdict on {listed(few)}")
-    return "; ".join(parts) + "." + tail
+    return "; ".join(parts) + "." + _out_of_reach(family) + tail
 
 
-def listed(names: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _out_of_reach(family: Family) -> str:
+    """A warning where no outcome of the seeds could have given a verdict: a sign test of n seeds has no p below 2 / 2**n."""
+    tested = [v for v in family.verdicts if v.n >= FEWEST]
+    if not tested or any(not v.test.startswith("sign") or v.outcome in _MIRROR for v in tested):
+        return ""
+    seeds, alpha = max(v.n for v in tested), 1 - tested[0].level
+    least = len(tested) * 2.0 ** (1 - seeds)
+    if least <= alpha:
+        return ""
+    needed = math.ceil(1 + math.log2(len(tested) / alpha))
+    return (
+        f" {seeds} seeds cannot decide {len(tested)} comparisons at once (least p after Holm {least:.2g}): "
+        f"compare fewer models, or run {needed} seeds."
+    )
+
+
+def _whole(families: Sequence[Family]) -> list[Family]:
+    """Without the arms of a study of variance: data sets are counted where seeds differ in all that they may."""
+    return [family for family in families if all(run.vary in ("model", "all") for run in family.group.runs)]
+
+
+def overall(families: Sequence[Family]) -> str:
+    """Who is best and who unbeaten over several data sets; empty with fewer than two that were tested."""
+    tested = [family for family in _whole(families) if any(v.outcome != "too few" for v in family.verdicts)]
+    if len(tested) < 2:
+        return ""
+    best: Counter[str] = Counter()
+    unbeaten: Counter[str] = Counter()
+    for family in tested:
+        beaten = {v.name_b for v in family.verdicts if v.outcome == "better"}
+        beaten |= {v.name_a for v in family.verdicts if v.outcome == "worse"}
+        standing = [run.label for run in family.ranked if run.label not in beaten]
+        unbeaten.update(standing)
+        beats = {v.name_b for v in family.verdicts if v.outcome == "better" and v.name_a == family.ranked[0].label}
+        best.update(standing[:1] if len(beats) == len(family.ranked) - 1 else [])
+    parts = []
+    for label, count in sorted(unbeaten.items(), key=lambda item: (-best[item[0]], -item[1])):
+        share = f"all {len(tested)}" if best[label] == len(tested) else str(best[label])
+        parts.append(f"{label} is best on {share}" if best[label] else f"{label} is unbeaten on {count}")
+        parts[-1] += f", unbeaten on {count}" if best[label] and count > best[label] else ""
+    return f"Over {len(tested)} data sets: {'; '.join(parts)}."
 
 
 def across(families: Sequence[Family]) -> list[tuple[str, str, int, int, int, float]]:
@@ -147,7 +188,7 @@ def across(families: Sequence[Family]) -> list[tuple[str, str, int, int, int, fl
     Each data set is its own declared family; this is a count of their outcomes, not another test.
     """
     met: dict[tuple[str, str], list[Verdict]] = {}
-    for family in families:
+    for family in _whole(families):
         for v in family.verdicts:
             a, b = sorted((v.name_a, v.name_b))
             met.setdefault((a, b), []).append(v if v.name_a == a else mirrored(v))

@@ -45,3 +45,25 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file while writing; the system lets go of it however the process ends.
+
+    Raises:
+        SeedbedError: if another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system: two writers are the user's to avoid
+        yield
+        return
+    with clear_os_errors(path):
+        handle = open(path, "a")  # noqa: SIM115 - closed below; what happens meanwhile is not an error of this file
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SeedbedError(f"another process is training {path.parent}; wait for it or choose another --name") from None
+        yield

@@ -14,6 +14,10 @@ from seedbed.store.atomic import write_atomic
 _PATTERN = "step-*.safetensors"
 
 
+class DamagedCheckpoint(SeedbedError):
+    """A file that is truncated, or no checkpoint of ours."""
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
     """A nested dictionary of tensors as one level, keys joined by ``/``."""
     flat: dict[str, Tensor] = {}
@@ -41,12 +45,14 @@ def save(folder: Path, step: int, tree: Mapping[str, Any], meta: Mapping[str, An
     Raises:
         SeedbedError: if it cannot be written; earlier checkpoints are then untouched.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialize
 
     path = folder / f"step-{step:010d}.safetensors"
     # Views of one flat buffer share storage, which safetensors refuses: each entry is written as an array of its own.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in flatten(tree).items()}
-    write_atomic(path, lambda temporary: save_file(tensors, temporary, {"seedbed": json.dumps({"step": step, **meta})}))
+    # As bytes: safetensors' own writer hides the system's errors, and leaves temporary files of other names.
+    content = serialize(tensors, {"seedbed": json.dumps({"step": step, **meta})})
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
     older = sorted(other for other in folder.glob(_PATTERN) if other < path)
     newer = [other for other in folder.glob(_PATTERN) if other > path]  # damaged, or this run would not be behind them
     for other in (*older[:-1], *newer, *folder.glob(".step-*.tmp")):
@@ -58,7 +64,8 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read one checkpoint: the nested tensors and the metadata.
 
     Raises:
-        SeedbedError: if the file is truncated or is no checkpoint of ours.
+        DamagedCheckpoint: if the file is truncated or is no checkpoint of ours.
+        SeedbedError: if it cannot be read at all.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -66,8 +73,10 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(path, "pt") as file:
             meta = json.loads((file.metadata() or {})["seedbed"])
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise SeedbedError(f"checkpoint {path} is truncated or corrupt; delete it and run again ({error})") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DamagedCheckpoint(f"checkpoint {path} is truncated or corrupt; delete it and run again ({error})") from error
+    except OSError as error:
+        raise SeedbedError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
     return unflatten(flat), meta
 
 
@@ -76,7 +85,7 @@ def latest(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     for path in sorted(folder.glob(_PATTERN), reverse=True):
         try:
             return load(path)
-        except SeedbedError:
+        except DamagedCheckpoint:
             # Reading changes nothing on disk: the next checkpoint that is written replaces or removes it.
             warnings.warn(f"checkpoint {path.name} is damaged; falling back to the previous one", stacklevel=2)
     return None

@@ -1,5 +1,6 @@
 """A run folder: manifest, tables, checkpoints and artefacts of one experiment over its seeds."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,23 @@ class Folder:
         return Table(self.path / "table" / f"{group_name(group)}.csv")
 
     def rows(self) -> list[Row]:
-        """Every row of the run, group by group."""
-        return [row for group in self.manifest().groups for row in self.table(group).read()]
+        """Every row of the run, group by group, then those of evaluations made after training."""
+        return [row for group in self.manifest().groups for row in self.table(group).read()] + self.evaluated()
+
+    def evaluation(self, name: str) -> Table:
+        """The table file of one evaluation made after training, e.g. ``nll-test-k5000``."""
+        return Table(self.path / "evaluations" / f"{name}.csv")
+
+    def evaluated(self) -> list[Row]:
+        """Rows of all evaluations; what was measured on more examples, then with more samples, comes last and counts."""
+        tables = [(path, Table(path).read()) for path in sorted((self.path / "evaluations").glob("*.csv"))]
+
+        def effort(entry: tuple[Path, list[Row]]) -> tuple[int, int, bool]:
+            path, rows = entry
+            k = re.search(r"-k(\d+)", path.stem)
+            return max((row.n for row in rows), default=0), int(k[1]) if k else 0, not path.stem.endswith("bf16")
+
+        return [row for _, rows in sorted(tables, key=effort) for row in rows]
 
     def frame(self) -> "pd.DataFrame":
         """The long table of the whole run."""

@@ -1,13 +1,14 @@
 """How training batches are drawn: a pure function of (seed, batch number)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Streams
+from seedbed.core.noise import BLOCK, EvalNoise, Noise, Streams
+from seedbed.data.dataset import Dataset
 
 
 class Batches(ABC):
@@ -40,17 +41,70 @@ class Shuffled(Batches):
 
     def __call__(self, streams: Sequence[Streams], number: int) -> Tensor:
         """Batch ``number``: one slice of the pass's permutation, drawn from the ``order`` stream."""
-        index, position = divmod(number, self.examples // self.batch_size)
-        rows = self._order(tuple(streams), index)[:, position * self.batch_size : (position + 1) * self.batch_size].long()
+        _, rows = self._rows(tuple(streams), number)
         if self.per_seed:
             return self.data[torch.arange(len(rows), device=rows.device)[:, None], rows]
         return self.data[rows]
+
+    def _rows(self, streams: tuple[Streams, ...], number: int) -> tuple[int, Tensor]:
+        """Which pass a batch belongs to, and which examples it holds, ``[seeds, batch]``."""
+        index, position = divmod(number, self.examples // self.batch_size)
+        first = position * self.batch_size
+        return index, self._order(streams, index)[:, first : first + self.batch_size].long()
 
     def _order(self, streams: tuple[Streams, ...], index: int) -> Tensor:
         if self._pass is None or self._pass[:2] != (streams, index):
             orders = [torch.randperm(self.examples, generator=s.generator("order", index)).int() for s in streams]
             self._pass = (streams, index, torch.stack(orders).to(self.data.device))
         return self._pass[2]
+
+
+class Redrawn(Shuffled):
+    """Shuffled examples whose random view is drawn once per pass: within a pass an example is the same for a seed.
+
+    The draws are keyed by (seed, pass, example), in the seed's ``order`` stream.
+
+    Args:
+        data: ``[examples, *example]``, e.g. probabilities.
+        batch_size: examples per batch.
+        view: makes examples of ``data``, e.g. a Bernoulli draw (see ``Dataset.view``).
+        keep: what a pass is kept as; ``uint8`` for whole numbers up to 255 takes a quarter of the memory.
+    """
+
+    def __init__(
+        self, data: Tensor, batch_size: int, view: Callable[[Tensor, Noise], Tensor], keep: torch.dtype = torch.uint8
+    ) -> None:
+        super().__init__(data, batch_size)
+        self.view = view
+        self.keep = keep
+        self._shown: tuple[tuple[Streams, ...], int, Tensor] | None = None
+
+    def __call__(self, streams: Sequence[Streams], number: int) -> Tensor:
+        """Batch ``number``: one slice of the pass's permutation of the pass's view."""
+        index, rows = self._rows(tuple(streams), number)
+        shown = self._view(tuple(streams), index)
+        return shown[torch.arange(len(rows), device=rows.device)[:, None], rows].to(self.data.dtype)
+
+    def _view(self, streams: tuple[Streams, ...], index: int) -> Tensor:
+        if self._shown is None or self._shown[:2] != (streams, index):
+            self._shown = None  # two passes need not be in memory at once
+            shown = torch.empty((len(streams), *self.data.shape), dtype=self.keep, device=self.data.device)
+            for row, stream in enumerate(streams):
+                for first in range(0, self.examples, 64 * BLOCK):  # the chunk cannot change a draw
+                    noise = EvalNoise((stream,), "view", index, first=first, device=self.data.device, stream="order")
+                    part = self.data[first : first + 64 * BLOCK]
+                    shown[row, first : first + len(part)] = self.view(part, noise).to(self.keep)
+            self._shown = (streams, index, shown)
+        return self._shown[2]
+
+
+def batches_of(data: Dataset, batch_size: int) -> tuple[Batches, Callable[[Tensor, Noise], Tensor] | None]:
+    """Shuffled batches of a data set, and the view that is left to draw per batch, as ``Dataset.refresh`` says."""
+    train = data.splits["train"]
+    if data.view is None or data.refresh == "batch":
+        return Shuffled(train, batch_size), data.view
+    whole = data.domain.kind in ("binary", "levels") and (data.domain.size or 2) <= 256
+    return Redrawn(train, batch_size, data.view, torch.uint8 if whole else train.dtype), None
 
 
 class Contiguous(Batches):

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_map
 
 from seedbed.core.capabilities import HasDataInit
 from seedbed.core.domain import Domain
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.core.stack import Stack
 from seedbed.train.game import Player, initial_state
@@ -69,6 +70,8 @@ class Learner:
             if isinstance(module, HasDataInit):
                 with torch.no_grad():
                     module.data_init(self._seen(first[row].cpu(), Noise([stream], "init", "data_init", dtype=self.dtype)))
+            if task.start is not None:
+                start_from(module, task.start[row])
             modules.append(module)
         players = task.game.players
         starts = {p.name: [initial_state(p, m, b) for m, b in zip(modules, first, strict=True)] for p in players}
@@ -243,6 +246,29 @@ class Learner:
             name: Tally(counts[name][0], tuple(counts[name][1]), sums[name]) if name in sums else Tally()
             for name in self.tally
         }
+
+
+def start_from(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Overwrite the parameters of a module; its buffers must be those that the weights were trained with.
+
+    Raises:
+        SeedbedError: for weights of another model, with the first parameter that differs.
+    """
+    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name in sorted(own.keys() ^ weights.keys()):
+        where, lacks = ("this model", "the run to start from") if name in own else ("the run to start from", "this model")
+        raise SeedbedError(f"cannot start from that run: {where} has a parameter {name}, {lacks} has none")
+    for name, value in own.items():
+        given = weights[name]
+        if given.shape != value.shape:
+            raise SeedbedError(
+                f"cannot start from that run: parameter {name} is {list(value.shape)} here and {list(given.shape)} there"
+            )
+        if not isinstance(value, nn.Parameter) and not torch.equal(given.to(value), value):
+            raise SeedbedError(f"cannot start from that run: {name}, which is not trained, differs; use the same seeds")
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(weights[name])
 
 
 def _check_domain(module: nn.Module, task: Task) -> None:

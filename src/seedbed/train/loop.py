@@ -109,7 +109,7 @@ def train_group(
                 measured = task.measure(learner.stack(), "valid")
                 value = measured[task.select][0].double().mean(1).cpu()
                 rows = _train_rows(learner, seeds, running, wall())
-                rows += _rows(measured, seeds, running, learner.steps, "valid", wall())
+                rows += rows_of(measured, seeds, running, learner.steps, "valid", wall())
                 table.append(rows)
                 if best is not None:
                     best.see(learner, value, task.patience)
@@ -130,7 +130,7 @@ def train_group(
             for seed, fate, step in zip(seeds, learner.status.tolist(), learner.steps.tolist(), strict=True)
         ]
         for split in task.splits:
-            rows += _rows(task.measure(stack, split), seeds, everyone, learner.steps, split, wall())
+            rows += rows_of(task.measure(stack, split), seeds, everyone, learner.steps, split, wall())
         if task.artefacts is not None:
             for name, arrays in task.artefacts(stack).items():
                 folder.save_arrays(name, seeds, arrays)
@@ -168,7 +168,8 @@ def _judge(task: Task, learner: Learner) -> None:
     learner.status = torch.where(worse, WORSE_THAN_BASELINE, learner.status)
 
 
-def _rows(measured: Measurement, seeds: Sequence[int], which: Tensor, steps: Tensor, split: str, wall: float) -> list[Row]:
+def rows_of(measured: Measurement, seeds: Sequence[int], which: Tensor, steps: Tensor, split: str, wall: float) -> list[Row]:
+    """Means over examples with their standard errors, for the chosen seeds (a mask)."""
     out = []
     for metric, (values, unit) in measured.items():
         values = values.double().cpu()

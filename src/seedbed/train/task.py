@@ -38,6 +38,7 @@ class Task:
         artefacts: arrays for pictures, ``{name: {key: [seeds, ...]}}``, made once at the end.
         reference: what they are pictured beside, the same for all seeds.
         splits: measured once, at the end.
+        start: weights of each seed's model by name, instead of those that ``build`` drew.
     """
 
     build: Callable[[], nn.Module]
@@ -56,3 +57,4 @@ class Task:
     artefacts: Callable[[Stack], Mapping[str, Mapping[str, np.ndarray]]] | None = None
     reference: Callable[[], Mapping[str, np.ndarray]] | None = None
     splits: Sequence[str] = ("test",)
+    start: Sequence[Mapping[str, Tensor]] | None = None

@@ -1,0 +1,92 @@
+"""What `compare` does, apart from its flags."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seedbed.cli.targets import Found, find_targets
+from seedbed.core.errors import SeedbedError, unknown
+
+if TYPE_CHECKING:
+    from seedbed.report.gather import Run
+
+
+def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Judge every pair of runs on one data set, in words and as a table.
+
+    Raises:
+        SeedbedError: for runs that may not be compared, or have nothing to compare yet.
+    """
+    from seedbed.report.groups import grouped
+    from seedbed.report.numbers import across_table, summary_table, verdict_table
+    from seedbed.report.statistics import sentence
+    from seedbed.report.tables import save_text
+    from seedbed.report.verdicts import judged, lead
+
+    found = find_targets(targets, options)
+    runs = _comparable(found)
+    if options["metric"] is not None:
+        _check_metric(runs, options["metric"])
+    groups = grouped(runs, options["metric"])
+    families = [judged(group) for group in groups if len(group.runs) > 1]
+    if not families:
+        raise _nothing_to_compare(runs)
+    for family in families:
+        click.echo(lead(family))
+        for verdict in family.verdicts:
+            click.echo(f"  {sentence(verdict)}")
+    for group in groups:
+        if len(group.runs) == 1:
+            click.echo(f"{group.task}: only {group.runs[0].label} has {group.metric}; nothing to compare it with")
+    for table in (summary_table(families), across_table(families)):
+        if table is not None:
+            click.echo(f"\n{table.text()}")
+    verdicts = verdict_table(families)
+    for flag, text in (("csv", verdicts.csv), ("markdown", verdicts.markdown), ("latex", verdicts.latex)):
+        if options[flag] is not None:
+            save_text(Path(options[flag]), text())
+            click.echo(f"wrote {options[flag]}", err=True)
+
+
+def _comparable(found: Found) -> "list[Run]":
+    """The runs that have a test number, after refusing those that may not stand beside the others."""
+    from seedbed.report.groups import differences
+
+    unfinished = [run for run in found.runs if not run.metrics("test")]
+    for run in unfinished:
+        text = f"{run.folder.path} has no test number yet ({100 * run.progress:.0f} % trained)"
+        if run.folder.path in found.named:
+            raise SeedbedError(f"{text}; continue it with: {run.manifest.command or 'the command that started it'}")
+        click.echo(f"left out: {text}", err=True)
+    runs = [run for run in found.runs if run not in unfinished]
+    for index, run in enumerate(runs):
+        for other in runs[:index]:
+            why = differences(other, run)
+            # Runs of one data set must agree in all; runs of others are families of their own, unless one was named alone.
+            alone = not any(r is not run and not differences(run, r) for r in runs)
+            same = run.data == other.data and run.vary == other.vary
+            if why and (same or (run.folder.path in found.named and alone)):
+                raise SeedbedError(
+                    f"{other.folder.path} and {run.folder.path} cannot be compared, they differ in {'; '.join(why)}; "
+                    "choose runs alike with -d, -m or --name"
+                )
+    return runs
+
+
+def _check_metric(runs: "list[Run]", metric: str) -> None:
+    without = [run for run in runs if metric not in run.metrics("test")]
+    for run in without:
+        known = {m for r in runs for m in r.metrics("test")}
+        if metric not in known:
+            raise unknown("test metric", metric, known)
+        click.echo(f"left out: {run.folder.path} has no {metric}; it has {', '.join(run.metrics('test'))}", err=True)
+
+
+def _nothing_to_compare(runs: "list[Run]") -> SeedbedError:
+    if not runs:
+        return SeedbedError("no run has a test number yet; run the same `seedbed run` command again to finish one")
+    if len(runs) == 1:
+        return SeedbedError(f"one run is nothing to compare: {runs[0].folder.path}; name another of {runs[0].data}")
+    have = "; ".join(f"{run.manifest.experiment}: {', '.join(run.metrics('test'))}" for run in runs[:4])
+    return SeedbedError(f"no two of these runs share data and a test metric ({have}); choose with -d, -m or --metric")

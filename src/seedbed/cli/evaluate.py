@@ -1,0 +1,45 @@
+"""What `evaluate` does, apart from its flags."""
+
+from typing import Any
+
+import click
+
+from seedbed.cli.targets import find_targets
+from seedbed.core.errors import SeedbedError
+
+
+def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Measure every run that is meant, then print what was found.
+
+    Raises:
+        SeedbedError: for a run that cannot be measured so; those before it are done and kept.
+    """
+    import torch
+
+    from seedbed.experiments.evaluate import Request, evaluate
+    from seedbed.experiments.execute import usable_device
+    from seedbed.experiments.progress import examples_bar
+    from seedbed.experiments.run import load
+    from seedbed.report.summary import summarise_run, text_table
+
+    if options["examples"] is not None and options["examples"] < 1:
+        raise SeedbedError(f"examples must be at least 1, got {options['examples']}")
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    device = usable_device(options["device"]).split(" ")[0]
+    request = Request(
+        metric=options["metric"],
+        split=options["split"],
+        samples=options["samples"],
+        examples=options["examples"] or 0,
+        precision=options["precision"] or "",
+        memory_gib=options["memory_gib"],
+    )
+    table = []
+    for found in find_targets(targets, options).runs:
+        with examples_bar(found.manifest.experiment, options["quiet"]) as progress:
+            rows = evaluate(load(found.folder.path), request, again=options["again"], device=device, progress=progress)
+        # Fates come with the run's own rows: a seed that diverged is measured, counted, and left out of the mean.
+        fates = [row for row in found.rows if row.split == "status"]
+        table += summarise_run(found.folder, split=request.split, rows=[*rows, *fates])
+    click.echo(text_table(table))

@@ -1,0 +1,66 @@
+"""What `report` does, apart from its flags."""
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from seedbed.cli.targets import find_targets
+from seedbed.core.errors import SeedbedError
+
+
+def report_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Write the page of the runs that are meant; with ``follow`` again and again until all of them are finished.
+
+    Raises:
+        SeedbedError: if nothing was found, or the page cannot be written.
+    """
+    path = Path(options["out_file"])
+    if path.suffix not in (".html", ".htm"):
+        raise SeedbedError(f"the report is a web page, got {path}; choose an --out-file that ends in .html")
+    while True:
+        started = time.monotonic()
+        waiting = _write(targets, options, path)
+        if not waiting:
+            return
+        click.echo(f"{waiting}; next look in {options['every']:g} s, Ctrl-C stops following", err=True)
+        time.sleep(max(0.0, options["every"] - (time.monotonic() - started)))
+
+
+def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str:
+    """Write the page once; what is still to come, in words, or an empty string if nothing is or nobody follows."""
+    from seedbed.report.document import compose, write_report
+
+    found = find_targets(targets, options)
+    report = compose(found.runs, metric=options["metric"], threshold=options["threshold"])
+    if options["metric"] is not None:
+        _check_metric(report, options["metric"])
+    going = [run for run in found.runs if not run.finished]
+    follow = options["follow"] and bool(going or found.missing)
+    for written in write_report(report, path, _command(targets, options), options["every"] if follow else None)[:1]:
+        click.echo(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if not follow:
+        return ""
+    started = len(found.runs)
+    return f"{started - len(going)} of {started + len(found.missing)} runs finished"
+
+
+def _check_metric(report: Any, metric: str) -> None:
+    from seedbed.core.errors import unknown
+
+    measured = {m for run in report.runs for m in run.metrics("test")}
+    if measured and metric not in measured:
+        raise unknown("test metric", metric, measured)
+
+
+def _command(targets: tuple[str, ...], options: dict[str, Any]) -> str:
+    parts = ["seedbed", "report", *targets]
+    parts += [part for model in options["models"] for part in ("-m", model)]
+    parts += [part for data in options["sets"] for part in ("-d", data)]
+    for flag in ("name", "metric", "threshold"):
+        if options[flag] is not None:
+            parts += [f"--{flag}", str(options[flag])]
+    parts += ["--out", options["out"]] if options["out"] != "runs" else []
+    return shlex.join([*parts, "--out-file", options["out_file"]])

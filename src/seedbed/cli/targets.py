@@ -1,0 +1,144 @@
+"""Which runs a command means: folders, tags, experiments or studies, narrowed by -m, -d and --name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seedbed.core.errors import SeedbedError, unknown
+
+if TYPE_CHECKING:
+    from seedbed.report.gather import Run
+
+
+def run_choice(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The argument and the flags that choose runs."""
+    options = [
+        click.argument("targets", nargs=-1, required=True, metavar="RUN_OR_STUDY..."),
+        click.option("-m", "--model", "models", multiple=True, help="of a study only these models; may be repeated"),
+        click.option("-d", "--data", "sets", multiple=True, help="of a study only these data sets; may be repeated"),
+        click.option("--name", help="only runs of this name (the last folder: a --name given to run, or a hash)"),
+        click.option("--out", default="runs", show_default=True, help="folder of all runs, where studies are looked up"),
+        click.option("--metric", help="test metric to compare on; gap_nats where all have it, else the first in common"),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs that were meant.
+
+    Args:
+        runs: every one of them, once.
+        named: those that were named by their own folder or tag rather than found in a study.
+        missing: experiments of a named study that have no run yet.
+    """
+
+    runs: "list[Run]"
+    named: set[Path]
+    missing: list[str]
+
+
+def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
+    """Read every run that is meant.
+
+    Raises:
+        SeedbedError: if a target means nothing, or nothing was found; the message says what would create it.
+    """
+    from seedbed.report.gather import Run
+
+    paths: dict[Path, Path] = {}
+    named: set[Path] = set()
+    for target in targets:
+        found, single = _folders(target, options)
+        paths |= {path.resolve(): path for path in found}
+        named |= set(found) if single else set()
+    runs = [Run.read(path) for path in paths.values()]
+    runs = [run for run in runs if run.folder.path in named or _wanted(run.manifest.experiment, options)]
+    if not runs:
+        raise _nothing(targets, options)
+    runs.sort(key=_declared_order)
+    have = {run.manifest.experiment for run in runs}
+    return Found(runs, named, [name for target in targets for name in _expected(target, options) if name not in have])
+
+
+def one_run(target: str, out: str) -> Path:
+    """The folder of the one run that is meant, by path, name or experiment.
+
+    Raises:
+        SeedbedError: if there is none, or more than one.
+    """
+    runs = find_targets([target], {"out": out, "name": None, "models": (), "sets": ()}).runs
+    if len(runs) > 1:
+        raise SeedbedError(f"{target} means {len(runs)} runs; name one of them, e.g. {runs[0].folder.path}")
+    return runs[0].folder.path
+
+
+def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
+    """The run folders of one target, and whether it names just one."""
+    from seedbed.experiments import EXPERIMENTS, STUDIES
+    from seedbed.report.gather import find_runs
+    from seedbed.store.folder import Folder
+
+    path, out = Path(target), Path(options["out"])
+    if Folder(path).exists():
+        return [path], True
+    known = target in STUDIES or target in EXPERIMENTS
+    stem = target.replace(".py:", "-").replace("/", "-").strip(".-") if ".py:" in target else target
+    for root in (out / stem, *(() if known else (path,))):
+        if root.is_dir():
+            found = [p for p in find_runs(root) if options["name"] in (None, p.name)]
+            if not found and not known and options["name"] is None:
+                Folder(root).manifest()  # says that it is no run folder
+            return found, False
+    tagged = [p for p in find_runs(out) if p.name == target] if out.is_dir() and "/" not in target else []
+    if tagged:
+        return tagged, len(tagged) == 1
+    if not known and ".py:" not in target:
+        raise unknown("run folder, study or experiment", target, [*STUDIES, *EXPERIMENTS])
+    return [], False
+
+
+def _wanted(experiment: str, options: dict[str, Any]) -> bool:
+    _, data, model = [*experiment.split("/", 2), "", ""][:3]
+    models, sets = options["models"], options["sets"]
+    return (not models or model in models) and (not sets or data in sets)
+
+
+def _expected(target: str, options: dict[str, Any]) -> list[str]:
+    """The experiments that `run` would train for a target."""
+    from seedbed.experiments import EXPERIMENTS, STUDIES
+
+    if target not in STUDIES:
+        return [target] if target in EXPERIMENTS else []
+    study = STUDIES[target]
+    pool = study.experiments if options["models"] else study.grid
+    return [name for name in pool if _wanted(name, options)]
+
+
+def _declared_order(run: "Run") -> tuple[int, str]:
+    from seedbed.experiments import EXPERIMENTS
+
+    names = list(EXPERIMENTS)
+    name = run.manifest.experiment
+    return (names.index(name) if name in names else len(names), str(run.folder.path))
+
+
+def _nothing(targets: Sequence[str], options: dict[str, Any]) -> SeedbedError:
+    from seedbed.experiments import STUDIES
+
+    flags = "".join(f" -m {m}" for m in options["models"][:1]) + "".join(f" -d {d}" for d in options["sets"][:1])
+    for target in targets:
+        if target in STUDIES:
+            parts = [name.split("/", 2) for name in STUDIES[target].experiments]
+            for kind, given, place in (("model", options["models"], 2), ("data set", options["sets"], 1)):
+                for name in given:
+                    if name not in {part[place] for part in parts}:
+                        return unknown(f"{kind} of study {target}", name, {part[place] for part in parts})
+    name = f" --name {options['name']}" if options["name"] else ""
+    made = f"`seedbed run {targets[0]}{flags}{name}` would create one"
+    return SeedbedError(f"no run of {', '.join(targets)}{flags}{name} below {options['out']}/; {made}")

@@ -1,0 +1,177 @@
+"""Measure a finished run again: an estimator that training does not pay for, on a split, for every seed."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from seedbed.core.errors import SeedbedError, unknown
+from seedbed.experiments.run import Run
+from seedbed.store.atomic import write_atomic
+from seedbed.store.manifest import command_line, versions
+from seedbed.store.table import Row
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from seedbed.core.stack import Stack
+    from seedbed.data.dataset import Dataset
+    from seedbed.evaluate.likelihood import Progress
+    from seedbed.train.task import Measurement
+
+SPLITS = ("test", "valid", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to measure.
+
+    Args:
+        metric: an estimator's name, see ``estimators``.
+        split: ``test``, ``valid`` or ``train``.
+        samples: importance samples per example, where the likelihood is not exact.
+        examples: only so many, evenly spread over the split; 0 for all.
+        precision: of matrix products; empty for the run's own.
+        memory_gib: what the evaluation may take beside models and data.
+    """
+
+    metric: str = "nll"
+    split: str = "test"
+    samples: int = 5000
+    examples: int = 0
+    precision: str = ""
+    memory_gib: float = 4.0
+
+
+def estimators(module: "nn.Module", data: "Dataset") -> dict[str, str]:
+    """What can be measured of a model on its data: name and meaning."""
+    from seedbed.core.capabilities import HasLogProb, HasSample, LatentVariable
+
+    found = {}
+    if isinstance(module, LatentVariable):
+        found["nll"] = "negative log-likelihood by importance sampling"
+    elif isinstance(module, HasLogProb):
+        found["nll"] = "exact negative log-likelihood"
+    if isinstance(module, HasSample) and data.shape == (2,):
+        found["sw"] = "sliced Wasserstein distance of draws to the split"
+    return found
+
+
+def evaluate(
+    run: Run, request: Request, *, again: bool = False, device: str = "cpu", progress: "Progress | None" = None
+) -> list[Row]:
+    """Measure every seed of a finished run and keep the rows in its folder; what is there is not measured again.
+
+    Args:
+        run: a finished run.
+        request: what to measure.
+        again: measure anew what is there.
+        device: where.
+        progress: called with (examples done, examples in all) of each group of seeds, where that takes long.
+
+    Raises:
+        SeedbedError: for an unfinished run, an estimator that the model does not have, or what does not fit in memory.
+    """
+    ends = {row.seed: row for row in run.folder.rows() if row.split == "status"}
+    if missing := [seed for seed in run.seeds if seed not in ends]:
+        command = run.manifest.command or "the command that started it"
+        raise SeedbedError(f"{run.path} is not finished (seeds {missing}); continue it with: {command}")
+    if request.split not in SPLITS:
+        raise unknown("split", request.split, SPLITS)
+    streams = run.experiment.streams(run.seeds[:1])
+    task = run.experiment.task(streams)
+    with streams[0].scoped("init"):
+        name = _name(run, request, task.build(), task.precision, task.data)
+    table = run.folder.evaluation(name)
+    if again:
+        table.path.unlink(missing_ok=True)
+    have = {row.seed for row in table.read()}
+    for group, stack in run.stacks(device) if set(run.seeds) - have else ():
+        new = [seed not in have for seed in group]
+        if any(new):
+            rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), request, progress)
+            table.append(rows)
+            _note(run, name, request, device, seconds, group)
+    return [row for row in run.folder.evaluation(name).read() if row.seed in ends]
+
+
+def _measured(
+    stack: "Stack",
+    group: list[int],
+    new: list[bool],
+    ends: Mapping[int, Row],
+    data: "Dataset",
+    request: Request,
+    progress: "Progress | None",
+) -> tuple[list[Row], float]:
+    import torch
+
+    from seedbed.train.loop import keep_freed_memory, rows_of
+
+    keep_freed_memory()
+    started = time.perf_counter()
+    measured = _measure(replace(stack, precision=request.precision or stack.precision), data, request, progress)
+    steps = torch.tensor([ends[seed].step for seed in group])
+    rows = rows_of(measured, group, torch.tensor(new), steps, request.split, 0.0)
+    # The clock of a row is its training's: an evaluation takes no part of that.
+    return [replace(row, wall_s=ends[row.seed].wall_s) for row in rows], time.perf_counter() - started
+
+
+def _measure(stack: "Stack", data: "Dataset", request: Request, progress: "Progress | None") -> "Measurement":
+    from seedbed.core.capabilities import LatentVariable
+    from seedbed.evaluate.density import DensityMeasure, nll
+    from seedbed.evaluate.distances import SlicedWasserstein
+    from seedbed.evaluate.likelihood import importance_sampling
+
+    if request.metric == "sw":
+        return SlicedWasserstein(data, len(data.splits[request.split]))(stack, request.split)
+    if not isinstance(stack.module, LatentVariable):
+        return DensityMeasure(data, nll, "nll_nats")(stack, request.split)
+    x = data.splits[request.split]
+    return importance_sampling(stack, x, request.split, request.samples, memory_gib=request.memory_gib, progress=progress)
+
+
+def _name(run: Run, request: Request, module: "nn.Module", precision: str, data: "Dataset") -> str:
+    """The file's name: the estimator, the split, and whatever else sets its numbers apart."""
+    known = estimators(module, data)
+    if request.metric not in known:
+        has = ", ".join(f"{name} ({meaning})" for name, meaning in known.items()) or "none"
+        raise SeedbedError(f"{run.manifest.experiment} has no estimator {request.metric!r}; it has: {has}")
+    if "fp64" in (request.precision, precision) and request.precision not in ("", precision):
+        raise SeedbedError(f"{run.path} is in {precision} and is evaluated in that; leave --precision out")
+    if request.split == "train" and data.view is not None:
+        raise SeedbedError(f"{data.name} draws its training images anew; evaluate on test or valid")
+    sampled = "sampling" in known[request.metric]
+    parts = [request.metric, request.split, f"k{request.samples}" if sampled else ""]
+    if 0 < request.examples < len(data.splits[request.split]):
+        parts.append(f"n{request.examples}")
+    return "-".join(filter(None, [*parts, "bf16" if (request.precision or precision) == "bf16" else ""]))
+
+
+def _part(data: "Dataset", request: Request) -> "Dataset":
+    """The data set with its split thinned out: a stride, since a split may be sorted by class."""
+    whole = data.splits[request.split]
+    if not 0 < request.examples < len(whole):
+        return data
+    return replace(data, splits={**data.splits, request.split: whole[:: len(whole) // request.examples][: request.examples]})
+
+
+def _note(run: Run, name: str, request: Request, device: str, seconds: float, group: list[int]) -> None:
+    """How the rows came about, beside them: one entry per group of seeds."""
+    import torch
+
+    path = run.folder.evaluation(name).path.with_suffix(".json")
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    entry = {
+        **asdict(request),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "seconds": round(seconds, 1),
+        "versions": versions(),
+        "command": command_line(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    text = json.dumps({**old, ",".join(map(str, group)): entry}, indent=1)
+    write_atomic(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))

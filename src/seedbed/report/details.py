@@ -1,0 +1,58 @@
+"""The tables one looks things up in: every test metric of every run, and every seed."""
+
+import math
+from collections.abc import Sequence
+
+from seedbed.report.statistics import Interval
+from seedbed.report.summary import summarise_run
+from seedbed.report.tables import Table
+from seedbed.report.verdicts import Family
+from seedbed.report.words import LOST, metric_words, number, spread
+
+_FACTS = ("metric", "unit", "mean", "low", "high", "std", "mc_se", "n", "seeds", "diverged")
+
+
+def tests_table(families: Sequence[Family]) -> Table:
+    """Every test metric of every run."""
+    head = ["data", "model", "metric", "mean [95 %]", "unit", "std", "MC error", "examples", "diverged"]
+    body, raw = [], []
+    for family in families:
+        for run in [*family.group.runs, *family.group.strangers]:
+            for row in summarise_run(run.folder, rows=run.rows):
+                mean = Interval(row.mean, row.low, row.high, 2 if math.isfinite(row.low) else 1, "")
+                cells = [family.group.task, run.label, row.metric, spread(mean), row.unit]
+                body.append([*cells, number(row.std, 2), number(row.mc_se, 2), str(row.n), str(row.diverged)])
+                raw.append({"data": family.group.task, "model": run.label} | {k: getattr(row, k) for k in _FACTS})
+    return Table("tests", "Every test metric: mean over seeds with its 95 % interval.", head, body, raw, words=3)
+
+
+def seeds_table(families: Sequence[Family]) -> Table:
+    """The test value of every seed, or its fate."""
+    seeds = sorted({seed for family in families for run in family.group.runs for seed in run.manifest.seeds})
+    body, raw = [], []
+    for family in families:
+        for run in family.group.runs:
+            values, cells = run.final(family.group.metric), []
+            names = {"data": family.group.task, "model": run.label, "metric": family.group.metric}
+            for seed in seeds:
+                fate, step = run.fates.get(seed, ("running", 0))
+                value = float(values.loc[seed]) if seed in values.index else math.nan
+                asked = seed in run.manifest.seeds
+                raw += [{**names, "seed": seed, "value": value, "fate": fate, "step": step}] if asked else []
+                cells.append(_cell(value, fate, step) if asked else "")
+            body.append([family.group.task, run.label, *cells])
+    caption = (
+        f"Every seed's test value, {metric_words([f.group.metric for f in families])}. {LOST} marks a seed that ended worse "
+        "than its trivial baseline, or, with the step at which it did, one that diverged."
+    )
+    return Table("seeds", caption, ["data", "model", *(f"seed {s}" for s in seeds)], body, raw, words=2)
+
+
+def _cell(value: float, fate: str, step: int) -> str:
+    if fate == "diverged":
+        return f"{LOST} {step}"
+    return (
+        "\N{HORIZONTAL ELLIPSIS}"
+        if fate == "running"
+        else number(value, 4) + f" {LOST}" * (fate != "finished" and fate != "stopped_early")
+    )

@@ -1,0 +1,140 @@
+"""The page as text: one self-contained HTML file that loads nothing."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from seedbed.report.curves import Curves
+from seedbed.report.document import Report
+from seedbed.report.gather import Run
+from seedbed.report.groups import settings_that_differ, shown
+from seedbed.report.pictures import Strip, data_strips, run_strips
+from seedbed.report.statistics import sentence
+from seedbed.report.svg import curves_svg, intervals_svg
+from seedbed.report.tables import Table
+from seedbed.report.verdicts import lead, overall
+from seedbed.report.words import duration
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+_OWN_PLATES = ("curves-steps", "curves-time", "intervals")  # linked in their own sections
+
+
+def render(
+    report: Report, command: str = "", refresh: int | float | None = None, links: dict[str, str] | None = None
+) -> str:
+    """The page as text.
+
+    Args:
+        report: what ``compose`` made.
+        command: what was typed.
+        refresh: seconds after which it loads itself again.
+        links: files beside the page, by name.
+    """
+    environment = _environment()
+    script = environment.get_template("page.js").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    differing = [key for key in settings_that_differ(report.runs) if key != "data"]  # that stands beside them
+    page = environment.get_template("report.html.j2")
+    return page.render(
+        report=report,
+        script=script,
+        digest=digest,
+        style=environment.get_template("style.css").render(),
+        refresh=refresh,
+        links=links or {},
+        command=command,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=version("seedbed"),
+        overall=overall(report.families),
+        plates=sorted({name.rsplit(".", 1)[0] for name in links or {} if name.endswith(".svg")} - set(_OWN_PLATES)),
+        leads=[(family, lead(family), [sentence(v) for v in family.verdicts]) for family in report.families],
+        charts=[_chart(report, i, task, many) for i, (task, many) in enumerate(report.charts)],
+        intervals=[(family, intervals_svg(family, report.colour)) for family in report.families if family.ranked],
+        pictures=_pictures(report),
+        common={k: v for k, v in _settings(report.runs).items() if k not in (*differing, "data")},
+        differing=differing,
+        settings=_settings_table(report, differing),
+        duration=duration,
+        same=_same_of_all(report.runs),
+        data=_data(report.runs),
+        trainings=sum(len(run.manifest.seeds) for run in report.runs),
+        commands=list(dict.fromkeys(run.manifest.command for run in report.runs if run.manifest.command)),
+    )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    chosen = select_autoescape(enabled_extensions=("html", "j2"), default=False)
+    return Environment(
+        loader=PackageLoader("seedbed.report"),
+        autoescape=chosen,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _chart(report: Report, index: int, task: str, many: list[Curves]) -> dict[str, Any]:
+    thin = [one.thinned() for one in many]
+    return {
+        "task": task,
+        "metric": many[0].metric,
+        "labels": [(one.label, report.colour[one.label]) for one in many],
+        "step": curves_svg(thin, "step", report.colour, task, f"clip-s{index}"),
+        "time": curves_svg(thin, "time", report.colour, task, f"clip-t{index}"),
+        "seeds": sum(len(one.seeds) for one in many),
+    }
+
+
+def _pictures(report: Report) -> list[tuple[str, list[tuple[str, list[Strip]]]]]:
+    """Per data set rows of pictures: the data first, then each run, best first."""
+    out = []
+    for family in report.families:
+        task, metric = family.group.task, family.group.metric
+        rows = [(run.label, run_strips(run, task, metric)) for run in family.ranked]
+        if rows := [(label, found) for label, found in rows if found]:
+            beside = next((found for run in family.ranked if (found := data_strips(run, task))), [])
+            out.append((task, [("data", beside)] * bool(beside) + rows))
+    return out
+
+
+def _settings_table(report: Report, differing: Sequence[str]) -> Table:
+    body = []
+    for family in report.families:
+        for run in (*family.group.runs, *family.group.strangers):
+            config = run.manifest.config
+            body.append([family.group.task, run.label, *(shown(config[k]) if k in config else "" for k in differing)])
+    return Table("settings", "Settings that are not the same in all runs.", ["data", "model", *differing], body, words=2)
+
+
+def _settings(runs: Sequence[Run]) -> dict[str, str]:
+    return {key: shown(value) for run in reversed(runs) for key, value in run.manifest.config.items()}
+
+
+def _data(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """Name, protocol and checksum of every data set."""
+    rows = []
+    for run in runs:
+        protocol, checksum = (str(run.manifest.data.get(key, "not loaded yet")) for key in ("protocol", "checksum"))
+        rows.append((run.data, protocol, checksum))
+    known = {name for name, _, checksum in rows if checksum != "not loaded yet"}
+    return [row for row in dict.fromkeys(rows) if row[2] != "not loaded yet" or row[0] not in known]
+
+
+def _same_of_all(runs: Sequence[Run]) -> dict[str, str]:
+    """Versions and devices, and whether they are the same for all runs."""
+    out: dict[str, str] = {}
+    for name in dict.fromkeys(key for run in runs for key in run.manifest.versions):
+        out[name] = ", ".join(sorted({str(run.manifest.versions.get(name, "unknown")) for run in runs}))
+    out["device"] = ", ".join(sorted({run.manifest.device for run in runs}))
+    out["execution"] = ", ".join(sorted({f"{run.manifest.strategy}, {run.manifest.threads} threads" for run in runs}))
+    return out

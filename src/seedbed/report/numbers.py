@@ -1,0 +1,123 @@
+"""The tables of what was compared: means with intervals, every verdict, and the count of verdicts over data sets."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from seedbed.report.gather import Run
+from seedbed.report.statistics import MAX_SEEDS, Verdict
+from seedbed.report.tables import Table
+from seedbed.report.verdicts import Family, across
+from seedbed.report.words import duration, lost_words, metric_words, number, seeds_words, spread
+
+_VERBS = {"better": "beats", "worse": "loses to", "no difference shown": "not shown to differ from"}
+
+
+def summary_table(families: Sequence[Family]) -> Table:
+    """Mean and interval of every run on its group's metric, best first."""
+    head = ["data", "model", "metric", "mean [95 %]", "std", "MC error", "letters", "seeds", "diverged", "time"]
+    body, raw, strong = [], [], []
+    for family in families:
+        waiting = [run for run in family.group.runs if run not in family.ranked]
+        for run in [*family.ranked, *waiting]:
+            if len(family.ranked) > 1 and run is family.ranked[0]:
+                strong.append(len(body))
+            facts = _facts(family, run)
+            cells = [facts["data"], facts["model"], facts["metric"], spread(family.means[run.label])]
+            cells += [number(facts["std"], 2), number(facts["mc_se"], 2), facts["letters"], seeds_words(run)]
+            body.append([*cells, lost_words(run, family.group.metric), duration(run.seconds)])
+            raw.append(facts)
+    caption = (
+        f"Test split, {metric_words([f.group.metric for f in families])}: mean over seeds with its 95 % interval, standard "
+        "deviation over seeds, Monte-Carlo error of the test set. Models of one data set that share a letter are not shown "
+        "to differ. Diverged seeds are counted, and left out of the mean."
+    )
+    return Table("summary", caption, head, body, raw, words=3, strong=strong).without_constant("metric")
+
+
+def _facts(family: Family, run: Run) -> dict[str, Any]:
+    metric, mean = family.group.metric, family.means[run.label]
+    kept = run.kept(metric)
+    errors = [r.se for r in run.rows if r.split == "test" and r.metric == metric and r.seed in kept.index]
+    tested = any(v.outcome != "too few" for v in family.verdicts)
+    return {
+        "data": family.group.task,
+        "model": run.label,
+        "experiment": run.manifest.experiment,
+        "hash": run.manifest.hash,
+        "metric": metric,
+        "unit": family.group.unit,
+        "mean": mean.mean,
+        "low": mean.low,
+        "high": mean.high,
+        "interval": mean.method,
+        "std": float(kept.to_numpy().std(ddof=1)) if len(kept) > 1 else math.nan,
+        # Seeds are evaluated on the same examples, so their errors are not independent: not divided by the seeds.
+        "mc_se": sum(errors) / len(errors) if errors else math.nan,
+        "letters": family.letters.get(run.label, "") if tested else "",
+        "seeds": len(run.manifest.seeds),
+        "done": len(run.fates),
+        "diverged": len(run.without(metric)),
+        "worse_than_baseline": len(run.ended("worse_than_baseline")),
+        "seconds": run.seconds,
+    }
+
+
+def verdict_table(families: Sequence[Family]) -> Table:
+    """Every pair of every family."""
+    head = ["data", "model", "verdict", "other", "gain [95 %]", "better at", "p", "P(better)", "seeds needed"]
+    body, raw = [], []
+    for family in families:
+        for v in family.verdicts:
+            needed = f"> {MAX_SEEDS}" if v.seeds_needed is None else str(v.seeds_needed)
+            won = f"{v.wins} of {v.n}" + (f" ({v.ties} tied)" if v.ties else "")
+            cells = [family.group.task, v.name_a, _VERBS.get(v.outcome, v.outcome), v.name_b, spread(v.gain), won]
+            body.append([*cells, number(v.p_value, 2), number(v.improvement, 2), needed])
+            raw.append(_verdict_facts(family, v))
+    caption = (
+        f"Every pair on {metric_words([f.group.metric for f in families])}, paired by seed: gain of the first model with "
+        "its 95 % interval, seeds at which it is better, p-value after Holm's correction within the data set, probability "
+        "of improvement, and the seeds that a difference of this size would need."
+    )
+    return Table("verdicts", caption, head, body, raw, words=4)
+
+
+def _verdict_facts(family: Family, v: Verdict) -> dict[str, Any]:
+    return {
+        "data": family.group.task,
+        "metric": family.group.metric,
+        "unit": v.unit,
+        "a": v.name_a,
+        "b": v.name_b,
+        "outcome": v.outcome,
+        "gain": v.gain.mean,
+        "low": v.gain.low,
+        "high": v.gain.high,
+        "interval": v.gain.method,
+        "pairs": v.n,
+        "wins": v.wins,
+        "losses": v.losses,
+        "ties": v.ties,
+        "unpaired": v.unpaired,
+        "diverged_a": len(v.diverged_a),
+        "diverged_b": len(v.diverged_b),
+        "p_holm": v.p_value,
+        "test": v.test,
+        "family": v.family,
+        "improvement": v.improvement,
+        "seeds_needed": v.seeds_needed,
+    }
+
+
+def across_table(families: Sequence[Family]) -> Table | None:
+    """How pairs fared over all data sets; ``None`` where no pair met on two."""
+    found = across(families)
+    if not found:
+        return None
+    body = [[a, b, str(won), str(lost), str(left), number(p, 2)] for a, b, won, lost, left, p in found]
+    raw = [dict(zip(["a", "b", "won", "lost", "open", "improvement"], row, strict=True)) for row in found]
+    caption = (
+        "Over data sets: on how many the first model beats the other, loses to it, or neither is shown; and its mean "
+        "probability of improvement at a shared seed."
+    )
+    return Table("across", caption, ["model", "other", "wins", "losses", "open", "P(better)"], body, raw, words=2)

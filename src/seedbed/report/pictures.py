@@ -1,0 +1,183 @@
+"""Small pictures for the page from stored arrays: draws and densities of two-dimensional models, grids of images.
+
+Written as PNG with a palette straight from the numbers, without a plotting library: a page of forty runs needs hundreds.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seedbed.report.gather import Run, higher_is_better
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIDE = 150  # pixels of a picture of points
+LEVELS = 48  # colours of a density: enough for the eye, few enough for a small file
+GRID = 6  # images to a side
+
+
+Pixels = tuple[NDArray[np.uint8], Sequence[tuple[int, int, int]]]  # indices into a palette, and the palette
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture.
+
+    Args:
+        uri: the PNG as a ``data:`` address.
+        alt: what it shows, in words.
+        note: one or two words below it.
+    """
+
+    uri: str
+    alt: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures of one stored array, side by side.
+
+    Args:
+        kind: what they show.
+        pictures: one per chosen seed.
+        wide: whether each is a grid of images, to be seen large.
+    """
+
+    kind: str
+    pictures: list[Picture]
+    wide: bool = False
+
+
+def data_strips(run: Run, task: str) -> list[Strip]:
+    """What a run's models are pictured beside: held-out examples, and the true density where it is known."""
+    reference, out = run.arrays("reference"), []
+    for key, kind in (("x", "examples"), ("log_p", "density")):
+        pixels = as_pixels(reference[key], reference) if key in reference else None
+        if pixels is not None:
+            wide = reference[key].ndim > 1 and key == "x" and reference[key].shape[-1] != 2
+            out.append(Strip(kind, [Picture(_uri(pixels), f"{kind} of {task}, the data", "held out")], wide))
+    return out
+
+
+def run_strips(run: Run, task: str, metric: str) -> list[Strip]:
+    """What a run's stored arrays show at its best, median and worst seed, and at one that was lost."""
+    seeds, chosen, reference, out = run.manifest.seeds, chosen_seeds(run, metric), run.arrays("reference"), []
+    for kind, _, stored in stored_arrays(run):
+        found = {seed: as_pixels(stored[seeds.index(seed)], reference) for seed in chosen}
+        shown = [
+            Picture(_uri(pixels), f"{kind} of {run.label} on {task}, seed {seed}", chosen[seed])
+            for seed, pixels in found.items()
+            if pixels is not None
+        ]
+        wide = stored.ndim > 2 and stored.shape[-1] != 2 and "log_p" not in reference
+        out += [Strip(kind, shown, wide)] if shown else []
+    return out
+
+
+def stored_arrays(run: Run) -> Iterator[tuple[str, str, NDArray]]:
+    """Every array that all seeds of a run have stored: what it shows, its key, and itself, ``[seeds, ...]``."""
+    folder = run.folder.path / "artefacts"
+    for name in sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True) if folder.is_dir() else []:
+        for key, array in run.arrays(name).items():
+            if len(array) == len(run.manifest.seeds):  # else a group of seeds is still training
+                yield (name if key in ("x", "log_q") else f"{name}, {key}"), key, array
+
+
+def chosen_seeds(run: Run, metric: str) -> dict[int, str]:
+    """The best, the median and the worst seed by their test value, and the first that was lost, with what to call them."""
+    ranked: list[int] = run.kept(metric).sort_values(ascending=not higher_is_better(metric)).index.tolist()
+    if len(ranked) < 4:
+        chosen = {seed: f"seed {seed}" for seed in sorted(ranked)}
+    else:
+        places = {"best": ranked[0], "median": ranked[len(ranked) // 2], "worst": ranked[-1]}
+        chosen = {seed: f"{place} (seed {seed})" for place, seed in places.items()}
+    for seed in run.without(metric)[:1]:
+        fate = run.fates.get(seed, ("", 0))[0]
+        chosen[seed] = f"{'worse than baseline' if fate == 'worse_than_baseline' else 'diverged'} (seed {seed})"
+    return chosen
+
+
+def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SIDE) -> Pixels | None:
+    """One seed's array as a picture: points ``[n, 2]``, a log-density on the reference's grid, or grey images.
+
+    Images are ``[n, height, width]``, ``[n, 1, height, width]`` or ``[n, pixels]`` with a square number of pixels. Anything
+    else is not a picture: ``None``.
+    """
+    if array.ndim == 2 and array.shape[1] == 2:
+        return points(array, *_extent(array, reference), side)
+    if array.ndim == 2 and "log_p" in reference and array.shape == reference["log_p"].shape:
+        return density(array, float(np.exp(reference["log_p"].max())))
+    if array.ndim == 4 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and (width := math.isqrt(array.shape[1])) ** 2 == array.shape[1] and width >= 8:
+        array = array.reshape(-1, width, width)
+    return images(array) if array.ndim == 3 and len(array) else None
+
+
+def _extent(array: NDArray, reference: Mapping[str, NDArray]) -> tuple[float, float]:
+    if "extent" in reference:
+        low, high = (float(v) for v in reference["extent"])
+        return low, high
+    finite = array[np.isfinite(array)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (-1.0, 1.0)
+
+
+def points(array: NDArray, low: float, high: float, side: int = SIDE) -> Pixels:
+    """Points ``[n, 2]`` in a square, darker where they fall on one another."""
+    whole = array[np.isfinite(array).all(1)]
+    counts, _, _ = np.histogram2d(whole[:, 1], whole[:, 0], bins=side, range=((low, high), (low, high)))
+    if side > SIDE:  # a dot of one pixel would vanish
+        counts = sum(np.roll(counts, shift, (0, 1)) for shift in ((0, 0), (0, 1), (1, 0), (1, 1)))
+    return np.minimum(counts, 4).astype(np.uint8)[::-1], _ramp(5, 0.45)
+
+
+def density(log_density: NDArray, top: float) -> Pixels:
+    """A log-density on a grid, white at zero, darkest at ``top`` and above."""
+    with np.errstate(over="ignore"):
+        height = np.exp(np.nan_to_num(log_density, nan=-math.inf)) / top
+    return np.rint(np.clip(height, 0, 1) * (LEVELS - 1)).astype(np.uint8)[::-1], _ramp(LEVELS, 0.0)
+
+
+def images(array: NDArray) -> Pixels:
+    """The first grey images ``[n, height, width]`` as a square grid, dark on light; scaled if they leave ``[0, 1]``."""
+    side = min(GRID, math.isqrt(len(array)))
+    tiles = np.nan_to_num(array[: side * side].astype(float))
+    low, high = min(0.0, float(tiles.min())), max(1.0, float(tiles.max()))
+    tiles = np.pad((tiles - low) / (high - low), ((0, 0), (0, 1), (0, 1)))
+    sheet = np.concatenate([np.concatenate(list(tiles[i * side : (i + 1) * side]), 1) for i in range(side)])
+    enlarged = sheet.repeat(times := max(1, SIDE // len(sheet)), 0).repeat(times, 1)
+    grey = [(v, v, v) for v in (round(255 * (1 - i / (LEVELS - 1))) for i in range(LEVELS))]
+    return np.rint(enlarged * (LEVELS - 1)).astype(np.uint8), grey
+
+
+def _ramp(count: int, start: float) -> list[tuple[int, int, int]]:
+    """White to dark blue through a middle blue, even in lightness; the first colour is white, the second at ``start``."""
+    stops = np.array([(255, 255, 255), (158, 202, 233), (33, 113, 181), (8, 29, 71)], float)
+    at = np.concatenate([[0.0], np.linspace(start, 1, count)[1:] if start == 0 else np.linspace(start, 1, count - 1)])
+    colours = [np.interp(at * 3, range(4), stops[:, channel]) for channel in range(3)]
+    return [(int(r), int(g), int(b)) for r, g, b in zip(*colours, strict=True)]
+
+
+def _uri(pixels: Pixels) -> str:
+    buffer = io.BytesIO()
+    bits = max(1, (len(pixels[1]) - 1).bit_length())
+    as_image(pixels).save(buffer, "PNG", bits=bits)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def as_image(pixels: Pixels) -> "Image.Image":
+    """A picture with its palette."""
+    from PIL import Image
+
+    indices, palette = pixels
+    image = Image.frombytes("P", indices.shape[::-1], np.ascontiguousarray(indices).tobytes())
+    image.putpalette([channel for colour in palette for channel in colour])
+    return image

@@ -1,0 +1,71 @@
+"""How numbers, runs and lists read in a report."""
+
+import math
+from collections.abc import Sequence
+
+from seedbed.report.gather import Run, higher_is_better
+from seedbed.report.statistics import Interval, amount
+
+NONE = "\N{EN DASH}"  # where a number does not exist
+LOST = "\N{MULTIPLICATION SIGN}"  # marks a seed that diverged or ended worse than its baseline
+
+
+def spread(x: Interval) -> str:
+    """``0.09 [0.07, 0.11]``; a dash where there is no finite value."""
+    if not x.n or not math.isfinite(x.mean):
+        return NONE
+    return " ".join(amount(x, "").split()) if x.n > 1 else f"{number(x.mean)} [one seed]"
+
+
+def number(value: int | float, digits: int = 3) -> str:
+    """A number to so many significant digits, a dash for none."""
+    if not math.isfinite(value):
+        return NONE
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.{digits}g}"
+
+
+def duration(seconds: int | float) -> str:
+    """Seconds as people say them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """``a, b and c``; of a long list the first and how many others."""
+    if len(names) > most:
+        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} others"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def lost_words(run: Run, metric: str) -> str:
+    """How many seeds are left out of the mean and why, e.g. ``2 (1 worse than baseline)``."""
+    count, worse = len(run.without(metric)), len(run.ended("worse_than_baseline"))
+    return f"{count} ({worse} worse than baseline)" if worse else str(count)
+
+
+def seeds_words(run: Run) -> str:
+    """How many seeds, and how many of them are done where not all are."""
+    done, asked = len(run.fates), len(run.manifest.seeds)
+    return str(asked) if done == asked else f"{done} of {asked} done"
+
+
+def direction(metric: str) -> str:
+    """Which way is better."""
+    return "higher is better" if higher_is_better(metric) else "lower is better"
+
+
+def metric_words(metrics: Sequence[str]) -> str:
+    """The metrics that a table shows, with their direction."""
+    names = list(dict.fromkeys(name for name in metrics if name))
+    return ", ".join(f"{name} ({direction(name)})" for name in names) or "no metric yet"
+
+
+def fate_words(fate: str, step: int) -> str:
+    """How a seed ended."""
+    return fate.replace("_", " ") + (f" at step {step}" if fate in ("diverged", "stopped_early") else "")
+
+
+def short(label: str, most: int = 24) -> str:
+    """A name that fits into a figure."""
+    return label if len(label) <= most else f"{label[: most - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,213 @@
+"""`evaluate`, `--from` and `data`: numbers measured after training, weights taken from another run, files checked."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import seedbed
+from seedbed.cli.main import main
+from seedbed.core.errors import SeedbedError
+from seedbed.data import load
+from seedbed.evaluate.likelihood import importance_sampling
+from seedbed.experiments.evaluate import Request, estimators, evaluate
+from seedbed.report.summary import summarise_run
+from seedbed.store.folder import Folder
+
+IMAGES = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "latents": 2}
+TOY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (4, 4), "train_size": 400, "valid_size": 80, "eval_size": 80}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs of every kind, once."""
+    out = tmp_path_factory.mktemp("trained")
+    run = lambda name, tag, **settings: seedbed.run(name, seeds=2, out=out / "runs", name=tag, threads=1, **settings)
+    run("digits/digits-binary/vae", "images", **IMAGES)
+    run("toy/8gaussians/lvae", "ladder", lr=1e-4, **TOY)
+    run("toy/8gaussians/flow", "flow", couplings=2, **TOY)
+    run("toy/8gaussians/wgan-gp", "gan", **TOY)
+    return out
+
+
+@pytest.fixture
+def work(trained, tmp_path, monkeypatch):
+    """A folder of one's own with those runs."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(capsys, *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    out = capsys.readouterr()
+    return int(stop.value.code or 0), out.out, out.err
+
+
+def refused(capsys, *arguments: object) -> str:
+    code, _, err = call(capsys, *arguments)
+    assert code == 2 and len(err.strip().splitlines()) == 1, err
+    return err
+
+
+def folder(name: str) -> Folder:
+    return Folder(next(Path("runs").rglob(f"{name}/run.json")).parent)
+
+
+def test_the_likelihood_is_kept_with_the_run_and_not_measured_again(capsys, work, monkeypatch):
+    code, first, _ = call(capsys, "evaluate", "images", "-k", 60, "--threads", 1, "-q")
+    assert code == 0 and "nll_nats" in first and "neg_iw50_nats" in first
+    own = folder("images")
+    table = own.evaluation("nll-test-k60")
+    rows = {(row.seed, row.metric): row for row in table.read()}
+    metrics = ["neg_iw1_nats", "neg_iw5_nats", "neg_iw50_nats", "neg_iw60_nats", "nll_nats", "ess", "ess_min"]
+    assert list(rows) == [(seed, metric) for metric in metrics for seed in (0, 1)]
+    run = seedbed.load(own.path)
+    ((_, stack),) = run.stacks()
+    x = load("digits-binary").splits["test"]
+    direct = importance_sampling(stack, x, "test", 60)["nll_nats"][0]
+    for seed in (0, 1):
+        row = rows[seed, "nll_nats"]
+        assert (row.value, row.n, row.step, row.split) == (pytest.approx(float(direct[seed].mean())), 270, 6, "test")
+        assert row.se == pytest.approx(float(direct[seed].std()) / 270**0.5)
+    note = json.loads(table.path.with_suffix(".json").read_text())["0,1"]
+    assert note["samples"] == 60 and note["threads"] == 1 and note["command"]
+    assert {"nll_nats", "neg_elbo_nats"} <= {row.metric for row in summarise_run(own)}
+    seconds = [row.seconds for row in summarise_run(own)]
+    assert seconds[0] == max(row.wall_s for row in own.table([0, 1]).read())  # the clock is training's
+
+    monkeypatch.setattr("seedbed.experiments.evaluate._measured", lambda *a: pytest.fail("measured again"))
+    assert call(capsys, "evaluate", "images", "-k", 60, "-q")[:2] == (0, first)
+    monkeypatch.undo()
+    monkeypatch.chdir(work)
+    stamp = table.path.stat().st_mtime_ns
+    assert call(capsys, "evaluate", "images", "-k", 60, "-q", "--again")[:2] == (0, first)
+    assert table.path.stat().st_mtime_ns > stamp
+
+
+def test_more_effort_counts_and_new_seeds_are_added(capsys, work):
+    for more in (["-k", 20], ["-k", 7], ["-k", 30, "--examples", 9], ["-k", 20, "--precision", "bf16"]):
+        assert call(capsys, "evaluate", "images", "-q", *more)[0] == 0
+    own = folder("images")
+    names = {path.stem for path in (own.path / "evaluations").glob("*.csv")}
+    assert names == {"nll-test-k20", "nll-test-k7", "nll-test-k30-n9", "nll-test-k20-bf16"}
+    best = {row.seed: row.value for row in own.evaluation("nll-test-k20").read() if row.metric == "nll_nats"}
+    (shown,) = [row for row in summarise_run(own) if row.metric == "nll_nats"]
+    assert shown.mean == pytest.approx(sum(best.values()) / 2) and shown.n == 270
+    seedbed.run("digits/digits-binary/vae", seeds=3, out="runs", name="images", threads=1, **IMAGES)
+    before = own.evaluation("nll-test-k7").read()
+    assert call(capsys, "evaluate", "images", "-q", "-k", 7)[0] == 0
+    after = own.evaluation("nll-test-k7").read()
+    assert after[: len(before)] == before and {row.seed for row in after[len(before) :]} == {2}
+
+
+def test_every_model_is_measured_by_what_it_has(capsys, work):
+    assert call(capsys, "evaluate", "ladder", "-k", 5, "-q", "--split", "valid")[0] == 0
+    rows = folder("ladder").evaluation("nll-valid-k5").read()
+    assert {row.split for row in rows} == {"valid"} and {row.metric for row in rows} >= {"neg_iw5_nats", "nll_nats"}
+    assert call(capsys, "evaluate", "flow", "-q")[0] == 0
+    flow = folder("flow")
+    exact = {(row.seed, row.metric): row.value for row in flow.evaluation("nll-test").read()}
+    trained = {(row.seed, row.metric): row.value for row in flow.table([0, 1]).read() if row.split == "test"}
+    assert exact == pytest.approx(trained)
+    said = refused(capsys, "evaluate", "gan")
+    assert "no estimator 'nll'" in said and "sw (sliced Wasserstein" in said
+    assert call(capsys, "evaluate", "gan", "--metric", "sw", "-q")[0] == 0
+    assert call(capsys, "evaluate", "toy", "-m", "lvae", "-k", 3, "--examples", 4, "-q")[0] == 0
+
+
+def test_what_cannot_be_measured_is_one_line(capsys, work):
+    for flags, says in (
+        (["--metric", "fid"], "it has: nll"),
+        (["--split", "tset"], "did you mean 'test'"),
+        (["--split", "train"], "draws its training images anew"),
+        (["-k", 0], "samples must be at least 1"),
+        (["--examples", 0], "examples must be at least 1"),
+        (["--memory-gib", 1e-3, "-k", 10_000_000], "k = 10000000 needs"),
+        (["--device", "tpu"], "cannot be used here"),
+    ):
+        assert says in refused(capsys, "evaluate", "images", "-q", *flags)
+    assert not (folder("images").path / "evaluations").exists()
+    assert "did you mean" in refused(capsys, "evaluate", "digitz")
+    # Half-written: what a killed run leaves.
+    own = folder("ladder")
+    table = own.table([0, 1])
+    table.cut(3)
+    assert "is not finished" in refused(capsys, "evaluate", "ladder")
+    double = seedbed.run("digits/digits-binary/vae", seeds=1, out="runs", name="fp64", precision="fp64", **IMAGES)
+    assert "is in fp64" in refused(capsys, "evaluate", "fp64", "--precision", "bf16")
+    assert evaluate(double, Request(samples=3, examples=5))[0].n == 5
+
+
+def test_estimators_of_foreign_modules():
+    class Other(torch.nn.Module):
+        pass
+
+    assert estimators(Other(), load("digits-binary")) == {}
+
+
+def test_a_warm_start_begins_where_the_other_run_ended(capsys, work):
+    own = folder("images")
+    settings = {**IMAGES, "lr": 0.0, "steps": 1, "eval_every": 1}
+    warm = seedbed.run("digits/digits-binary/vae", seeds=[1, 0], out="runs", name="w", warm_start=str(own.path), **settings)
+    for a, b in zip(warm.models, seedbed.load(own.path).models, strict=True):
+        assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert warm.manifest.config["warm_start"] == str(own.path)
+    assert "warm_start" not in seedbed.load(own.path).manifest.config  # cold runs keep their hashes
+    # On the command line by name, one seed after the other, and continued.
+    flags = ["-n", 2, "-q", "--threads", 1, "--batch-size", 16, "--hidden", "8,4", "--latents", 2, "--steps", 1]
+    flags += ["--lr", 0, "--strategy", "sequential", "--name", "p", "--from", "images"]
+    code, out, err = call(capsys, "run", "digits/digits-binary/vae", *flags)
+    assert code == 0, err
+    assert call(capsys, "run", "digits/digits-binary/vae", *flags)[1] == out
+    last = lambda f: {r.seed: r.value for r in f.rows() if r.split == "test" and r.metric == "neg_elbo_nats"}
+    assert last(folder("p")) == pytest.approx(last(own), rel=1e-6)
+
+
+def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(capsys, work):
+    def start(source: str, *flags: object) -> str:
+        tiny = ["--hidden", "8,4", "--latents", 2, "--steps", 1, "-q", "--name", "x"]
+        return refused(capsys, "run", "digits/digits-binary/vae", *tiny, "--from", source, "-n", 2, *flags)
+
+    said = start("images", "--latents", 3)
+    assert "encoder.layers.2.weight is [6, 4] here and [4, 4] there" in said
+    assert "has a parameter" in start("flow")
+    assert "has no seed 2" in start("images", "-n", 3)
+    assert "unknown run" in start("nowhere")
+    assert "means 4 runs" in start("runs")
+    assert not list(Path("runs").rglob("x"))
+
+
+def test_data_verbs(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEEDBED_DATA", "")  # --data-dir sets it
+    monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path))
+    assert "mnist-static" in (out := call(capsys, "data", "list")[1]) and "3 files" in out
+    code, out, _ = call(capsys, "data", "check", "mnist-static", "8gaussians")
+    assert code == 1 and "not found; run `seedbed data fetch mnist-static`" in out and "8gaussians: needs no file" in out
+    assert call(capsys, "data", "check", "digits")[0] == 0
+    assert call(capsys, "data", "fetch", "digits")[1] == "digits: needs no file\n"
+    wrong = tmp_path / "MNIST/raw/train-images-idx3-ubyte.gz"
+    wrong.parent.mkdir(parents=True)
+    wrong.write_bytes(b"not it")
+    code, out, _ = call(capsys, "data", "check", "mnist", "--data-dir", tmp_path)
+    assert code == 1 and f"{wrong} is not the expected file (SHA-256 expected 440fcabf" in out
+    assert "is not the expected file" in refused(capsys, "data", "fetch", "mnist")
+    assert "did you mean 'mnist'" in refused(capsys, "data", "fetch", "mnit")
+    assert "is not the expected file" in refused(capsys, "run", "mnist/mnist-dynamic/vae", "--data-dir", tmp_path, "-n", 1)
+
+
+def test_unfinished_python_face(work):
+    run = seedbed.load(folder("images").path)
+    with pytest.raises(SeedbedError, match="unknown split"):
+        evaluate(run, Request(split="all"))

@@ -1,0 +1,150 @@
+"""Image studies: what a seed is shown, where training starts, what is stored."""
+
+import math
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+
+import seedbed
+from seedbed.core.domain import BINARY
+from seedbed.core.errors import SeedbedError
+from seedbed.core.noise import EvalNoise, Noise, Streams
+from seedbed.data import DATA, load
+from seedbed.data.dataset import Dataset
+from seedbed.evaluate.images import factorised_bernoulli
+from seedbed.experiments import EXPERIMENTS, STUDIES, find
+from seedbed.experiments.images import SETS
+from seedbed.train.batches import Redrawn, Shuffled, batches_of
+from seedbed.train.learner import Learner
+
+TINY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "latents": 2}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def bernoulli(x: torch.Tensor, noise: Noise) -> torch.Tensor:
+    return noise.bernoulli(x)
+
+
+def images(refresh: str = "epoch", name: str = "mnist-epoch") -> Dataset:
+    """Images of 100 pixels that stand in for files nobody has to have."""
+    grey = torch.rand(3, 90, 100, generator=torch.Generator().manual_seed(0))
+    splits = {"train": grey[0], "valid": (grey[1] > 0.5).float(), "test": (grey[2] > 0.5).float()}
+    return Dataset(name=name, domain=BINARY, protocol="noise", splits=splits, view=bernoulli, refresh=refresh)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return seedbed.run("digits/digits-binary/vae", seeds=3, out=tmp_path_factory.mktemp("runs"), **TINY)
+
+
+def test_an_example_is_the_same_within_a_pass_and_drawn_anew_in_the_next():
+    data = images()
+    batches, view = batches_of(data, 32)
+    assert isinstance(batches, Redrawn) and view is None
+    streams = [Streams(0), Streams(1)]
+    order = Shuffled(data.splits["train"], 32)
+    seen: dict[int, torch.Tensor] = {}
+    for number in range(6):  # three passes of two batches
+        batch, grey = batches(streams, number), order(streams, number)
+        assert batch.shape == (2, 32, 100) and batch.dtype == torch.float32
+        assert bool(((batch == 0) | (batch == 1)).all())
+        if number % 2 == 0:
+            drawn = [bernoulli(data.splits["train"], EvalNoise((s,), "view", number // 2, stream="order")) for s in streams]
+        for row in range(2):
+            index = torch.cdist(grey[row], data.splits["train"]).argmin(1)
+            assert torch.equal(batch[row], drawn[row][index])
+            seen[number // 2 * 2 + row] = drawn[row]
+    assert len({tuple(x.flatten().tolist()) for x in seen.values()}) == 6  # anew for each seed and each pass
+    assert torch.equal(batches(streams, 1), Redrawn(data.splits["train"], 32, bernoulli)(streams, 1))  # no history
+    alone = Redrawn(data.splits["train"], 32, bernoulli)(streams[1:], 4)
+    assert torch.equal(alone[0], batches(streams, 4)[1])
+
+
+def test_a_view_per_batch_is_left_to_the_batch():
+    batches, view = batches_of(images("batch"), 32)
+    assert type(batches) is Shuffled and view is bernoulli
+
+
+@pytest.mark.parametrize("refresh", ["epoch", "batch"])
+def test_the_learner_is_shown_binary_images(monkeypatch, refresh):
+    monkeypatch.setitem(DATA, "mnist-epoch", lambda seed=0: images(refresh))
+    experiment = find("mnist/mnist-epoch/vae").with_config(TINY)
+    streams = experiment.streams([0, 1])
+    task = experiment.task(streams)
+    shown, player = [], task.game.players[0]
+
+    def spy(model, x, noise, state):
+        shown.append(x.detach())
+        return player.utility(model, x, noise, state)
+
+    task = replace(task, game=replace(task.game, players=(replace(player, utility=spy),)))
+    Learner(task, streams[:1], torch.device("cpu")).advance()
+    assert bool(((shown[0] == 0) | (shown[0] == 1)).all()) and shown[0].shape[-1] == 100
+
+
+def test_training_starts_at_the_data_s_mean_and_the_baseline_is_its_loss():
+    data = load("digits-binary")
+    logits, loss = factorised_bernoulli(data)
+    assert torch.allclose(logits.sigmoid(), (data.splits["train"].sum(0) + 0.5) / 1258, atol=1e-6)
+    by_hand = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits.expand(270, 64), data.splits["valid"], reduction="sum"
+    )
+    assert loss == pytest.approx(float(by_hand) / 270, rel=1e-5)
+    task = find("digits/digits-binary/vae").task([])
+    assert task.baseline == loss
+    assert torch.equal(task.build().decoder.layers[-1].bias, logits)
+
+
+def test_what_is_stored(run):
+    test = run.table.query("split == 'test'")
+    assert set(test["metric"]) == {"neg_elbo_nats", "kl_nats"}
+    samples, means = run.folder.arrays("samples"), run.folder.arrays("reconstructions")["mean"]
+    assert samples["x"].shape == samples["mean"].shape == means.shape == (3, 64, 64)
+    assert set(samples["x"].flatten().tolist()) == {0, 1}
+    assert means.min() >= 0 and means.max() <= 1
+    assert run.folder.reference()["x"].shape == (64, 64)
+
+
+def test_it_learns():
+    experiment = find("digits/digits-binary/vae").with_config({"steps": 300, "eval_every": 300})
+    streams = experiment.streams([0])
+    task = experiment.task(streams)
+    learner = Learner(task, streams, torch.device("cpu"))
+    for _ in range(300):
+        learner.advance()
+    assert task.measure(learner.stack(), "valid")["neg_elbo_nats"][0].mean() < task.baseline - 1
+
+
+def test_images_cannot_vary():
+    with pytest.raises(SeedbedError, match="same images for every seed"):
+        replace(find("digits/digits-binary/vae"), vary="data").task([])
+
+
+def test_the_studies():
+    assert list(STUDIES["mnist"].experiments) == [f"mnist/{data}/vae" for data in SETS] and STUDIES["mnist"].seeds == 3
+    assert all(find(name).data == name.split("/")[1] for name in EXPERIMENTS)
+    assert find("mnist/mnist-dynamic/vae").epoch_examples == 50_000
+
+
+def test_the_variance_study():
+    study = STUDIES["toy-variance"]
+    assert len(study.experiments) == 2 * 4 * 5 and study.seeds == 10
+    for name, experiment in study.experiments.items():
+        assert experiment.vary == name.rsplit("-", 1)[1] and experiment.steps == 3000
+    streams = find("toy-variance/checkerboard/lvae-init").streams([4])[0]
+    assert streams.varied == {"init"}
+
+
+def test_mnist_s_baseline():
+    if not os.environ.get("SEEDBED_DATA"):
+        pytest.skip("set SEEDBED_DATA to a folder with MNIST/raw")
+    assert math.isclose(factorised_bernoulli(load("mnist-dynamic"))[1], 204.7, abs_tol=0.1)
