@@ -35,7 +35,7 @@ def test_models_are_plain_modules_with_the_evaluated_weights(run):
     table = run.table
     x = run.experiment.dataset().splits["test"]
     for seed, model in zip(run.seeds, run.models, strict=True):
-        stored = table.query("split == 'test' and metric == 'nll_nats' and seed == @seed")["value"].item()
+        stored = table[(table.split == "test") & (table.metric == "nll_nats") & (table.seed == seed)]["value"].item()
         with torch.no_grad():
             assert float(-model.log_prob(x).mean()) == pytest.approx(stored, abs=1e-5)
     # plain: it trains by ordinary means and shares nothing with its neighbours

@@ -115,7 +115,7 @@ class ToyVAE(Toy):
     hidden: tuple[int, ...] = option((64, 64, 64), "widths of the encoder, mirrored by the decoder")
     latents: int = option(4, "size of z", least=1)
     activation: Literal["relu", "tanh", "silu"] = option("relu", "of all networks")
-    warm_up: float = option(0.5, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0)
+    warm_up: float = option(0.08, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0)
     budgets: ClassVar = {"demo": {"steps": 8_000}}
     ms_per_step = 3.0
 
