@@ -31,7 +31,12 @@ def unstack(*tensors: Tensor) -> tuple[list[Tensor], int] | None:
     level = maybe_get_level(tensors[0])
     if any(maybe_get_level(tensor) != level for tensor in tensors[1:]):
         return None
-    return [get_unwrapped(tensor).movedim(maybe_get_bdim(tensor), 0) for tensor in tensors], level
+    return [_seeds_first(get_unwrapped(tensor), maybe_get_bdim(tensor)) for tensor in tensors], level
+
+
+def _seeds_first(stack: Tensor, axis: int) -> Tensor:
+    # A view costs little, but twice, forward and backward, for every parameter of every layer.
+    return stack if axis == 0 else stack.movedim(axis, 0)
 
 
 def restack(stack: Tensor, level: int) -> Tensor:

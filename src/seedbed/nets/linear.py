@@ -22,9 +22,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
     (rows, w, *b), level = stacks
     seeds, *batch, features = rows.shape
-    rows = rows.reshape(seeds, math.prod(batch), features)
+    if len(batch) != 1:
+        rows = rows.reshape(seeds, math.prod(batch), features)
     out = torch.baddbmm(b[0].unsqueeze(1), rows, w.mT) if b else torch.bmm(rows, w.mT)
-    return restack(out.reshape(seeds, *batch, w.shape[1]), level)
+    return restack(out if len(batch) == 1 else out.reshape(seeds, *batch, w.shape[1]), level)
 
 
 class Linear(nn.Linear):
