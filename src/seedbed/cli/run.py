@@ -63,7 +63,7 @@ def run_target(target: str, options: dict[str, Any]) -> None:
     seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else list(range(study.seeds if study else 10))
     if len(changed) > 1:
         hours = sum(e.hours for e in changed.values()) * max(len(seeds), 4) / 10
-        click.echo(f"{len(changed)} experiments x {len(seeds)} seeds, about {hours:.1f} h on 2 cores", err=True)
+        click.echo(f"{len(changed)} experiments x {len(seeds)} seeds, about {hours * 60:.0f} min on 2 cores", err=True)
     flags = {key: options[key] for key in RUN_FLAGS}
     folders = []
     for name, experiment in changed.items():
