@@ -193,7 +193,7 @@ def _groups(seeds: list[int], strategy: str) -> list[list[int]]:
 
 
 def _auto(device: str) -> str:
-    # One stack is 5x a loop for the spline flow and 2.7x for the toy VAE; `processes` is 1.0 to 1.4x faster still on two cores
+    # One stack is 5x a loop for the spline flow and 2.7x for the toy VAE; `processes` is 1.0 to 1.4x faster on two cores
     # (results/benchmarks/seeds.json) but takes the cores from everything else, so it is asked for by name.
     return "vectorized"
 
