@@ -297,3 +297,20 @@ def test_without_patience_nobody_stops(workloads, tmp_path):
     ended, _ = trained(task, tmp_path, SEEDS)
     assert ended.status.tolist() == [0, 0, 0]
     assert isinstance(ended, Learner)
+
+
+def test_a_recorded_utility_trains_the_same_model(build, learner):
+    """Nearly all steps of a long run are played back: they must be the steps that would have been taken."""
+    task = build(steps=40)
+    recorded, plain = learner(task, [0, 1, 2]), learner(task, [0, 1, 2])
+    for replay in recorded.replays.values():
+        replay.after = 5
+    for _ in range(12):
+        recorded.advance()
+        plain.advance()
+    assert all(replay.recorded and replay.played > 2 for replay in recorded.replays.values())
+    for name, params in plain.params.items():
+        assert torch.equal(recorded.params[name], params)
+    assert recorded.tally.keys() == plain.tally.keys()
+    for name, tally in plain.tally.items():
+        assert torch.equal(recorded.tally[name].sums, tally.sums)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,6 +53,16 @@ class Streams:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.key(stream, *address))
             yield
+
+
+class Draw(NamedTuple):
+    """What was asked of a noise: with an address, all that a draw depends on."""
+
+    stream: str
+    number: int
+    fill: Callable[..., Tensor]
+    shape: tuple[int, ...]
+    samples: int | None
 
 
 class Noise:
@@ -114,21 +125,20 @@ class Noise:
 
     def _draw(self, fill: Callable[..., Tensor], shape: Sequence[int], samples: int | None) -> Tensor:
         self.draws += 1
-        rows = partial(self._rows, fill, shape, samples, self.draws)
-        return rows([0])[0] if self.row is None else _StackedDraw.apply(self.row, rows)
+        rows = partial(self.make, Draw(self.stream, self.draws, fill, tuple(shape), samples))
+        return rows(range(1))[0] if self.row is None else _StackedDraw.apply(self.row, partial(rows, range(len(self.streams))))
 
-    def _rows(
-        self, fill: Callable[..., Tensor], shape: Sequence[int], samples: int | None, number: int, indices: Sequence[int]
-    ) -> Tensor:
-        lead = () if samples is None else (samples,)
-        out = torch.empty((len(indices), *lead, *shape), device=self.device, dtype=torch.float32)
-        for position, index in enumerate(indices):
-            self._fill(out[position], fill, self.streams[index], number, samples)
+    def make(self, draw: Draw, rows: Sequence[int]) -> Tensor:
+        """A draw as the chosen seeds of the stack see it, ``[rows, *shape]`` or ``[rows, samples, *shape]``."""
+        lead = () if draw.samples is None else (draw.samples,)
+        out = torch.empty((len(rows), *lead, *draw.shape), device=self.device, dtype=torch.float32)
+        for position, row in enumerate(rows):
+            self._fill(out[position], draw, self.streams[row])
         # Draws are made in fp32 whatever the run's precision, so a float64 run sees the same noise.
         return out.to(self.dtype)
 
-    def _fill(self, out: Tensor, fill: Callable[..., Tensor], streams: Streams, number: int, samples: int | None) -> None:
-        fill(out, generator=self._generator.manual_seed(streams.key(self.stream, *self.address, number)))
+    def _fill(self, out: Tensor, draw: Draw, streams: Streams) -> None:
+        draw.fill(out, generator=self._generator.manual_seed(streams.key(draw.stream, *self.address, draw.number)))
 
 
 class EvalNoise(Noise):
@@ -170,8 +180,8 @@ class EvalNoise(Noise):
             stream=stream,
         )
 
-    def _fill(self, out: Tensor, fill: Callable[..., Tensor], streams: Streams, number: int, samples: int | None) -> None:
-        stack = out if samples is not None else out[None]
+    def _fill(self, out: Tensor, draw: Draw, streams: Streams) -> None:
+        stack = out if draw.samples is not None else out[None]
         batch, *event = stack.shape[1:]
         block = torch.empty((BLOCK, *event), device=self.device, dtype=out.dtype)
         for k in range(len(stack)):
@@ -179,23 +189,23 @@ class EvalNoise(Noise):
             while done < batch:
                 index, offset = divmod(self.first + done, BLOCK)
                 take = min(BLOCK - offset, batch - done)
-                key = streams.key(self.stream, *self.address, number, self.first_sample + k, index)
+                key = streams.key(draw.stream, *self.address, draw.number, self.first_sample + k, index)
                 target = stack[k, done : done + take]
-                fill(target if take == BLOCK else block, generator=self._generator.manual_seed(key))
+                draw.fill(target if take == BLOCK else block, generator=self._generator.manual_seed(key))
                 if take < BLOCK:
                     target.copy_(block[offset : offset + take])
                 done += take
 
 
 class _StackedDraw(torch.autograd.Function):
-    """One draw per seed under ``vmap``: the rule asks for all rows at once and stacks them.
+    """One draw per seed under ``vmap``: the rule asks for those of the whole stack at once.
 
     ``vmap`` itself stays in its strict mode: a bare ``torch.randn`` in a model is an error, not a draw shared by all seeds.
     """
 
     @staticmethod
-    def forward(row: Tensor, rows: Callable[[Sequence[int]], Tensor]) -> Tensor:
-        return rows([int(row)])[0]
+    def forward(row: Tensor, stack: Callable[[], Tensor]) -> Tensor:
+        return stack()[int(row)]
 
     @staticmethod
     def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[object, ...], output: Tensor) -> None:
@@ -206,5 +216,5 @@ class _StackedDraw(torch.autograd.Function):
         return None, None
 
     @staticmethod
-    def vmap(info: object, in_dims: tuple[int | None, None], row: Tensor, rows: Callable[..., Tensor]) -> tuple[Tensor, int]:
-        return rows(row.tolist()), 0
+    def vmap(info: object, in_dims: tuple[int | None, None], row: Tensor, stack: Callable[[], Tensor]) -> tuple[Tensor, int]:
+        return stack(), 0

@@ -44,7 +44,7 @@ class Shuffled(Batches):
         _, rows = self._rows(tuple(streams), number)
         if self.per_seed:
             return self.data[torch.arange(len(rows), device=rows.device)[:, None], rows]
-        return self.data[rows]
+        return self.data.index_select(0, rows.flatten()).view(*rows.shape, *self.data.shape[1:])
 
     def _rows(self, streams: tuple[Streams, ...], number: int) -> tuple[int, Tensor]:
         """Which pass a batch belongs to, and which examples it holds, ``[seeds, batch]``."""

@@ -13,6 +13,7 @@ from seedbed.core.capabilities import HasDataInit
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.replay import Replay
 from seedbed.core.stack import Stack
 from seedbed.train.game import Player, initial_state
 from seedbed.train.task import Task
@@ -29,13 +30,10 @@ class Tally:
     names: tuple[str, ...] = ()
     sums: Tensor | None = None  # [names, seeds]
 
-    def add(self, parts: Mapping[str, Tensor]) -> None:
-        """Take in one update's parts, each ``[seeds]`` or ``[seeds, batch]``, in as few operations as possible."""
-        means = torch.stack(
-            [part.detach().flatten(1).mean(1) if part.ndim > 1 else part.detach() for part in parts.values()]
-        )
+    def add(self, names: tuple[str, ...], means: Tensor) -> None:
+        """Take in one update's parts, ``[names, seeds]``."""
         self.sums = means.double() if self.sums is None else self.sums + means
-        self.names = tuple(parts)
+        self.names = names
         self.count += 1
 
     def means(self) -> dict[str, Tensor]:
@@ -96,6 +94,8 @@ class Learner:
         self.status = torch.full((len(self.streams),), RUNNING, dtype=torch.int64)
         self.status_step = torch.zeros_like(self.status)
         self.tally: dict[str, Tally] = {p.name: Tally() for p in players}
+        self.parts: dict[str, tuple[str, ...]] = {}
+        self.replays = {p.name: Replay(partial(self._play, p), f"the utility of {p.name}") for p in players}
 
     # --- one step -------------------------------------------------------------------------------------------------
 
@@ -126,36 +126,43 @@ class Learner:
 
     def _gradient(self, player: Player, batch: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """The utility of each seed, ``[seeds]``, and the gradient of its negative in the player's parameters."""
-        flat = self.params[player.name].detach().requires_grad_()
-        others = {
-            k: v for name in self.owned if name != player.name for k, v in self._named(name, self.params[name]).items()
-        }
-        stack = self.structure.replace(self.fixed | others | self._named(player.name, flat))
+        params = self.params | {"": self.fixed}
+        value, means, state, gradient = self.replays[player.name](noise, params, batch, self.states[player.name])
+        self.states[player.name] = state
+        self.tally[player.name].add(self.parts[player.name], means)
+        return value, gradient
 
-        terms = partial(self._terms, player)
-        values, parts, state = stack.call(terms, batch, self.states[player.name], noise=noise)
+    def _play(
+        self, player: Player, noise: Noise, params: Mapping[str, Any], batch: Tensor, state: Any
+    ) -> tuple[Tensor, Tensor, Any, Tensor]:
+        """Utility ``[seeds]``, the means of all parts ``[parts, seeds]``, the new state, the gradient; a function of its arguments."""
+        flat = params[player.name].detach().requires_grad_()
+        named = {k: v for name in self.owned if name != player.name for k, v in self._named(name, params[name]).items()}
+        stack = self.structure.replace(params[""] | named | self._named(player.name, flat))
+        values, parts, state = stack.call(partial(self._terms, player), batch, state, noise=noise)
         value = values.mean(1)
         gradient = torch.autograd.grad(value.sum().neg(), flat)[0]
-        self.states[player.name] = tree_map(torch.Tensor.detach, state)
-        self.tally[player.name].add({"utility": value, **parts})
-        return value.detach(), gradient
+        self.parts[player.name] = ("utility", *parts)
+        return value.detach(), _means(value, parts), tree_map(torch.Tensor.detach, state), gradient
 
     def _terms(self, player: Player, model: nn.Module, x: Tensor, state: Any, noise: Noise) -> tuple[Tensor, Any, Any]:
         out = player.utility(model, self._seen(x, noise), noise, state)
         return out.value, out.parts, out.state
 
     def _apply(self, player: Player, value: Tensor, gradient: Tensor) -> None:
-        name = player.name
-        norm = torch.linalg.vector_norm(gradient, dim=1)
+        name, seen = player.name, value
         if player.clip is not None:
+            norm = torch.linalg.vector_norm(gradient, dim=1)
             gradient = gradient * (player.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
+            seen = seen + norm  # clipped, an overflow would pass for a step of zero
         rate = player.optimizer.lr * player.schedule(self.step, self.task.steps)
         lr = torch.full((len(self.streams), 1), rate, device=self.device, dtype=self.dtype)
         with torch.no_grad():
             new, self.optimizers[name] = player.optimizer.update(self.params[name], gradient, self.optimizers[name], lr)
-            # A finite gradient can still step out of range; an infinite one may not, once it is clipped.
-            finite = torch.isfinite(norm) & torch.isfinite(value) & torch.isfinite(new.sum(1))
-            self.end(~finite.cpu(), DIVERGED)
+            # One sum sees it all: a gradient that is not finite leaves parameters that are not; neither may a finite one.
+            finite = torch.isfinite(new.sum(1) + seen).cpu()
+            if not bool(finite.all()):
+                self.end(~finite, DIVERGED)
             self.params[name] = self._live(new, self.params[name])
             if self.average:
                 # A warm start of the average: decay min(ema, (1 + t) / (10 + t)), as in common practice.
@@ -246,6 +253,12 @@ class Learner:
             name: Tally(counts[name][0], tuple(counts[name][1]), sums[name]) if name in sums else Tally()
             for name in self.tally
         }
+
+
+def _means(value: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+    """Each part's mean over the batch, ``[1 + parts, seeds]``, the utility first; parts are ``[seeds, ...]``."""
+    rows = [value, *(part.flatten(1).mean(1) if part.ndim > 1 else part for part in parts.values())]
+    return torch.stack([row.detach() for row in rows])
 
 
 def start_from(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

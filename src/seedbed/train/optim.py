@@ -31,8 +31,11 @@ class Optimizer(ABC):
         """State before the first step, for parameters ``[seeds, parameters]``."""
 
     @abstractmethod
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> Tensor:
-        """The direction to subtract, ``[seeds, parameters]``; ``t``, ``[seeds, 1]``, counts from 1. Moments are consumed."""
+    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The direction to subtract, ``[seeds, parameters]``, and a factor on it, ``[seeds, 1]``, or ``None`` for 1.
+
+        ``t``, ``[seeds, 1]``, counts from 1. Moments are consumed.
+        """
 
     def update(self, params: Tensor, grads: Tensor, state: OptimizerState, lr: Tensor) -> tuple[Tensor, OptimizerState]:
         """One step: new parameters and state.
@@ -46,10 +49,10 @@ class Optimizer(ABC):
         state["t"] += 1
         if self.weight_decay:
             grads = self.decay(params, grads)
-        step = self.rule(grads, state, state["t"])
+        direction, factor = self.rule(grads, state, state["t"])
         if self.weight_decay and self.decoupled:
             params = params * (1 - lr * self.weight_decay)
-        return params - step.mul_(lr), state
+        return torch.addcmul(params, direction, lr if factor is None else lr * factor, value=-1), state
 
     @property
     def decoupled(self) -> bool:
@@ -77,13 +80,13 @@ class Adam(Optimizer):
         """Zero moments."""
         return {"t": _count(params), "m": torch.zeros_like(params), "v": torch.zeros_like(params)}
 
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> Tensor:
-        """Bias-corrected m over the root of bias-corrected v."""
+    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Bias-corrected m over the root of bias-corrected v; the corrections are gathered in the factor."""
         m, v = state["m"], state["v"]
         m.lerp_(grads, 1 - self.beta1)
         v.mul_(self.beta2).addcmul_(grads, grads, value=1 - self.beta2)
         scale = (1 - self.beta2**t).sqrt()
-        return m / (v.sqrt().div_(scale).add_(self.eps)).mul_(1 - self.beta1**t)
+        return m / v.sqrt().add_(self.eps * scale), scale / (1 - self.beta1**t)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +113,12 @@ class Adamax(Optimizer):
         """Zero moment and norm."""
         return {"t": _count(params), "m": torch.zeros_like(params), "u": torch.zeros_like(params)}
 
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> Tensor:
+    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, Tensor]:
         """Bias-corrected m over u."""
         m, u = state["m"], state["u"]
         m.lerp_(grads, 1 - self.beta1)
         torch.maximum(u.mul_(self.beta2), grads.abs().add_(self.eps), out=u)
-        return m / (u * (1 - self.beta1**t))
+        return m / u, 1 / (1 - self.beta1**t)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +133,10 @@ class RMSProp(Optimizer):
         """A zero second moment."""
         return {"t": _count(params), "v": torch.zeros_like(params)}
 
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> Tensor:
+    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, None]:
         """The gradient over its running root mean square."""
         v = state["v"].mul_(self.alpha).addcmul_(grads, grads, value=1 - self.alpha)
-        return grads / v.sqrt().add_(self.eps)
+        return grads / v.sqrt().add_(self.eps), None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,11 +149,9 @@ class SGD(Optimizer):
         """A zero buffer where there is momentum."""
         return {"t": _count(params)} | ({"b": torch.zeros_like(params)} if self.momentum else {})
 
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> Tensor:
+    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, None]:
         """The momentum buffer, or the gradient."""
-        if not self.momentum:
-            return grads.clone()
-        return state["b"].mul_(self.momentum).add_(grads).clone()
+        return (state["b"].mul_(self.momentum).add_(grads) if self.momentum else grads), None
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
