@@ -9,19 +9,30 @@ from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.models import compat
+from seedbed.models.conv_vae import ConvVAE
 from seedbed.models.flow import CouplingFlow
+from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
 from seedbed.models.vae import VAE
 from seedbed.models.wgan import WGAN
 from seedbed.objectives.adversarial import critic_utility, generator_utility
-from seedbed.objectives.bounds import elbo, elbo_kl, iwae, warm_up
+from seedbed.objectives.bounds import beta, elbo, elbo_kl, free_bits, iwae, warm_up
 from seedbed.objectives.likelihood import log_likelihood
 
 # name: (build, features, its utilities)
 MODELS = {
     "vae": (lambda: VAE(3, 2, (8, 8), activation="tanh"), 3, (elbo, elbo_kl, iwae(3), warm_up(elbo_kl, 5))),
+    "vae-paths": (lambda: VAE(3, 2, (8, 8), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
     "vae-bernoulli": (lambda: VAE(3, 2, (8,), BERNOULLI, "silu"), 3, (elbo, elbo_kl, iwae(3))),
     "lvae": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (elbo, elbo_kl, iwae(3))),
+    "lvae-paths": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
+    "iwae-1layer": (lambda: BottomUpVAE(3, (2,), ((8, 8),)), 3, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"))),
+    "iwae-2layer": (
+        lambda: BottomUpVAE(3, (3, 2), ((8, 8), (7,))),
+        3,
+        (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(beta(free_bits(elbo_kl, 0.5), 2.0), 5)),
+    ),
+    "conv-vae": (lambda: ConvVAE(784, 3), 784, (elbo, elbo_kl, iwae(2), iwae(2, "dreg"))),
     "flow-affine": (lambda: CouplingFlow(2, "affine", 3, (8,), "tanh"), 2, (log_likelihood,)),
     "flow-spline": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh"), 2, (log_likelihood,)),
     "flow-mix": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh", mix=True), 2, (log_likelihood,)),
@@ -31,6 +42,7 @@ MODELS = {
     "compat-lvae": (lambda: compat.ToyLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
     "compat-flow": (lambda: compat.ToyFlow(couplings=2, hidden=(8,)), 2, (log_likelihood,)),
 }
+BINARY = {"vae-bernoulli", "iwae-1layer", "iwae-2layer", "conv-vae"}
 SEEDS = tuple(Streams(s) for s in range(3))
 each_model = pytest.mark.parametrize("name", MODELS)
 
@@ -46,7 +58,7 @@ def jitter(module: torch.nn.Module, seed: int) -> None:
 def built(name: str) -> tuple[list[torch.nn.Module], Tensor]:
     build, features, _ = MODELS[name]
     x = torch.randn(len(SEEDS), 7, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    x = (x > 0).double() if name == "vae-bernoulli" else x
+    x = (x > 0).double() if name in BINARY else x
     modules = []
     for streams, batch in zip(SEEDS, x, strict=True):
         with streams.scoped("init"):

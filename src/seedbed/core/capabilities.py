@@ -1,8 +1,10 @@
 """What a model can do. Classes are abstract or final; a model takes only the capabilities that it has."""
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -34,11 +36,26 @@ class Distribution(Protocol):
 
 @dataclass(frozen=True)
 class Layer:
-    """One stochastic layer, as the top-down pass meets it: p(z | above) and, given data, q(z | above, x)."""
+    """One stochastic layer, as the top-down pass meets it: p(z | above) and, given data, q(z | above, x).
+
+    Args:
+        name: of its latent.
+        prior: p(z | above).
+        posterior: q(z | above, x), or q(z | below) in a model with ``inference``; ``None`` without data.
+        closed_kl: whether E_q[log q - log p] is KL(posterior || prior) at the other latents. It is not where ``above`` was
+            drawn from this very z: then p(z | above) knows the draw.
+    """
 
     name: str
     prior: Distribution
     posterior: Distribution | None
+    closed_kl: bool = True
+
+
+def posterior_of(layer: Layer) -> Distribution:
+    """The posterior of a layer that was met with data."""
+    assert layer.posterior is not None, "a model given x must yield posteriors"
+    return layer.posterior
 
 
 class HasLogProb(ABC):
@@ -68,7 +85,8 @@ class HasDataInit(ABC):
 class LatentVariable(HasSample, ABC):
     """p(x, z) = p(x | z) prod_l p(z_l | z_>l) with a posterior q(z | x) = prod_l q(z_l | z_>l, x).
 
-    A model writes one method, ``layers``: the top-down pass of the paper. Everything else follows from it.
+    A model writes one method, ``layers``: the top-down pass of the paper. Everything else follows from it. A model whose
+    posterior runs the other way, q(z | x) = q(z1 | x) prod_l q(z_l | z_<l, x), writes ``inference`` too.
     """
 
     @property
@@ -81,17 +99,23 @@ class LatentVariable(HasSample, ABC):
         """Yield each stochastic layer from the top down, receive its value, return p(x | z).
 
         ``x`` is ``[batch, *example]`` or ``None`` (then no layer has a posterior). Received values may carry a samples
-        axis in front of the batch axis.
+        axis in front of the batch axis. With ``inference``, ``x`` is always ``None``.
         """
 
+    def inference(self, x: Tensor) -> Generator[tuple[str, Distribution], Tensor, None] | None:
+        """Yield each latent's name and q(z_l | z_<l, x) in the order of inference and receive its value.
+
+        ``None``, as here, says that the posterior follows the top-down pass, and ``layers`` yields it.
+        """
+        return None
+
     def posterior(self, x: Tensor, noise: Noise, samples: int | None = None) -> tuple[Latents, list[Layer], Distribution]:
-        """Draw z ~ q(z | x) and keep what was met on the way: ``(z, layers, p(x | z))``."""
+        """Draw z ~ q(z | x) and keep what was met on the way: ``(z, layers, p(x | z))``, from the top layer down."""
 
-        def draw(layer: Layer, first: bool) -> Tensor:
-            assert layer.posterior is not None, "a model given x must yield posteriors"
-            return layer.posterior.rsample(noise, samples if first else None)
+        def draw(name: str, q: Distribution, first: bool) -> Tensor:
+            return q.rsample(noise, samples if first else None)
 
-        return self._descend(x, draw)
+        return self._infer(x, draw)
 
     def joint(self, x: Tensor, z: Latents) -> Tensor:
         """log p(x, z) in nats, ``[*samples, batch]``."""
@@ -100,12 +124,11 @@ class LatentVariable(HasSample, ABC):
 
     def log_posterior(self, x: Tensor, z: Latents) -> Tensor:
         """log q(z | x) in nats, ``[*samples, batch]``."""
-        _, layers, _ = self._descend(x, lambda layer, first: z[layer.name])
-        total = z[layers[0].name].new_zeros(())
-        for layer in layers:
-            assert layer.posterior is not None, "a model given x must yield posteriors"
-            total = total + layer.posterior.log_prob(z[layer.name])
-        return total
+        inferred = self._ascend(x, lambda name, q, first: z[name])
+        if inferred is None:
+            _, layers, _ = self._infer(x, lambda name, q, first: z[name])
+            inferred = z, {layer.name: posterior_of(layer) for layer in layers}
+        return reduce(operator.add, (q.log_prob(z[name]) for name, q in inferred[1].items()))
 
     def generate(self, count: int, noise: Noise) -> tuple[Latents, Distribution]:
         """Ancestral sampling: ``count`` draws z ~ p(z) and p(x | z)."""
@@ -115,6 +138,35 @@ class LatentVariable(HasSample, ABC):
     def sample(self, count: int, noise: Noise) -> Tensor:
         """``count`` draws x ~ p(x) (draws, not means)."""
         return self.generate(count, noise)[1].rsample(noise)
+
+    def _infer(
+        self, x: Tensor, draw: Callable[[str, Distribution, bool], Tensor]
+    ) -> tuple[Latents, list[Layer], Distribution]:
+        """The whole pass at latents that ``draw(name, q, first)`` chooses, in whichever order q asks for them."""
+        inferred = self._ascend(x, draw)
+        if inferred is None:
+            return self._descend(x, lambda layer, first: draw(layer.name, posterior_of(layer), first))
+        z, q = inferred
+        z, layers, likelihood = self._descend(None, lambda layer, first: z[layer.name])
+        top = layers[0].name
+        return z, [replace(at, posterior=q[at.name], closed_kl=at.name == top) for at in layers], likelihood
+
+    def _ascend(
+        self, x: Tensor, draw: Callable[[str, Distribution, bool], Tensor]
+    ) -> tuple[Latents, dict[str, Distribution]] | None:
+        """The latents that ``draw`` chooses, and their posteriors, where these have an order of their own."""
+        ascent = self.inference(x)
+        if ascent is None:
+            return None
+        z: dict[str, Tensor] = {}
+        q: dict[str, Distribution] = {}
+        name, q_z = next(ascent)
+        while True:
+            z[name], q[name] = draw(name, q_z, not z), q_z
+            try:
+                name, q_z = ascent.send(z[name])
+            except StopIteration:
+                return z, q
 
     def _descend(self, x: Tensor | None, draw: Callable[[Layer, bool], Tensor]) -> tuple[Latents, list[Layer], Distribution]:
         layers: list[Layer] = []

@@ -1,0 +1,89 @@
+"""A convolutional VAE of 28 x 28 images (the fifth source's exercise in its convolutional form)."""
+
+from collections.abc import Generator
+
+import torch
+from torch import Tensor, nn
+
+from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.domain import Domain
+from seedbed.core.errors import SeedbedError
+from seedbed.distributions.likelihood import BERNOULLI, Likelihood
+from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.nets.conv import Images
+from seedbed.nets.linear import Linear
+
+SIDE = 28
+
+
+class ConvVAE(nn.Module, LatentVariable):
+    """The VAE of ``models.vae`` on flattened 28 x 28 images, with convolutions between ELUs.
+
+    Encoder: 3x3 32, pool 2, 3x3 64, pool 2, 5x5 256, affine. Decoder: affine 256, 5x5 64 from one point to 5 x 5, bilinear x2,
+    3x3 32, bilinear x2, 3x3 16, 3x3 1. From one point, the source's padded convolution is a transposed one: the same map
+    without 24 of 25 products with zero.
+
+    Args:
+        features: size of an example, 784.
+        latents: size of z.
+        likelihood: the family of p(x | z).
+        output_bias: where the decoder's output starts, ``[parameters * features]``: at its mean, since pixels share a bias.
+
+    Raises:
+        SeedbedError: if an example is not 28 x 28.
+    """
+
+    def __init__(
+        self,
+        features: int = SIDE * SIDE,
+        latents: int = 100,
+        likelihood: Likelihood = BERNOULLI,
+        output_bias: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if features != SIDE * SIDE:
+            raise SeedbedError(
+                f"ConvVAE expects {SIDE} x {SIDE} images, {SIDE * SIDE} pixels; got {features}; use an MLP VAE"
+            )
+        self.likelihood = likelihood
+        self.prior = StandardNormal(latents)
+        self.encoder = Images(
+            nn.Conv2d(1, 32, 3),
+            nn.ELU(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(32, 64, 3),
+            nn.ELU(),
+            nn.AvgPool2d(2),
+            nn.Conv2d(64, 256, 5),
+            nn.ELU(),
+            shape=(1, SIDE, SIDE),
+        )
+        self.head = Linear(256, 2 * latents)
+        self.stem = Linear(latents, 256)
+        self.decoder = Images(
+            nn.ELU(),
+            nn.ConvTranspose2d(256, 64, 5),
+            nn.ELU(),
+            nn.UpsamplingBilinear2d(scale_factor=2),
+            nn.Conv2d(64, 32, 3, padding=2),
+            nn.ELU(),
+            nn.UpsamplingBilinear2d(scale_factor=2),
+            nn.Conv2d(32, 16, 3, padding=2),
+            nn.ELU(),
+            nn.Conv2d(16, likelihood.parameters, 3, padding=2),
+            shape=(256, 1, 1),
+        )
+        if output_bias is not None:
+            with torch.no_grad():
+                mean = output_bias.view(likelihood.parameters, features).mean(1)
+                self.decoder.layers[-1].get_parameter("bias").copy_(mean)
+
+    @property
+    def domain(self) -> Domain:
+        """The domain that p(x | z) scores."""
+        return self.likelihood.domain
+
+    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+        """One latent, ``z``."""
+        z = yield Layer("z", self.prior, None if x is None else DiagonalNormal.from_raw(self.head(self.encoder(x))))
+        return self.likelihood.build(self.decoder(self.stem(z)))
