@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
-from seedbed.experiments import images, toy, variance
+from seedbed.experiments import images, iwae, toy, vae_static, variance
 from seedbed.experiments.base import Experiment
 
 __all__ = ["EXPERIMENTS", "STUDIES", "Experiment", "Study", "find"]
@@ -62,6 +62,18 @@ STUDIES: dict[str, Study] = {
     "toy": Study("toy", toy.DOC, toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE, published=toy.PUBLISHED),
     "toy-variance": Study("toy-variance", variance.DOC, variance.EXPERIMENTS, tuple(variance.EXPERIMENTS)),
     "mnist": Study("mnist", images.DOC, images.MNIST, tuple(images.MNIST), seeds=3, metric="nll_nats"),
+    "iwae": Study(
+        "iwae", iwae.DOC, iwae.EXPERIMENTS, tuple(iwae.GRID), seeds=3, metric="nll_nats", published=iwae.PUBLISHED
+    ),
+    "vae-static": Study(
+        "vae-static",
+        vae_static.DOC,
+        vae_static.EXPERIMENTS,
+        tuple(vae_static.EXPERIMENTS),
+        seeds=3,
+        metric="nll_nats",
+        published=vae_static.PUBLISHED,
+    ),
     "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric="nll_nats"),
 }
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}

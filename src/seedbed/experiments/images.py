@@ -1,13 +1,17 @@
 """Studies `mnist` and `digits`: latent-variable models of binary images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments.base import Experiment, option
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from seedbed.core.noise import Streams
+    from seedbed.evaluate.estimate import Estimator
     from seedbed.train.task import Task
 
 SETS = ("mnist-dynamic", "mnist-static", "mnist-epoch", "mnist-threshold")
@@ -33,12 +37,33 @@ class ImageVAE(Experiment):
 
     def task(self, streams: "list[Streams]") -> "Task":
         """Maximise the ELBO with analytic KL; the decoder starts at the training means."""
-        from seedbed.data import load
         from seedbed.distributions.likelihood import BERNOULLI
-        from seedbed.evaluate.density import DensityMeasure, elbo_loss
-        from seedbed.evaluate.images import factorised_bernoulli, image_artefacts, image_reference
+        from seedbed.evaluate.density import elbo_loss
         from seedbed.models.vae import VAE
         from seedbed.objectives.bounds import elbo_kl
+
+        def build(features: int, logits: "Tensor") -> VAE:
+            return VAE(features, self.latents, self.hidden, BERNOULLI, self.activation, logits)
+
+        return self.maximise(build, elbo_kl, elbo_loss, "neg_elbo_nats")
+
+    def maximise(
+        self, build: "Callable[[int, Tensor], nn.Module]", utility: Any, estimator: "Estimator", select: str
+    ) -> "Task":
+        """A game of one on the images.
+
+        Args:
+            build: a model, from the number of pixels and the logits of their training means.
+            utility: what it maximises.
+            estimator: losses per held-out image.
+            select: the one of them that a run is judged by.
+
+        Raises:
+            SeedbedError: if the data shall vary.
+        """
+        from seedbed.data import load
+        from seedbed.evaluate.density import DensityMeasure
+        from seedbed.evaluate.images import factorised_bernoulli, image_artefacts, image_reference
         from seedbed.train.batches import batches_of
         from seedbed.train.game import Game, Player
         from seedbed.train.optim import OPTIMIZERS
@@ -51,21 +76,21 @@ class ImageVAE(Experiment):
         (features,), (logits, baseline) = data.shape, factorised_bernoulli(data)
         batches, view = batches_of(data, self.batch_size)
         player = Player(
-            utility=elbo_kl,
+            utility=utility,
             optimizer=OPTIMIZERS[self.optimizer](lr=self.lr),
             schedule=SCHEDULES[self.schedule](),
             clip=self.clip or None,
         )
         return Task(
-            build=lambda: VAE(features, self.latents, self.hidden, BERNOULLI, self.activation, logits),
+            build=lambda: build(features, logits),
             game=Game((player,)),
             data=data,
             batches=batches,
             view=view,
             steps=self.steps,
             eval_every=self.eval_every,
-            measure=DensityMeasure(data, elbo_loss, "neg_elbo_nats"),
-            select="neg_elbo_nats",
+            measure=DensityMeasure(data, estimator, select),
+            select=select,
             baseline=baseline,
             ema=self.ema,
             patience=self.patience,

@@ -19,8 +19,8 @@ SIDE = 28
 class ConvVAE(nn.Module, LatentVariable):
     """The VAE of ``models.vae`` on flattened 28 x 28 images, with convolutions between ELUs.
 
-    Encoder: 3x3 32, pool 2, 3x3 64, pool 2, 5x5 256, affine. Decoder: affine 256, 5x5 64 from one point to 5 x 5, bilinear x2,
-    3x3 32, bilinear x2, 3x3 16, 3x3 1. From one point, the source's padded convolution is a transposed one: the same map
+    Encoder: 3x3 32, pool 2, 3x3 64, pool 2, 5x5 256, affine. Decoder: affine 256, 5x5 64 from one point to 5 x 5, bilinear
+    x2, 3x3 32, bilinear x2, 3x3 16, 3x3 1. From one point, the source's padded convolution is a transposed one: the same map
     without 24 of 25 products with zero.
 
     Args:

@@ -35,9 +35,9 @@ def elbo(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
 def elbo_kl(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
     """log p(x | z) - sum_l KL(q(z_l | z_>l, x) || p(z_l | z_>l)) at one z ~ q, each KL in closed form.
 
-    Kingma & Welling 2014 (arXiv 1312.6114), eq. 7: equal to ``elbo`` in expectation, with less noise. A layer whose KL has no
-    closed form at the other latents (``Layer.closed_kl``: all but the top of a bottom-up posterior) is sampled. Parts: ``elbo``,
-    ``log_likelihood``, ``kl``, and with several layers ``kl_<layer>``.
+    Kingma & Welling 2014 (arXiv 1312.6114), eq. 7: equal to ``elbo`` in expectation, with less noise. A KL that has no
+    closed form at the other latents (``Layer.closed_kl``: all but the top layer's of a bottom-up posterior) is sampled.
+    Parts: ``elbo``, ``log_likelihood``, ``kl``, and with several layers ``kl_<layer>``.
     """
     z, layers, likelihood = model.posterior(x, noise)
     kls = {}
@@ -63,8 +63,9 @@ def iwae(k: int, gradient: Gradient = "standard") -> Bound:
     - ``stl``: the same without the score of q, d log q(z_j | x) at a fixed z_j ("sticking the landing", Roeder et al. 2017,
       arXiv 1703.09194, with its extension to k > 1). No noise at all at the exact posterior. Unbiased for k = 1. For k > 1
       the encoder's gradient is biased: it lacks E[sum_j v_j d log q(z_j | x)], which is not 0 for a self-normalised v.
-    - ``dreg``: the score's expectation is turned into a path derivative as well, which leaves sum_j v_j^2 (d log w_j / d z_j)
-      (d z_j) for the encoder (Tucker et al. 2018, arXiv 1810.04152, eq. 8). Unbiased; equal to ``stl`` for k = 1.
+    - ``dreg``: the score's expectation is turned into a path derivative as well, which leaves
+      sum_j v_j^2 (d log w_j / d z_j) (d z_j) for the encoder (Tucker et al. 2018, arXiv 1810.04152, eq. 8). Unbiased;
+      equal to ``stl`` for k = 1.
 
     The generative model's gradient is the standard one in all three.
 
@@ -111,8 +112,8 @@ def beta(utility: Bound, weight: float) -> Bound:
 def free_bits(utility: Bound, nats: float) -> Bound:
     """log p(x | z) - sum_l max(nats, mean over the batch of KL_l), KL_l that of stochastic layer l.
 
-    A layer's KL is free up to ``nats``, so that it is not driven to 0 early on. Kingma et al. 2016 (arXiv 1606.04934), eq. 15
-    (appendix C.8), with one group per layer. The parts hold the true bound, and ``penalty``.
+    A layer's KL is free up to ``nats``, so that it is not driven to 0 early on. Kingma et al. 2016 (arXiv 1606.04934),
+    appendix C.8, with one group per layer. The parts hold the true bound, and ``penalty``.
 
     Args:
         utility: ``elbo`` or ``elbo_kl``.
