@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import seedbed
-from seedbed.core.domain import BINARY
+from seedbed.core.domain import BINARY, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.data import DATA, load
@@ -16,6 +16,8 @@ from seedbed.data.dataset import Dataset
 from seedbed.evaluate.images import factorised_bernoulli
 from seedbed.experiments import EXPERIMENTS, STUDIES, find
 from seedbed.experiments.images import SETS
+from seedbed.experiments.iwae import ImportanceVAE
+from seedbed.objectives.bounds import elbo_kl
 from seedbed.train.batches import Redrawn, Shuffled, batches_of
 from seedbed.train.learner import Learner
 
@@ -129,7 +131,76 @@ def test_images_cannot_vary():
         replace(find("digits/digits-binary/vae"), vary="data").task([])
 
 
+@pytest.mark.parametrize(
+    "name", ["mnist/mnist-dynamic/vae", "iwae/mnist-dynamic/iwae5-2layer", "vae-static/mnist-static/conv-20epochs"]
+)
+def test_grey_images_are_refused_by_a_bernoulli_decoder(monkeypatch, name):
+    levels = torch.randint(0, 256, (3, 40, 784), generator=torch.Generator().manual_seed(0)).float()
+    grey = Dataset(
+        name="mnist",
+        domain=Domain("levels", 256),
+        protocol="grey",
+        splits=dict(zip(("train", "valid", "test"), levels, strict=True)),
+    )
+    monkeypatch.setitem(DATA, "mnist", lambda seed=0: grey)
+    experiment = replace(find(name), data="mnist", batch_size=4)
+    streams = experiment.streams([0])
+    with pytest.raises(SeedbedError, match=r"expects binary data, got levels\[256\]; binarise them \(data 'mnist-dynamic'"):
+        Learner(experiment.task(streams), streams, torch.device("cpu"))
+
+
+def test_a_bound_s_flags():
+    plain = ImportanceVAE()
+    assert plain.utility() is elbo_kl
+    for changes in ({"beta": 2.0}, {"warm_up": 0.5}, {"free_bits": 1.0}):
+        assert replace(plain, **changes).utility() is not elbo_kl
+        for bound in ({"k": 5}, {"gradient": "dreg"}):
+            with pytest.raises(SeedbedError, match="weigh the KL of the ELBO"):
+                replace(plain, **changes, **bound).utility()
+    with pytest.raises(SeedbedError, match="k must be at least 1, got 0"):
+        replace(plain, k=0)
+    with pytest.raises(SeedbedError, match="gradient"):
+        plain.with_config({"gradient": "dregs"})
+
+
+@pytest.mark.parametrize("bias", ["data", "dark", "none"])
+def test_where_the_logits_start(bias):
+    experiment = ImportanceVAE(data="digits-binary", output_bias=bias, latents=3, latents_above=2, hidden=(4,))
+    task = experiment.task([])
+    found = task.build().decoders[0].layers[-1].bias
+    expected = {"data": factorised_bernoulli(task.data)[0], "dark": torch.full((64,), -5.0)}
+    assert torch.equal(found, expected[bias]) if bias in expected else found.abs().max() <= 0.5
+
+
+def test_a_run_with_several_samples_is_judged_by_its_bound(tmp_path):
+    run = seedbed.run(
+        ImportanceVAE(data="digits-binary", k=5, gradient="dreg").with_config({**TINY, "latents_above": 1}),
+        seeds=2,
+        out=tmp_path,
+    )
+    test = run.table.query("split == 'test'")
+    assert set(test["metric"]) == {"neg_iw5_nats", "neg_elbo_nats", "kl_nats"}
+    means = test.groupby("metric")["value"].mean()
+    assert means["neg_iw5_nats"] < means["neg_elbo_nats"]
+
+
 def test_the_studies():
+    iwae = STUDIES["iwae"]
+    assert iwae.grid == tuple(
+        f"iwae/{data}/iwae{k}-{layers}layer"
+        for data in ("mnist-dynamic", "mnist-static")
+        for layers in (1, 2)
+        for k in (1, 5, 50)
+    )
+    for name in iwae.grid:
+        experiment = iwae.experiments[name]
+        assert name == f"iwae/{experiment.data}/iwae{experiment.k}-{1 + (experiment.latents_above > 0)}layer"
+        assert 0.3 * experiment.hours <= 1 and experiment.with_budget("full").steps == 8_200_000
+        assert (name, "nll_nats") in iwae.published
+    static = STUDIES["vae-static"].experiments["vae-static/mnist-static/mlp-20epochs"]
+    assert static.steps * static.batch_size == pytest.approx(20 * 50_000, rel=1e-3)
+    source = static.with_budget("full")
+    assert (source.lr, source.schedule, source.ema, source.steps) == (3e-4, "constant", 0.0, static.steps)
     assert list(STUDIES["mnist"].experiments) == [f"mnist/{data}/vae" for data in SETS] and STUDIES["mnist"].seeds == 3
     assert all(find(name).data == name.split("/")[1] for name in EXPERIMENTS)
     assert find("mnist/mnist-dynamic/vae").epoch_examples == 50_000

@@ -2,16 +2,18 @@
 
 from collections.abc import Generator
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from seedbed.core.capabilities import Distribution, LatentVariable, Layer
 from seedbed.core.domain import REAL, Domain
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.models.lvae import LadderVAE
-from seedbed.objectives.bounds import elbo, elbo_kl, iwae, log_weights, warm_up
+from seedbed.objectives.bounds import beta, elbo, elbo_kl, free_bits, iwae, log_weights, warm_up
 
 Z = 4.0  # standard errors: about 20 comparisons in this file
 
@@ -162,3 +164,64 @@ def test_warm_up():
         weights.append(w.item())
         state = terms.state
     assert weights == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("utility", [elbo, elbo_kl])
+def test_beta(utility):
+    m, x = ladder(3), POINT.expand(7, 3)
+    terms, true = beta(utility, 4.0)(m, x, noise(), {}), utility(m, x, noise(), {})
+    assert torch.allclose(terms.value, true.parts["log_likelihood"] - 4 * true.parts["kl"], atol=1e-12)
+    assert torch.equal(terms.parts["elbo"], true.value)
+    assert set(terms.parts) == {*true.parts, "penalty"}
+    assert torch.equal(beta(utility, 1.0)(m, x, noise(), {}).value, true.value)
+
+
+def test_free_bits_are_free_per_layer_and_batch():
+    m, x = ladder(3), POINT + torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
+    true = elbo_kl(m, x, noise(), {})
+    means = {name: part.mean().item() for name, part in true.parts.items() if name.startswith("kl_")}
+    low, high = min(means, key=means.get), max(means, key=means.get)
+    between = (means[low] + means[high]) / 2
+    terms = free_bits(elbo_kl, between)(m, x, noise(), {})
+    charged = sum(max(mean, between) for mean in means.values())
+    assert torch.allclose(terms.parts["penalty"], torch.full((9,), charged, dtype=torch.float64))
+    assert torch.allclose(terms.value, true.parts["log_likelihood"] - charged)
+    assert torch.equal(terms.parts["elbo"], true.value) and torch.equal(terms.parts["kl"], true.parts["kl"])
+    assert torch.allclose(free_bits(elbo_kl, 0.0)(m, x, noise(), {}).value.mean(), true.value.mean(), atol=1e-12)
+    # What is free has no gradient: all of it, and the bound is the likelihood's.
+    every = list(m.parameters())
+    free = free_bits(elbo_kl, 1e6)(m, x, noise(), {})
+    for a, b in zip(
+        torch.autograd.grad(free.value.sum(), every, allow_unused=True, retain_graph=True),
+        torch.autograd.grad(free.parts["log_likelihood"].sum(), every, allow_unused=True),
+        strict=True,
+    ):
+        assert (a is None and b is None) or torch.equal(a, b)
+
+
+def test_free_bits_of_a_single_layer():
+    m, x = model(0.4, 0.3), POINT.expand(7, 3)
+    true = elbo_kl(m, x, noise(), {})
+    assert torch.allclose(free_bits(elbo_kl, 50.0)(m, x, noise(), {}).value, true.parts["log_likelihood"] - 50)
+    assert torch.allclose(free_bits(elbo_kl, 1e-3)(m, x, noise(), {}).value, true.value)  # the KL is the same for all x
+
+
+def test_what_is_done_to_the_kl_composes():
+    m, x = model(0.4, 0.3), POINT.expand(7, 3)
+    utility = warm_up(beta(free_bits(elbo_kl, 5.0), 3.0), 4)
+    terms = utility(m, x, noise(), utility.initial_state(m, x))
+    true = elbo_kl(m, x, noise(), {})
+    assert torch.allclose(terms.value, true.parts["log_likelihood"] - 0.25 * 3 * 5)
+    assert torch.equal(terms.parts["elbo"], true.value)
+    assert terms.state["updates"] == 1
+
+
+def test_what_has_no_kl_to_weigh_is_refused():
+    m, x = model(), POINT.expand(7, 3)
+    for utility in (beta(iwae(3), 2.0), free_bits(iwae(3), 2.0)):
+        with pytest.raises(SeedbedError, match="weigh the KL of elbo or elbo_kl; this bound has iw3, elbo"):
+            utility(m, x, noise(), {})
+    with pytest.raises(SeedbedError, match="warm_up goes outermost"):
+        beta(warm_up(elbo, 3), 2.0)
+    with pytest.raises(SeedbedError, match="warm_up goes outermost"):
+        free_bits(warm_up(elbo, 3), 2.0)
