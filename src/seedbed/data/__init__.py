@@ -32,6 +32,12 @@ DATA: "dict[str, Callable[..., Dataset]]" = {
     "mnist-static": _lazy("mnist", "static", "mnist-static"),
     "fashion-mnist": _lazy("mnist", "images", "fashion-mnist"),
     "fashion-mnist-dynamic": _lazy("mnist", "images", "fashion-mnist-dynamic", "batch"),
+    "omniglot": _lazy("omniglot", "omniglot", "omniglot"),
+    "omniglot-threshold": _lazy("omniglot", "omniglot", "omniglot-threshold", "threshold"),
+    "omniglot-epoch": _lazy("omniglot", "omniglot", "omniglot-epoch", "epoch"),
+    "omniglot-dynamic": _lazy("omniglot", "omniglot", "omniglot-dynamic", "batch"),
+    "caltech101-silhouettes": _lazy("matlab", "silhouettes"),
+    "frey-faces": _lazy("matlab", "frey_faces"),
 }
 
 

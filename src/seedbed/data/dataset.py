@@ -29,6 +29,7 @@ class Dataset:
         log_density: exact ``log p*(x)`` in nats where it is known, else ``None``.
         entropy: differential entropy of ``log_density`` in nats, the floor of any model's expected loss.
         labels: class of each example per split, where there are any.
+        image: channels, height and width of an example that is a picture laid out flat: ``x.view(-1, *image)`` shows it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Dataset:
     log_density: Callable[[Tensor], Tensor] | None = None
     entropy: float | None = None
     labels: Mapping[str, Tensor] = field(default_factory=dict)
+    image: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if not self.epoch_size:
