@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from seedbed.core.errors import unknown
+from seedbed.core.errors import SeedbedError, unknown
 
 if TYPE_CHECKING:
+    from torch.utils.data import Dataset as TorchDataset
+
     from seedbed.data.dataset import Dataset
 
 _TOYS = ("8gaussians", "swissroll", "circles", "rings", "moons", "pinwheel", "2spirals", "checkerboard", "line", "cos")
@@ -41,22 +43,57 @@ DATA: "dict[str, Callable[..., Dataset]]" = {
 }
 
 
+# Data of one's own, by a name that begins so: ``folder:PATH`` and ``array:FILE``, options behind (see ``own.own``).
+OWN = ("folder", "array")
+_REGISTERED: set[str] = set()
+
+
 def names() -> list[str]:
     """Every registered data set."""
     return list(DATA)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name stands for data of one's own rather than a registered set."""
+    return name.partition(":")[0] in OWN and ":" in name
 
 
 def load(name: str, seed: int = 0, **options: object) -> "Dataset":
     """Load a data set by name.
 
     Args:
-        name: one of ``names()``.
+        name: one of ``names()``, or ``folder:PATH`` or ``array:FILE``.
         seed: the data seed (draws of a toy set, split of a fixed one); not the model's seed.
         options: whatever else that set's loader takes, e.g. ``train_size`` of a toy set.
 
     Raises:
         SeedbedError: if there is no such data set.
     """
+    if is_own(name):
+        return _lazy("own", "own", name)(seed=seed, **options)
     if name not in DATA:
         raise unknown("data set", name, DATA)
     return DATA[name](seed=seed, **options)
+
+
+def register(name: str, train: "TorchDataset[Any]", **options: Any) -> None:
+    """Give a ``torch.utils.data.Dataset`` a name, for ``load`` and for the ``data`` field of any experiment in this process.
+
+    For worker processes and the command line do it in the file of your own experiment, which they execute.
+
+    Args:
+        name: a new name, or one registered here before, which it replaces.
+        train: the examples; see ``own.from_torch``, which reads them when the name is loaded.
+        options: of ``own.from_torch``: ``valid``, ``test``, ``binarise``.
+
+    Raises:
+        SeedbedError: if the name is that of another data set.
+    """
+    if is_own(name) or (name in DATA and name not in _REGISTERED):
+        raise SeedbedError(f"{name!r} is the name of another data set; choose one of your own")
+
+    def loader(seed: int = 0) -> "Dataset":
+        return import_module(f"{__name__}.own").from_torch(train, name=name, seed=seed, **options)
+
+    _REGISTERED.add(name)
+    DATA[name] = loader

@@ -34,6 +34,8 @@ class ImageVAE(Experiment):
     budgets: ClassVar = {"full": {"steps": 8_200_000, "batch_size": 20}}
     epoch_examples = 50_000
     ms_per_step = 35.0
+    # Height and width of the only images that the nets take; 0 where any vector of pixels will do.
+    side: ClassVar[int] = 0
 
     def task(self, streams: "list[Streams]") -> "Task":
         """Maximise the ELBO with analytic KL; the decoder starts at the training means."""
@@ -61,6 +63,7 @@ class ImageVAE(Experiment):
         Raises:
             SeedbedError: if the data shall vary.
         """
+        from seedbed.core.domain import BINARY
         from seedbed.data import load
         from seedbed.evaluate.density import DensityMeasure
         from seedbed.evaluate.images import factorised_bernoulli, image_artefacts, image_reference
@@ -73,6 +76,9 @@ class ImageVAE(Experiment):
         if self.vary in ("data", "all"):
             raise SeedbedError(f"{self.data} has the same images for every seed; vary init, order, noise or model")
         data = load(self.data, seed=self.data_seed)
+        if self.side:
+            data.picture(type(self).__name__, side=self.side)
+        BINARY.check(data.domain, f"{type(self).__name__} on {data.name}")
         (features,), (logits, baseline) = data.shape, factorised_bernoulli(data)
         batches, view = batches_of(data, self.batch_size)
         player = Player(
