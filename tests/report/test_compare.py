@@ -3,6 +3,8 @@
 import csv
 import itertools
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -188,3 +190,18 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path, write, refused):
     assert "the pictures in" in refused("report", other.path)
     (folder.path / "run.json").write_text("{")
     assert "is damaged" in refused("compare", folder.path)
+
+
+def test_reading_runs_does_not_import_torch(study, tmp_path):
+    """It would take longer than the whole answer."""
+    code = (
+        "import sys\nfrom seedbed.cli.main import main\n"
+        "for arguments in (['compare', 'toy'], ['report', 'toy'], ['show', 'toy/rings/vae'], ['list', 'toy']):\n"
+        "    try:\n        main(arguments)\n"
+        "    except SystemExit as stop:\n        assert not stop.code, arguments\n"
+        "    assert 'torch' not in sys.modules, arguments\n"
+        "import seedbed.store.checkpoint\nassert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").exists()
