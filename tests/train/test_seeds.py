@@ -1,5 +1,6 @@
 """Contract 7: how seeds are executed decides no number, and an interruption none either."""
 
+import os
 import signal
 from dataclasses import replace
 
@@ -217,6 +218,30 @@ def test_ctrl_c_writes_a_checkpoint_of_its_step(workloads, tmp_path):
         trained(replace(task, batches=Trap(task.batches, 7, ctrl_c)), tmp_path, checkpoint_seconds=1e9)
     _, meta = Folder(tmp_path).latest((0, 1))
     assert (meta["step"], meta["done"]) == (8, False)  # the step that was being made is finished
+
+
+def test_rows_are_on_disk_before_the_checkpoint_that_counts_on_them(workloads, tmp_path, monkeypatch):
+    folder, flushed, whole = Folder(tmp_path), {}, []
+    fsync, rename = os.fsync, os.replace
+
+    def flush(handle):
+        fsync(handle)
+        flushed[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+
+    def renamed(old, new):
+        if new.name.startswith("step-"):
+            rows = folder.table((0, 1)).path.stat()
+            whole.append(
+                flushed.get(rows.st_ino) == rows.st_size and folder.table((0, 1)).path.parent.stat().st_ino in flushed
+            )
+            flushed.pop(new.parent.stat().st_ino, None)
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", renamed)
+    trained(workloads["vae"](steps=4, eval_every=2), tmp_path)
+    assert len(whole) >= 2 and all(whole)
+    assert folder.checkpoints((0, 1)).stat().st_ino in flushed  # and so is the checkpoint's own name
 
 
 def test_an_interrupted_early_stopping_continues(workloads, tmp_path):

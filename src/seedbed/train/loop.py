@@ -97,6 +97,7 @@ def train_group(
             if best is not None:
                 tree |= {"best": {"value": best.value, "since": best.since, "params": best.params}}
             meta = {"counts": learner.counts(), "wall_s": wall(), "seeds": list(seeds), "done": done}
+            table.sync()  # the checkpoint stands for these rows: a power failure must not keep it and lose them
             checkpoint.save(checkpoints, learner.step, tree, meta)
 
         if done:
