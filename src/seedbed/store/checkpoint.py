@@ -73,7 +73,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             meta = json.loads((file.metadata() or {})["seedbed"])
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safetensors' file is no mapping
     except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedCheckpoint(f"checkpoint {path} is truncated or corrupt; delete it and run again ({error})") from error
     except OSError as error:
