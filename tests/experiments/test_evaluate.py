@@ -20,14 +20,6 @@ IMAGES = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "late
 TOY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (4, 4), "train_size": 400, "valid_size": 80, "eval_size": 80}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Runs of every kind, once."""
