@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from seedbed.cli.options import common, experiment_options
-from seedbed.cli.targets import run_choice
+from seedbed.cli.targets import metric_choice, run_choice
 from seedbed.core.errors import SeedbedError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -81,6 +81,7 @@ def sample(run_folder: str, count: int, seed: int | None, out: str | None) -> No
 
 @cli.command()
 @run_choice
+@metric_choice
 @click.option("--csv", type=click.Path(dir_okay=False), help="write the verdicts as comma-separated values")
 @click.option("--markdown", type=click.Path(dir_okay=False), help="write the verdicts as a Markdown table")
 @click.option("--latex", type=click.Path(dir_okay=False), help="write the verdicts as a LaTeX table")
@@ -97,6 +98,7 @@ def compare(targets: tuple[str, ...], **options: object) -> None:
 
 @cli.command()
 @run_choice
+@metric_choice
 @click.option("--threshold", type=float, help="validation loss that convergence is timed to")
 @click.option("--out-file", default="report.html", show_default=True, help="the page; its figures and tables go beside it")
 @click.option("--follow", is_flag=True, help="write it again until every run is finished")
@@ -112,11 +114,7 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 
 
 @cli.command()
-@click.argument("targets", nargs=-1, required=True, metavar="RUN_OR_STUDY...")
-@click.option("-m", "--model", "models", multiple=True, help="of a study only these models; may be repeated")
-@click.option("-d", "--data", "sets", multiple=True, help="of a study only these data sets; may be repeated")
-@click.option("--name", help="only runs of this name")
-@click.option("--out", default="runs", show_default=True, help="folder of all runs, where studies are looked up")
+@run_choice
 @click.option("--metric", default="nll", show_default=True, help="the estimator; a wrong name lists those of the model")
 @click.option("--split", default="test", show_default=True, help="test, valid or train")
 @click.option("-k", "--samples", type=int, default=5000, show_default=True, help="importance samples per example")

@@ -21,11 +21,16 @@ def run_choice(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("-d", "--data", "sets", multiple=True, help="of a study only these data sets; may be repeated"),
         click.option("--name", help="only runs of this name (the last folder: a --name given to run, or a hash)"),
         click.option("--out", default="runs", show_default=True, help="folder of all runs, where studies are looked up"),
-        click.option("--metric", help="test metric to compare on; gap_nats where all have it, else the first in common"),
     ]
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def metric_choice(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flag that chooses what runs are judged by."""
+    help_ = "test metric to compare on; gap_nats where all have it, else the first in common"
+    return click.option("--metric", help=help_)(function)
 
 
 @dataclass(frozen=True)
