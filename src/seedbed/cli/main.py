@@ -7,7 +7,7 @@ import click
 
 from seedbed.cli.options import common, experiment_options
 from seedbed.cli.targets import metric_choice, run_choice
-from seedbed.core.errors import SeedbedError
+from seedbed.core.errors import SeedbedError, unknown
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -22,7 +22,6 @@ def cli() -> None:
 @click.argument("study", required=False)
 def list_(study: str | None) -> None:
     """List studies, or the experiments of one STUDY."""
-    from seedbed.core.errors import unknown
     from seedbed.experiments import STUDIES
 
     if study is None:
@@ -31,19 +30,36 @@ def list_(study: str | None) -> None:
         return
     if study not in STUDIES:
         raise unknown("study", study, STUDIES)
-    for name, experiment in STUDIES[study].experiments.items():
-        mark = "" if name in STUDIES[study].grid else "  (beside the grid)"
-        click.echo(f"{name:40} {experiment.steps:>8} steps  ~{experiment.hours * 60:5.0f} min{mark}")
+    _list_experiments(study)
+
+
+def _list_experiments(study: str) -> None:
+    """One line each: what it is judged by, its steps, and the estimated time of ten seeds on two cores."""
+    from seedbed.experiments import STUDIES
+
+    found = STUDIES[study]
+    width = max(map(len, found.experiments))
+    for name, experiment in found.experiments.items():
+        mark = "" if name in found.grid else f"not part of `seedbed run {study}`"
+        minutes = max(1, round(experiment.hours * 60))
+        time = f"~{minutes:3} min" if minutes < 120 else f"~{experiment.hours:3.0f} h  "
+        click.echo(f"{name:{width}}  {found.metric_of(name):11}  {experiment.steps:>9} steps  {time}  {mark}".rstrip())
 
 
 @cli.command()
-@click.argument("experiment")
+@click.argument("experiment", metavar="EXPERIMENT_OR_STUDY")
 def show(experiment: str) -> None:
-    """Show what an EXPERIMENT declares: every field, its value, what it means."""
+    """Show what an experiment declares, every field, its value and what it means; or the experiments of a study."""
     from dataclasses import fields
 
-    from seedbed.experiments import find
+    from seedbed.experiments import STUDIES, find
 
+    if experiment in STUDIES:
+        found = STUDIES[experiment]
+        click.echo(f"{experiment}: {found.doc}\n{len(found.experiments)} experiments, {found.seeds} seeds each by default\n")
+        _list_experiments(experiment)
+        click.echo("\n`seedbed show EXPERIMENT` explains one of them. Times are of ten seeds on two cores.")
+        return
     found = find(experiment)
     click.echo(f"{experiment}: {(type(found).__doc__ or '').strip()}\n")
     for field in fields(found):

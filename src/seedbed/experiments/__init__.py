@@ -23,7 +23,7 @@ class Study:
         grid: the names that `run STUDY` trains when nothing is filtered.
         seeds: seeds of each experiment by default.
         elsewhere: models that are asked for here but belong elsewhere, with what to say.
-        metric: the one that the study is about.
+        metric: the test metric that the study is about.
         published: known values by (experiment, metric).
     """
 
@@ -35,6 +35,10 @@ class Study:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     metric: str = "gap_nats"
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    def metric_of(self, name: str) -> str:
+        """The test metric that one of its experiments is about."""
+        return self.experiments[name].metric or self.metric
 
     def select(self, model: str | None = None, data: str | None = None) -> dict[str, Experiment]:
         """The experiments of one model and one data set; the whole grid where nothing is named.
