@@ -140,6 +140,8 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda:N or mps")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default")
 @click.option("--again", is_flag=True, help="measure anew what is there")
+@click.option("--record", is_flag=True, help="write the rows of results/<study>.json, with k, the samples of each")
+@click.option("--budget", default="laptop", show_default=True, help="of the runs that are recorded: laptop or full")
 @click.option("-q", "--quiet", is_flag=True, help="no progress bar")
 def evaluate(targets: tuple[str, ...], **options: object) -> None:
     """Measure finished runs with an estimator that training does not pay for, and keep the numbers with them.

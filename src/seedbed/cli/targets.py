@@ -33,6 +33,21 @@ def metric_choice(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--metric", help=help_)(function)
 
 
+def check_metric(runs: "Sequence[Run]", metric: str) -> None:
+    """Refuse a metric that no run has, or that says nothing about better and worse.
+
+    Raises:
+        SeedbedError: with the nearest match, or with what there is.
+    """
+    from seedbed.report.gather import DIAGNOSTICS
+
+    known = {m for run in runs for m in run.judged}
+    if metric in DIAGNOSTICS:
+        raise SeedbedError(f"{metric} explains a result and has no better or worse; compare on {', '.join(sorted(known))}")
+    if known and metric not in known:
+        raise unknown("test metric", metric, known)
+
+
 @dataclass(frozen=True)
 class Found:
     """The runs that were meant.

@@ -24,6 +24,7 @@ class Study:
         seeds: seeds of each experiment by default.
         elsewhere: models that are asked for here but belong elsewhere, with what to say.
         metric: the test metric that the study is about.
+        evaluated: metrics that training does not measure, but `seedbed evaluate` after it.
         published: known values by (experiment, metric).
     """
 
@@ -34,6 +35,7 @@ class Study:
     seeds: int = 10
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     metric: str = "gap_nats"
+    evaluated: tuple[str, ...] = ()
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def metric_of(self, name: str) -> str:
@@ -62,11 +64,12 @@ class Study:
         }
 
 
+_NLL = "nll_nats"
 STUDIES: dict[str, Study] = {
     "toy": Study("toy", toy.DOC, toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE, published=toy.PUBLISHED),
     "toy-variance": Study("toy-variance", variance.DOC, variance.EXPERIMENTS, tuple(variance.EXPERIMENTS)),
-    "mnist": Study("mnist", images.DOC, images.MNIST, tuple(images.MNIST), seeds=3, metric="nll_nats"),
-    "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric="nll_nats"),
+    "mnist": Study("mnist", images.DOC, images.MNIST, tuple(images.MNIST), seeds=3, metric=_NLL, evaluated=(_NLL,)),
+    "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric=_NLL, evaluated=(_NLL,)),
 }
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}
 

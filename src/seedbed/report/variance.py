@@ -35,7 +35,7 @@ def found_arms(runs: Sequence[Run], metric: str | None = None) -> list[Arms]:
     for arms in alike.values():
         if "all" not in arms or not set(SOURCES) & arms.keys():
             continue
-        name = metric or next(iter(arms["all"].metrics("test")), "")
+        name = metric or next(iter(arms["all"].judged), "")
         values, lost = {}, {}
         for vary, run in arms.items():
             kept = run.kept(name).to_numpy()
