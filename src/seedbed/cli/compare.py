@@ -20,7 +20,7 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     from seedbed.report.groups import grouped
     from seedbed.report.numbers import across_table, summary_table, verdict_table
-    from seedbed.report.statistics import sentence
+    from seedbed.report.sentences import sentence
     from seedbed.report.tables import save_text
     from seedbed.report.verdicts import judged, lead
     from seedbed.report.words import metric_words

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from seedbed.report.gather import Run
-from seedbed.report.statistics import NAMES, VarianceShares, share_sentence, variance_shares
+from seedbed.report.sentences import NAMES, share_sentence
+from seedbed.report.shares import VarianceShares, variance_shares
 from seedbed.report.tables import Table
 from seedbed.report.words import number, spread
 
