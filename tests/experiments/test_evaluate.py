@@ -20,14 +20,6 @@ IMAGES = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "late
 TOY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (4, 4), "train_size": 400, "valid_size": 80, "eval_size": 80}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Runs of every kind, once."""
@@ -94,6 +86,31 @@ def test_the_likelihood_is_kept_with_the_run_and_not_measured_again(capsys, work
     stamp = table.path.stat().st_mtime_ns
     assert call(capsys, "evaluate", "images", "-k", 60, "-q", "--again")[:2] == (0, first)
     assert table.path.stat().st_mtime_ns > stamp
+
+
+def test_an_evaluated_run_is_recorded_by_one_command(capsys, work):
+    own = folder("images")
+    flags = ["digits", "-k", 60, "--name", "images", "-q", "--record"]
+    code, _, err = call(capsys, "evaluate", *flags)
+    assert code == 0 and "wrote results/digits.json" in err
+    rows = {row["metric"]: row for row in json.loads(Path("results/digits.json").read_text())["rows"]}
+    assert {metric: row["k"] for metric, row in rows.items()} == {
+        "neg_iw1_nats": 1,
+        "neg_iw5_nats": 5,
+        "neg_iw50_nats": 50,
+        "neg_iw60_nats": 60,
+        "nll_nats": 60,
+    }
+    (shown,) = [row for row in summarise_run(own) if row.metric == "nll_nats"]
+    assert rows["nll_nats"]["mean"] == pytest.approx(shown.mean, abs=1e-6) and rows["nll_nats"]["status"] == "measured"
+    for more in (["--split", "valid"], ["--examples", 9]):
+        assert "whole test split" in refused(capsys, "evaluate", *flags, *more)
+    assert "smoke run is no result" in refused(capsys, "evaluate", *flags, "--budget", "smoke")
+    # Training's own numbers go beside them.
+    flags = ["--steps", 6, "--eval-every", 3, "--batch-size", 16, "--hidden", "8,4", "--latents", 2, "-n", 2, "-q"]
+    assert call(capsys, "run", "digits", "--name", "images", *flags, "--record")[0] == 0
+    rows = {row["metric"]: row for row in json.loads(Path("results/digits.json").read_text())["rows"]}
+    assert len(rows) == 7 and rows["neg_elbo_nats"]["k"] is None and "ess" not in rows
 
 
 def test_more_effort_counts_and_new_seeds_are_added(capsys, work):

@@ -24,14 +24,6 @@ from seedbed.train.learner import Learner
 TINY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "latents": 2}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def bernoulli(x: torch.Tensor, noise: Noise) -> torch.Tensor:
     return noise.bernoulli(x)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import click
 
 from seedbed.cli.options import common, experiment_options
-from seedbed.cli.targets import run_choice
-from seedbed.core.errors import SeedbedError
+from seedbed.cli.targets import metric_choice, run_choice
+from seedbed.core.errors import SeedbedError, unknown
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -22,7 +22,6 @@ def cli() -> None:
 @click.argument("study", required=False)
 def list_(study: str | None) -> None:
     """List studies, or the experiments of one STUDY."""
-    from seedbed.core.errors import unknown
     from seedbed.experiments import STUDIES
 
     if study is None:
@@ -31,19 +30,36 @@ def list_(study: str | None) -> None:
         return
     if study not in STUDIES:
         raise unknown("study", study, STUDIES)
-    for name, experiment in STUDIES[study].experiments.items():
-        mark = "" if name in STUDIES[study].grid else "  (beside the grid)"
-        click.echo(f"{name:40} {experiment.steps:>8} steps  ~{experiment.hours * 60:5.0f} min{mark}")
+    _list_experiments(study)
+
+
+def _list_experiments(study: str) -> None:
+    """One line each: what it is judged by, its steps, and the estimated time of ten seeds on two cores."""
+    from seedbed.experiments import STUDIES
+
+    found = STUDIES[study]
+    width = max(map(len, found.experiments))
+    for name, experiment in found.experiments.items():
+        mark = "" if name in found.grid else f"not part of `seedbed run {study}`"
+        minutes = max(1, round(experiment.hours * 60))
+        time = f"~{minutes:3} min" if minutes < 120 else f"~{experiment.hours:3.0f} h  "
+        click.echo(f"{name:{width}}  {found.metric_of(name):11}  {experiment.steps:>9} steps  {time}  {mark}".rstrip())
 
 
 @cli.command()
-@click.argument("experiment")
+@click.argument("experiment", metavar="EXPERIMENT_OR_STUDY")
 def show(experiment: str) -> None:
-    """Show what an EXPERIMENT declares: every field, its value, what it means."""
+    """Show what an experiment declares, every field, its value and what it means; or the experiments of a study."""
     from dataclasses import fields
 
-    from seedbed.experiments import find
+    from seedbed.experiments import STUDIES, find
 
+    if experiment in STUDIES:
+        found = STUDIES[experiment]
+        click.echo(f"{experiment}: {found.doc}\n{len(found.experiments)} experiments, {found.seeds} seeds each by default\n")
+        _list_experiments(experiment)
+        click.echo("\n`seedbed show EXPERIMENT` explains one of them. Times are of ten seeds on two cores.")
+        return
     found = find(experiment)
     click.echo(f"{experiment}: {(type(found).__doc__ or '').strip()}\n")
     for field in fields(found):
@@ -81,6 +97,7 @@ def sample(run_folder: str, count: int, seed: int | None, out: str | None) -> No
 
 @cli.command()
 @run_choice
+@metric_choice
 @click.option("--csv", type=click.Path(dir_okay=False), help="write the verdicts as comma-separated values")
 @click.option("--markdown", type=click.Path(dir_okay=False), help="write the verdicts as a Markdown table")
 @click.option("--latex", type=click.Path(dir_okay=False), help="write the verdicts as a LaTeX table")
@@ -97,6 +114,7 @@ def compare(targets: tuple[str, ...], **options: object) -> None:
 
 @cli.command()
 @run_choice
+@metric_choice
 @click.option("--threshold", type=float, help="validation loss that convergence is timed to")
 @click.option("--out-file", default="report.html", show_default=True, help="the page; its figures and tables go beside it")
 @click.option("--follow", is_flag=True, help="write it again until every run is finished")
@@ -112,11 +130,7 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 
 
 @cli.command()
-@click.argument("targets", nargs=-1, required=True, metavar="RUN_OR_STUDY...")
-@click.option("-m", "--model", "models", multiple=True, help="of a study only these models; may be repeated")
-@click.option("-d", "--data", "sets", multiple=True, help="of a study only these data sets; may be repeated")
-@click.option("--name", help="only runs of this name")
-@click.option("--out", default="runs", show_default=True, help="folder of all runs, where studies are looked up")
+@run_choice
 @click.option("--metric", default="nll", show_default=True, help="the estimator; a wrong name lists those of the model")
 @click.option("--split", default="test", show_default=True, help="test, valid or train")
 @click.option("-k", "--samples", type=int, default=5000, show_default=True, help="importance samples per example")
@@ -126,6 +140,8 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda:N or mps")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default")
 @click.option("--again", is_flag=True, help="measure anew what is there")
+@click.option("--record", is_flag=True, help="write the rows of results/<study>.json, with k, the samples of each")
+@click.option("--budget", default="laptop", show_default=True, help="of the runs that are recorded: laptop or full")
 @click.option("-q", "--quiet", is_flag=True, help="no progress bar")
 def evaluate(targets: tuple[str, ...], **options: object) -> None:
     """Measure finished runs with an estimator that training does not pay for, and keep the numbers with them.

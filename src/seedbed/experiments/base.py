@@ -55,6 +55,8 @@ class Experiment(ABC):
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     # Examples that count as one epoch, for flags in epochs; 0 where the experiment counts in steps only.
     epoch_examples: ClassVar[int] = 0
+    # The test metric that it is about; empty for its study's.
+    metric: ClassVar[str] = ""
     # Milliseconds of one step of ten seeds on two cores, for estimates before a study starts.
     ms_per_step: ClassVar[float] = 10.0
 

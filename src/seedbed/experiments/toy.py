@@ -202,6 +202,7 @@ class ToyWGAN(Toy):
     penalty: float = option(0.1, "weight of the gradient penalty", least=0.0)
     critic_updates: int = option(5, "critic updates per generator update", least=1)
     has_baseline = False
+    metric = "sw_distance"
     ms_per_step = 60.0
 
     def task(self, streams: "list[Streams]") -> "Task":

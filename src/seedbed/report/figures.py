@@ -76,7 +76,7 @@ def new_figure(width: int | float, height: int | float, layout: "Literal['constr
 
 def samples_figure(run: Run) -> "Figure | None":
     """What the run's arrays show, a row each: the data, then the best, the median and the worst seed."""
-    chosen = chosen_seeds(run, next(iter(run.metrics("test")), ""))
+    chosen = chosen_seeds(run, next(iter(run.judged), ""))
     tiles = run_tiles(run, chosen)
     rows = list(dict.fromkeys(kind for kind, _ in tiles))
     return mosaic(tiles, rows, ["data", *chosen.values()], 1.5, short(run.manifest.experiment, 60)) if tiles else None

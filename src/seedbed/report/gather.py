@@ -18,6 +18,8 @@ from seedbed.store.manifest import FILE, Manifest
 from seedbed.store.table import COLUMNS, Row
 
 GAP = "gap_nats"
+SAMPLING = ("ess", "ess_min")  # how far an importance-sampled number may be trusted
+DIAGNOSTICS = ("kl_nats", *SAMPLING)  # they explain a number; neither more nor less of them is better
 HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage", "recognised_share")
 _REPLACED = re.compile(r"\.replaced-\d{8}-\d{6}$")  # a run that `--again` moved aside
 
@@ -145,6 +147,11 @@ class Run:
     def metrics(self, split: str) -> list[str]:
         """What was measured on a split, the gap to the known floor first."""
         return sorted((metric for where, metric in self._units if where == split), key=lambda metric: metric != GAP)
+
+    @property
+    def judged(self) -> list[str]:
+        """The test metrics that runs may be compared on: those of which less, or more, is better."""
+        return [metric for metric in self.metrics("test") if metric not in DIAGNOSTICS]
 
     @cached_property
     def _units(self) -> dict[tuple[str, str], str]:

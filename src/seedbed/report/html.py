@@ -13,7 +13,7 @@ from seedbed.report.document import Report
 from seedbed.report.gather import Run
 from seedbed.report.groups import settings_that_differ, shown
 from seedbed.report.pictures import Strip, data_strips, run_strips
-from seedbed.report.statistics import sentence
+from seedbed.report.sentences import sentence
 from seedbed.report.svg import curves_svg, intervals_svg
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import lead, overall
