@@ -11,8 +11,9 @@ import seedbed
 from seedbed.cli.main import main
 from seedbed.core.errors import SeedbedError
 from seedbed.data import load
+from seedbed.evaluate.known import estimators
 from seedbed.evaluate.likelihood import importance_sampling
-from seedbed.experiments.evaluate import Request, estimators, evaluate
+from seedbed.experiments.evaluate import Request, evaluate
 from seedbed.report.summary import summarise_run
 from seedbed.store.folder import Folder
 
@@ -154,7 +155,7 @@ def test_estimators_of_foreign_modules():
     class Other(torch.nn.Module):
         pass
 
-    assert estimators(Other(), load("digits-binary")) == {}
+    assert estimators(Other(), (64,)) == {}
 
 
 def test_a_warm_start_begins_where_the_other_run_ended(capsys, work):

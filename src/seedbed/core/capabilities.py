@@ -91,16 +91,16 @@ class LatentVariable(HasSample, ABC):
             assert layer.posterior is not None, "a model given x must yield posteriors"
             return layer.posterior.rsample(noise, samples if first else None)
 
-        return self._descend(x, draw)
+        return self.descend(x, draw)
 
     def joint(self, x: Tensor, z: Latents) -> Tensor:
         """log p(x, z) in nats, ``[*samples, batch]``."""
-        _, layers, likelihood = self._descend(None, lambda layer, first: z[layer.name])
+        _, layers, likelihood = self.descend(None, lambda layer, first: z[layer.name])
         return likelihood.log_prob(x) + sum(layer.prior.log_prob(z[layer.name]) for layer in layers)
 
     def log_posterior(self, x: Tensor, z: Latents) -> Tensor:
         """log q(z | x) in nats, ``[*samples, batch]``."""
-        _, layers, _ = self._descend(x, lambda layer, first: z[layer.name])
+        _, layers, _ = self.descend(x, lambda layer, first: z[layer.name])
         total = z[layers[0].name].new_zeros(())
         for layer in layers:
             assert layer.posterior is not None, "a model given x must yield posteriors"
@@ -109,14 +109,20 @@ class LatentVariable(HasSample, ABC):
 
     def generate(self, count: int, noise: Noise) -> tuple[Latents, Distribution]:
         """Ancestral sampling: ``count`` draws z ~ p(z) and p(x | z)."""
-        z, _, likelihood = self._descend(None, lambda layer, first: layer.prior.rsample(noise, count if first else None))
+        z, _, likelihood = self.descend(None, lambda layer, first: layer.prior.rsample(noise, count if first else None))
         return z, likelihood
 
     def sample(self, count: int, noise: Noise) -> Tensor:
         """``count`` draws x ~ p(x) (draws, not means)."""
         return self.generate(count, noise)[1].rsample(noise)
 
-    def _descend(self, x: Tensor | None, draw: Callable[[Layer, bool], Tensor]) -> tuple[Latents, list[Layer], Distribution]:
+    def descend(self, x: Tensor | None, draw: Callable[[Layer, bool], Tensor]) -> tuple[Latents, list[Layer], Distribution]:
+        """The top-down pass with chosen values: ``(z, layers, p(x | z))``.
+
+        Args:
+            x: examples, or ``None`` where no posterior is asked for.
+            draw: the value of a layer, given the layer and whether it is the first.
+        """
         layers: list[Layer] = []
         z: dict[str, Tensor] = {}
         descent = self.layers(x)

@@ -29,7 +29,7 @@ class Request:
     """What to measure.
 
     Args:
-        metric: an estimator's name, see ``estimators``.
+        metric: an estimator's name, see ``evaluate.known``.
         split: ``test``, ``valid`` or ``train``.
         samples: importance samples per example, where the likelihood is not exact.
         examples: only so many, evenly spread over the split; 0 for all.
@@ -43,20 +43,6 @@ class Request:
     examples: int = 0
     precision: str = ""
     memory_gib: float = 4.0
-
-
-def estimators(module: "nn.Module", data: "Dataset") -> dict[str, str]:
-    """What can be measured of a model on its data: name and meaning."""
-    from seedbed.core.capabilities import HasLogProb, HasSample, LatentVariable
-
-    found = {}
-    if isinstance(module, LatentVariable):
-        found["nll"] = "negative log-likelihood by importance sampling"
-    elif isinstance(module, HasLogProb):
-        found["nll"] = "exact negative log-likelihood"
-    if isinstance(module, HasSample) and data.shape == (2,):
-        found["sw"] = "sliced Wasserstein distance of draws to the split"
-    return found
 
 
 def evaluate(
@@ -135,10 +121,11 @@ def _measure(stack: "Stack", data: "Dataset", request: Request, progress: "Progr
 
 def _name(run: Run, request: Request, module: "nn.Module", precision: str, data: "Dataset") -> str:
     """The file's name: the estimator, the split, and whatever else sets its numbers apart."""
-    known = estimators(module, data)
+    from seedbed.evaluate.known import estimators, no_estimator
+
+    known = estimators(module, data.shape)
     if request.metric not in known:
-        has = ", ".join(f"{name} ({meaning})" for name, meaning in known.items()) or "none"
-        raise SeedbedError(f"{run.manifest.experiment} has no estimator {request.metric!r}; it has: {has}")
+        raise no_estimator(run.manifest.experiment, request.metric, known)
     if "fp64" in (request.precision, precision) and request.precision not in ("", precision):
         raise SeedbedError(f"{run.path} is in {precision} and is evaluated in that; leave --precision out")
     if request.split == "train" and data.view is not None:
