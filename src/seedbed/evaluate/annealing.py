@@ -65,7 +65,7 @@ def annealed_importance_sampling(
     z_0 ~ f_0 (the prior or q), and z_t comes from z_{t-1} by one Hamiltonian transition that leaves
     f_0^(1 - b_t) p(x, z)^b_t invariant. E[w] = p(x) whatever the transitions' quality, so ``nll_ais_nats`` is an upper
     bound on the negative log-likelihood in expectation, as importance sampling is. Step sizes are tuned per example and
-    temperature by a pilot run with draws of its own and are then held: a rule that looks at the chains it steers biases them.
+    temperature by a pilot run with draws of its own, then held: a rule that looks at the chains it steers biases them.
 
     Densities are fp32 (fp64 in an fp64 stack) even where the stack is bf16: rounded energies would bias the acceptance.
     Draws are keyed by example and chain.
