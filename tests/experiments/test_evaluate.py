@@ -11,8 +11,9 @@ import seedbed
 from seedbed.cli.main import main
 from seedbed.core.errors import SeedbedError
 from seedbed.data import load
+from seedbed.evaluate.known import estimators
 from seedbed.evaluate.likelihood import importance_sampling
-from seedbed.experiments.evaluate import Request, estimators, evaluate
+from seedbed.experiments.evaluate import Request, evaluate
 from seedbed.report.summary import summarise_run
 from seedbed.store.folder import Folder
 
@@ -144,6 +145,41 @@ def test_every_model_is_measured_by_what_it_has(capsys, work):
     assert call(capsys, "evaluate", "toy", "-m", "lvae", "-k", 3, "--examples", 4, "-q")[0] == 0
 
 
+def test_a_second_opinion_and_the_use_of_latents_are_rows_like_any_other(capsys, work):
+    quick = ["-q", "--examples", 12, "--threads", 1]
+    flags = ["--metric", "ais", "--chains", 3, "--temperatures", 8, "--leapfrogs", 2, "-k", 40, *quick]
+    code, out, err = call(capsys, "evaluate", "images", *flags)
+    assert code == 0 and "ais_minus_is_nats" in out, err
+    own = folder("images")
+    rows = {(row.seed, row.metric): row for row in own.evaluation("ais-test-c3-t8-l2-k40-n12").read()}
+    for seed in (0, 1):
+        ais, difference = rows[seed, "nll_ais_nats"], rows[seed, "ais_minus_is_nats"]
+        assert ais.n == difference.n == 12 and rows[seed, "ais_error_nats"].value > 0
+        x = load("digits-binary").splits["test"][::22][:12]
+        ((_, stack),) = seedbed.load(own.path).stacks()
+        plain = importance_sampling(stack, x, "test", 40)["nll_nats"][0][seed].mean().item()
+        assert ais.value - difference.value == pytest.approx(plain, abs=1e-4)
+    assert call(capsys, "evaluate", "images", *flags, "--start", "posterior")[0] == 0
+    assert own.evaluation("ais-test-c3-t8-l2-q-k40-n12").read()
+    assert "chains must be at least 2, got 1" in refused(capsys, "evaluate", "images", *flags, "--chains", 1)
+    assert "measured in fp32" in refused(capsys, "evaluate", "images", *flags, "--precision", "bf16")
+    assert "it has: nll (exact" in refused(capsys, "evaluate", "flow", *flags)
+
+    code, out, err = call(capsys, "evaluate", "ladder", "--metric", "latents", "-q", "--split", "valid")
+    assert code == 0 and "active_units_z1" in out and "kl_z1_0_nats" not in out, err
+    rows = folder("ladder").evaluation("latents-valid-k20").read()
+    mean = {(row.seed, row.metric): row.value for row in rows if row.split == "valid"}
+    units = {(row.seed, row.metric): row for row in rows if row.split == "valid/units"}
+    assert mean[0, "rate_nats"] == pytest.approx(mean[0, "kl_z1_nats"] + mean[0, "kl_z2_nats"], rel=1e-5)
+    own_units = [row.value for (seed, name), row in units.items() if seed == 0 and name.startswith("kl_z2_")]
+    assert sum(own_units) == pytest.approx(mean[0, "kl_z2_nats"], rel=1e-5)
+    assert all(row.n == (80 if name.startswith("kl") else 1) for (_, name), row in units.items())
+    assert (
+        json.loads(folder("ladder").evaluation("latents-valid-k20").path.with_suffix(".json").read_text())["0,1"]["samples"]
+        == 20
+    )
+
+
 def test_what_cannot_be_measured_is_one_line(capsys, work):
     for flags, says in (
         (["--metric", "fid"], "it has: nll"),
@@ -171,7 +207,7 @@ def test_estimators_of_foreign_modules():
     class Other(torch.nn.Module):
         pass
 
-    assert estimators(Other(), load("digits-binary")) == {}
+    assert estimators(Other(), (64,)) == {}
 
 
 def test_a_warm_start_begins_where_the_other_run_ended(capsys, work):

@@ -133,7 +133,15 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 @run_choice
 @click.option("--metric", default="nll", show_default=True, help="the estimator; a wrong name lists those of the model")
 @click.option("--split", default="test", show_default=True, help="test, valid or train")
-@click.option("-k", "--samples", type=int, default=5000, show_default=True, help="importance samples per example")
+@click.option("-k", "--samples", type=int, help="draws of z per example; by default 5000 (nll, ais) or 20 (latents)")
+@click.option("--chains", type=int, default=16, show_default=True, help="of ais, per example")
+@click.option(
+    "--temperatures", type=int, default=1000, show_default=True, help="of ais: steps from its start to the posterior"
+)
+@click.option("--leapfrogs", type=int, default=10, show_default=True, help="of ais: gradient steps per temperature")
+@click.option(
+    "--start", type=click.Choice(["prior", "posterior"]), default="prior", show_default=True, help="where ais begins"
+)
 @click.option("--examples", type=int, help="only so many, evenly spread over the split; by default all")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="of matrix products; by default the run's own")
 @click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what it may take beside models and data")
@@ -147,7 +155,8 @@ def evaluate(targets: tuple[str, ...], **options: object) -> None:
     """Measure finished runs with an estimator that training does not pay for, and keep the numbers with them.
 
     Each RUN_OR_STUDY is a run folder, the name of a run, an experiment or a study. `nll` of a latent-variable model is
-    log p(x) by importance sampling, with every bound of the ladder k = 1, 5, 50, 500, 5000 below --samples.
+    log p(x) by importance sampling, with every bound of the ladder k = 1, 5, 50, 500, 5000 below --samples. `ais` is a
+    second opinion by annealing and takes long: say --examples 100. `latents` says what they are used for.
     """
     from seedbed.cli.evaluate import evaluate_runs
 

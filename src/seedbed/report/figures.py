@@ -86,10 +86,11 @@ def run_tiles(run: Run, chosen: Mapping[int, str]) -> dict[tuple[str, str], np.n
     """RGB squares by what they show and by the name of the seed; those of the data under ``data``."""
     reference, tiles = run.arrays("reference"), {}
     for kind, key, stored in pictures.stored_arrays(run):
-        truth = "log_p" if key == "log_q" else "x"
-        arrays = {"data": reference[truth]} if truth in reference else {}
-        arrays |= {note: stored[run.manifest.seeds.index(seed)] for seed, note in chosen.items()}
-        found = {name: pictures.as_pixels(array, reference, TILE) for name, array in arrays.items()}
+        truth = {"log_q": "log_p", "z": "", "grid": ""}.get(key, "x")
+        beside = pictures.as_pixels(reference[truth], reference, TILE) if truth in reference else None
+        found = {"data": beside}
+        for seed, note in chosen.items():
+            found[note] = pictures.as_pixels(stored[run.manifest.seeds.index(seed)], reference, TILE, key)
         tiles |= {(kind, name): _rgb(pixels) for name, pixels in found.items() if pixels is not None}
     return tiles
 
