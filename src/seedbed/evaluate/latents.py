@@ -35,7 +35,7 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20) -> Late
 
     ``rate_nats`` = KL(q(z | x) || p(z)), summed over layers, and ``distortion_nats`` = -E_q log p(x | z) add up to the
     negative ELBO. With several layers ``kl_<layer>_nats`` = E_q KL(q(z_l | z_>l, x) || p(z_l | z_>l)). A KL is analytic
-    where both are diagonal Gaussians (and see ``Layer.closed_kl``), else the mean of log q - log p, and then there is none per unit.
+    where both are diagonal Gaussians (and see ``Layer.closed_kl``), else the mean of log q - log p, with none per unit.
 
     A unit is active if the variance over x of E_q[z_u | x] is above 0.01. The variance is estimated without bias, from two
     halves of the samples with independent errors: the variance of an average of few samples counts their noise as activity.

@@ -135,7 +135,7 @@ class Learner:
     def _play(
         self, player: Player, noise: Noise, params: Mapping[str, Any], batch: Tensor, state: Any
     ) -> tuple[Tensor, Tensor, Any, Tensor]:
-        """Utility ``[seeds]``, the means of all parts ``[parts, seeds]``, the new state, the gradient; a function of its arguments."""
+        """Utility ``[seeds]``, means of all parts ``[parts, seeds]``, the new state, the gradient: a pure function."""
         flat = params[player.name].detach().requires_grad_()
         named = {k: v for name in self.owned if name != player.name for k, v in self._named(name, params[name]).items()}
         stack = self.structure.replace(params[""] | named | self._named(player.name, flat))
