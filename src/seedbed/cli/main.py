@@ -187,7 +187,9 @@ def data_fetch(names: tuple[str, ...], data_dir: str | None) -> None:
     from seedbed.data.files import FILES, fetch
 
     for name in names:
-        if name in known() and name not in FILES:
+        if name not in known():
+            raise unknown("data set", name, known())
+        if name not in FILES:
             click.echo(f"{name}: needs no file")
             continue
         for path in fetch(name, data_dir):
@@ -204,7 +206,9 @@ def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
 
     wrong = False
     for name in names or FILES:
-        needs = name in FILES or name not in known()
+        if name not in known():
+            raise unknown("data set", name, known())
+        needs = name in FILES
         problems = list(dict.fromkeys(check(name, data_dir))) if needs else []
         wrong |= bool(problems)
         for line in problems or [f"{len(FILES[name])} files, verified" if needs else "needs no file"]:
@@ -214,7 +218,7 @@ def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
 
 @data.command("show")
 @click.argument("name")
-@click.option("--seed", default=0, show_default=True, help="data seed")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="data seed")
 def data_show(name: str, seed: int) -> None:
     """Load a data set and say what it is."""
     from seedbed.data import load
@@ -242,6 +246,11 @@ def _call(arguments: Sequence[str] | None) -> int:
         code = cli.main(arguments, prog_name="seedbed", standalone_mode=False)
     except SeedbedError as error:
         click.echo(f"seedbed: {error}", err=True)
+        return 2
+    except click.UsageError as error:
+        # A group without a command: recent versions of click hand over the help as an error.
+        text = error.format_message()
+        click.echo(text if text.startswith("Usage:") else f"seedbed: {' '.join(text.split())}", err=True)
         return 2
     except click.ClickException as error:
         click.echo(f"seedbed: {' '.join(error.format_message().split())}", err=True)

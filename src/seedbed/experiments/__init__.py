@@ -57,11 +57,16 @@ class Study:
         if data is not None and data not in sets:
             raise unknown(f"data set of study {self.name}", data, sets)
         pool = self.grid if model is None else tuple(self.experiments)
-        return {
+        found = {
             name: self.experiments[name]
             for name in pool
             if (model is None or parts[name][2] == model) and (data is None or parts[name][1] == data)
         }
+        if not found:
+            there = [p[2] for p in parts.values() if p[1] == data] if model is None else []
+            what = f"does not run {data} unless a model is named: -m {' or '.join(there)}"
+            raise SeedbedError(f"study {self.name} {what if there else f'has no {model} on {data}'}")
+        return found
 
 
 _NLL = "nll_nats"

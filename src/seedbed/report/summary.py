@@ -111,12 +111,19 @@ def text_table(rows: Sequence[Summary]) -> str:
         [
             row.experiment,
             row.metric,
-            f"{row.mean:.4f}",
-            f"[{row.low:.4f}, {row.high:.4f}]",
-            f"{row.std:.4f}",
+            f"{row.mean:.4f}" if math.isfinite(row.mean) else "none",
+            f"[{row.low:.4f}, {row.high:.4f}]" if math.isfinite(row.low) else "",
+            f"{row.std:.4f}" if math.isfinite(row.std) else "",
             str(row.seeds) + ("" if row.finished else " (unfinished)"),
             str(row.diverged),
         ]
         for row in rows
     ]
-    return Table("runs", "", head, body, words=2).text()
+    table = Table("runs", "", head, body, words=2).text()
+    return f"{table}\n\n{_DIVERGED}" if any(row.diverged for row in rows) else table
+
+
+_DIVERGED = (
+    "diverged: seeds that ended in no finite number, or worse than a trivial model (after very few steps all may);\n"
+    "they are counted here, and left out of the means"
+)
