@@ -131,7 +131,9 @@ class Replay:
 def _next(given: Iterator[tuple[Draw, Tensor]], draw: Draw) -> Tensor:
     expected, values = next(given)
     if draw != expected:
-        raise SeedbedError(f"expected the draw {expected}, got {draw}: a model must ask for the same draws in the same order")
+        raise SeedbedError(
+            f"expected the draw {expected}, got {draw}: a model must ask for the same draws in the same order"
+        )
     return values
 
 
