@@ -1,8 +1,8 @@
 """Which of torch's two CPU libraries multiplies fp32 matrices.
 
-MKL, the default, runs kernels half as wide as the processor on machines that are not Intel's. oneDNN does not, but torch calls
-it only where rounding fp32 to bf16 on the way is allowed. It uses that on processors with bf16 tiles (AMX) and nowhere else,
-so it is allowed where a try shows that it makes no difference.
+MKL, the default, runs kernels half as wide as the processor on machines that are not Intel's. oneDNN does not, but torch
+calls it only where rounding fp32 to bf16 on the way is allowed. It uses that on processors with bf16 tiles (AMX) and nowhere
+else, so it is allowed where a try shows that it makes no difference.
 """
 
 from collections.abc import Iterator
