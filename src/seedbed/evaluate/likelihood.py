@@ -18,8 +18,8 @@ from seedbed.objectives.bounds import log_weights
 
 LADDER = (1, 5, 50, 500, 5000)
 FEW = 25  # samples at once that make the encoder's share of the work small
-# Bytes of activations at once: what a CPU's cache holds, and enough to fill another device.
-TILE = {"cpu": 1 << 25}
+# Bytes of activations at once: few times what a CPU's cache holds, and enough to fill another device.
+TILE = {"cpu": 1 << 26}
 LARGE = 1 << 30
 
 # (examples done, examples in all)

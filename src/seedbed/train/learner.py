@@ -13,6 +13,7 @@ from seedbed.core.capabilities import HasDataInit
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.products import full_width_products
 from seedbed.core.replay import Replay
 from seedbed.core.stack import Stack
 from seedbed.train.game import Player, initial_state
@@ -127,7 +128,8 @@ class Learner:
     def _gradient(self, player: Player, batch: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """The utility of each seed, ``[seeds]``, and the gradient of its negative in the player's parameters."""
         params = self.params | {"": self.fixed}
-        value, means, state, gradient = self.replays[player.name](noise, params, batch, self.states[player.name])
+        with full_width_products():
+            value, means, state, gradient = self.replays[player.name](noise, params, batch, self.states[player.name])
         self.states[player.name] = state
         self.tally[player.name].add(self.parts[player.name], means)
         return value, gradient
