@@ -1,4 +1,4 @@
-"""Pairs of the same work, ours and another's, measured in turn in one run: what counts is the ratio (above 1: ours is faster)."""
+"""Pairs of the same work, ours and another's, measured in turn in one run: a ratio above 1 says that ours is faster."""
 
 import json
 import subprocess
