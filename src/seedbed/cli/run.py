@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from seedbed.cli.options import parse_seeds
-from seedbed.cli.record import check_budget, record_runs
+from seedbed.cli.record import check_budget, check_data, record_runs
 from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError
 from seedbed.data import is_own, load
@@ -72,6 +72,8 @@ def run_target(target: str, options: dict[str, Any]) -> None:
     experiments = chosen(target, options["model"], options["data"])
     if options["record"]:
         check_budget(options["budget"])
+        for name, experiment in experiments.items():
+            check_data(name, experiment.data)
     set_data_dir(options["data_dir"])
     if options["warm_start"] is not None:
         options["warm_start"] = str(one_run(options["warm_start"], options["out"]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.data import is_own
 
 if TYPE_CHECKING:
     from seedbed.report.gather import Run
@@ -78,11 +79,11 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
         paths |= {path.resolve(): path for path in found}
         named |= set(found) if single else set()
     runs = [Run.read(path) for path in paths.values()]
-    runs = [run for run in runs if run.folder.path in named or _wanted(run.manifest.experiment, options)]
+    runs = [run for run in runs if run.folder.path in named or _wanted(run.manifest.experiment, options, _own(run))]
     if not runs:
         raise _nothing(targets, options)
     runs.sort(key=_declared_order)
-    have = {run.manifest.experiment for run in runs}
+    have = {run.manifest.experiment for run in runs if not _own(run)}
     return Found(runs, named, [name for target in targets for name in _expected(target, options) if name not in have])
 
 
@@ -123,8 +124,15 @@ def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
     return [], False
 
 
-def _wanted(experiment: str, options: dict[str, Any]) -> bool:
+def _own(run: "Run") -> str:
+    """What data of one's own a run is of; its name is that of an experiment on another set."""
+    data = run.manifest.config.get("data", "")
+    return data if is_own(data) else ""
+
+
+def _wanted(experiment: str, options: dict[str, Any], own: str = "") -> bool:
     _, data, model = [*experiment.split("/", 2), "", ""][:3]
+    data = own or data
     models, sets = options["models"], options["sets"]
     return (not models or model in models) and (not sets or data in sets)
 

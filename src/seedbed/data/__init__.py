@@ -43,7 +43,7 @@ DATA: "dict[str, Callable[..., Dataset]]" = {
 }
 
 
-# Data of one's own, by a name that begins so: ``folder:PATH`` and ``array:FILE``, options behind (see ``own.own``).
+# Data of one's own: by a name that begins so, options behind (see ``own.own``), or given a name by ``register``.
 OWN = ("folder", "array")
 _REGISTERED: set[str] = set()
 
@@ -54,8 +54,8 @@ def names() -> list[str]:
 
 
 def is_own(name: str) -> bool:
-    """Whether a name stands for data of one's own rather than a registered set."""
-    return name.partition(":")[0] in OWN and ":" in name
+    """Whether a name stands for data of one's own: ``folder:PATH``, ``array:FILE``, or what ``register`` was given."""
+    return name in _REGISTERED or (":" in name and name.partition(":")[0] in OWN)
 
 
 def load(name: str, seed: int = 0, **options: object) -> "Dataset":
@@ -69,11 +69,11 @@ def load(name: str, seed: int = 0, **options: object) -> "Dataset":
     Raises:
         SeedbedError: if there is no such data set.
     """
+    if name in DATA:
+        return DATA[name](seed=seed, **options)
     if is_own(name):
         return _lazy("own", "own", name)(seed=seed, **options)
-    if name not in DATA:
-        raise unknown("data set", name, DATA)
-    return DATA[name](seed=seed, **options)
+    raise unknown("data set", name, DATA)
 
 
 def register(name: str, train: "TorchDataset[Any]", **options: Any) -> None:
@@ -89,7 +89,7 @@ def register(name: str, train: "TorchDataset[Any]", **options: Any) -> None:
     Raises:
         SeedbedError: if the name is that of another data set.
     """
-    if is_own(name) or (name in DATA and name not in _REGISTERED):
+    if name not in _REGISTERED and (name in DATA or is_own(name)):
         raise SeedbedError(f"{name!r} is the name of another data set; choose one of your own")
 
     def loader(seed: int = 0) -> "Dataset":

@@ -19,10 +19,10 @@ COLOUR = frozenset(("P", "PA", "RGB", "RGBA"))
 def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = "") -> tuple[dict[str, np.ndarray], str]:
     """All images at or below a folder, in the order of their paths, and how they were made, in words.
 
-    Files with another suffix and hidden ones are passed over. Folders ``train``, ``valid`` and ``test`` in it are splits.
-    An image is turned as its EXIF tag says. An alpha channel that hides nothing is dropped. Refused, because what they show
-    depends on more than their numbers: transparent images, CMYK and other colour spaces, 16-bit and floating-point ones,
-    animations.
+    Files with another suffix and hidden ones are passed over. Folders ``train``, ``valid`` and ``test`` in it are splits;
+    then there may be images nowhere else. An image is turned as its EXIF tag says, an alpha channel that hides nothing is
+    dropped, and a palette counts as colour. Refused, because what they show depends on more than their numbers: transparent
+    images, CMYK and other colour spaces, more than 8 bits per value, animations and pages.
 
     Args:
         path: the folder.
@@ -50,8 +50,8 @@ def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = 
             first = first or image.shape[:2]
             if image.shape[:2] != first:
                 raise SeedbedError(
-                    f"images differ in size: {file} is {_by(image.shape)}, those before it {_by(first)}; choose one for all, "
-                    f"e.g. size={first[0]}"
+                    f"images differ in size: {file} is {_by(image.shape)}, those before it {_by(first)}; "
+                    f"choose one for all, e.g. size={first[0]}"
                 )
             images[split].append(image)
     channels = max(image.shape[2] for found in images.values() for image in found)
@@ -73,7 +73,12 @@ def _files(path: Path) -> dict[str, list[Path]]:
     if not path.is_dir():
         raise SeedbedError(f"{path} is not a folder; name one that holds images")
     named = {split: path / split for split in ("train", "valid", "test") if (path / split).is_dir()}
-    folders = named if "train" in named else {"train": path}
+    for file in sorted(_images(path)) if named else []:
+        if file.relative_to(path).parts[0] not in named:
+            raise SeedbedError(
+                f"{path} has a folder {next(iter(named))}, but {file} is in no split; move it to train, valid or test"
+            )
+    folders = named or {"train": path}
     found = {split: sorted(_images(folder)) for split, folder in folders.items()}
     for split, files in found.items():
         if not files:
@@ -113,17 +118,23 @@ def _read(file: Path, shape: tuple[int, int] | None, crop: str, colour: str) -> 
 
 def _refuse(image: "Image.Image", file: Path) -> None:
     """Refuse what is no single 8-bit grey or RGB picture, before it is decoded."""
-    frames = getattr(image, "n_frames", 1)
+    # Behind the photograph of a camera's MPO file come previews of it: they are no animation.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise SeedbedError(f"{file} is animated, it has {frames} frames; save those you want as files of their own")
-    # Pillow cuts 16-bit colour to 8 bits without a word: only the decoder's own mode tells.
-    deep = any(";16" in str(tile[3]) for tile in image.tile) or image.mode.startswith(("I", "F"))
-    if deep:
+    if image.mode.startswith(("I", "F")) or any(_deep(tile[0], tile[3]) for tile in image.tile):
         raise SeedbedError(
             f"{file} has more than 8 bits per value (mode {image.mode}); save it with 8, scaled as you want it"
         )
     if image.mode not in GREY | COLOUR:
         raise SeedbedError(f"{file} is {image.mode}; its colours depend on a profile, so save it as RGB or grey first")
+
+
+def _deep(decoder: str, arguments: object) -> bool:
+    """Whether a decoder cuts colours to 8 bits, which it does without a word: its arguments alone tell."""
+    if decoder.startswith("ppm"):
+        return isinstance(arguments, tuple) and arguments[-1] > 255  # the largest value of the file
+    return ";16" in str(arguments)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -1,11 +1,10 @@
 """Data of one's own: a folder of images, an array file, a ``torch.utils.data.Dataset``.
 
-What the values are is read off them: if all are 0 or 1 they are binary; whole numbers 0..255, or the fractions k/255 that
-``ToTensor`` makes of them, are levels; all else is real. One set of examples is shuffled (by the seed of the data) and split
-80 / 10 / 10; beside a test set of its own a tenth is held out for validation.
+What the values are is read off them, whatever their type: if all are 0 or 1 they are binary; whole numbers 0..255, or the
+fractions k/255 that ``ToTensor`` makes of them, are levels; all other floats are real. One set of examples is shuffled (by
+the seed of the data) and split 80 / 10 / 10; beside a test set of its own a tenth is held out for validation.
 """
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import IterableDataset
 
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError, unknown
@@ -55,7 +55,7 @@ def parse(name: str) -> tuple[str, Path, dict[str, str]]:
     while parts and "=" not in parts[0]:  # a comma of the path itself
         path += "," + parts.pop(0)
     if not path:
-        raise SeedbedError(f"data {name!r} name no path; write {kind}:PATH")
+        raise SeedbedError(f"data {name!r} names no path; write {kind}:PATH")
     options = {}
     for part in parts:
         key, _, value = part.partition("=")
@@ -150,7 +150,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with found:
             names = list(found)
             arrays = {key: found[key] for key in (names if len(names) == 1 else SPLITS) if key in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a broken file can raise anything here, from zlib.error to MemoryError's relatives
         reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
         raise SeedbedError(f"{path} cannot be read as .npy or .npz without pickle: {reason}") from error
     if not arrays:
@@ -187,7 +187,7 @@ def _typed(given: Mapping[str, np.ndarray], name: str) -> tuple[dict[str, Tensor
     low, high = min(float(array.min()) for array in arrays), max(float(array.max()) for array in arrays)
     if low >= 0 and high <= 1 and all(_whole(array) for array in arrays):
         return {split: floats(array) for split, array in given.items()}, BINARY
-    if "f" not in kinds and low >= 0 and high <= 255:
+    if low >= 0 and high <= 255 and all(_whole(array) for array in arrays):
         return {split: floats(array) for split, array in given.items()}, Domain("levels", 256)
     if "f" not in kinds:
         raise SeedbedError(f"{name} holds whole numbers {low:g}..{high:g}; expected 8-bit levels 0..255, or floats")
@@ -217,11 +217,13 @@ def _split(given: Mapping[str, Tensor], name: str, seed: int) -> tuple[dict[str,
 
 def _collect(items: Any, split: str) -> np.ndarray:
     """The examples of a ``torch.utils.data.Dataset`` as one array; map-style ones are read by index."""
-    rows = (items[i] for i in range(len(items))) if hasattr(items, "__getitem__") else iter(items)
+    if not isinstance(items, IterableDataset) and not hasattr(items, "__len__"):
+        raise SeedbedError(f"the {split} data set has no length; give it __len__, or make it an IterableDataset")
+    rows = iter(items) if isinstance(items, IterableDataset) else (items[i] for i in range(len(items)))
     arrays: list[np.ndarray] = []
     for number, item in enumerate(rows):
         first = item[0] if isinstance(item, tuple | list) else item
-        array = first.detach().cpu().numpy() if isinstance(first, Tensor) else np.asarray(first)
+        array = _numpy(first) if isinstance(first, Tensor) else np.asarray(first)
         if arrays and array.shape != arrays[0].shape:
             raise SeedbedError(
                 f"example {number} of {split} has shape {list(array.shape)}, the first has {list(arrays[0].shape)}; "
@@ -231,3 +233,8 @@ def _collect(items: Any, split: str) -> np.ndarray:
     if not arrays:
         raise SeedbedError(f"the {split} data set has no examples; give it some")
     return np.stack(arrays)
+
+
+def _numpy(example: Tensor) -> np.ndarray:
+    example = example.detach().cpu()
+    return (example.float() if example.dtype == torch.bfloat16 else example).numpy()  # NumPy has no bfloat16

@@ -1,6 +1,6 @@
 """Studies `mnist` and `digits`: latent-variable models of binary images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -34,8 +34,8 @@ class ImageVAE(Experiment):
     budgets: ClassVar = {"full": {"steps": 8_200_000, "batch_size": 20}}
     epoch_examples = 50_000
     ms_per_step = 35.0
-    # Height and width of the only images that the nets take; 0 where any vector of pixels will do.
-    side: ClassVar[int] = 0
+    # What the nets ask of ``Dataset.picture``; ``None`` where any vector of pixels will do.
+    takes: ClassVar[Mapping[str, int] | None] = None
 
     def task(self, streams: "list[Streams]") -> "Task":
         """Maximise the ELBO with analytic KL; the decoder starts at the training means."""
@@ -76,8 +76,8 @@ class ImageVAE(Experiment):
         if self.vary in ("data", "all"):
             raise SeedbedError(f"{self.data} has the same images for every seed; vary init, order, noise or model")
         data = load(self.data, seed=self.data_seed)
-        if self.side:
-            data.picture(type(self).__name__, side=self.side)
+        if self.takes is not None:
+            data.picture(type(self).__name__, **self.takes)
         BINARY.check(data.domain, f"{type(self).__name__} on {data.name}")
         (features,), (logits, baseline) = data.shape, factorised_bernoulli(data)
         batches, view = batches_of(data, self.batch_size)
