@@ -121,7 +121,7 @@ def _refuse(image: "Image.Image", file: Path) -> None:
     # Behind the photograph of a camera's MPO file come previews of it: they are no animation.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise SeedbedError(f"{file} is animated, it has {frames} frames; save those you want as files of their own")
+        raise SeedbedError(f"{file} has {frames} frames, an animation or pages; save those you want as files of their own")
     if image.mode.startswith(("I", "F")) or any(_deep(tile[0], tile[3]) for tile in image.tile):
         raise SeedbedError(
             f"{file} has more than 8 bits per value (mode {image.mode}); save it with 8, scaled as you want it"

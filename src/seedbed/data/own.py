@@ -22,6 +22,7 @@ from seedbed.data.dataset import Dataset
 from seedbed.data.images import Binarisation, floats, grey_images
 
 SPLITS = ("train", "valid", "test")
+HELD_OUT = 2  # examples at least, for a standard error
 BINARISE: dict[str, Binarisation] = {"none": "none", "threshold": "threshold", "epoch": "epoch", "dynamic": "batch"}
 OPTIONS = {"folder": ("size", "crop", "colour", "binarise"), "array": ("binarise",)}
 Image = tuple[int, int, int] | None
@@ -202,13 +203,18 @@ def _whole(values: np.ndarray, tolerance: float = 0.0) -> bool:
 
 def _split(given: Mapping[str, Tensor], name: str, seed: int) -> tuple[dict[str, Tensor], str]:
     """Train, validation and test examples, and in words where they come from."""
+    for split in {"valid", "test"} & set(given):
+        if len(given[split]) < HELD_OUT:
+            raise SeedbedError(f"{split} of {name} has {len(given[split])} example; a standard error takes {HELD_OUT}")
     if set(given) == set(SPLITS):
         return dict(given), "splits as given"
     train, test = given["train"], given.get("test")
-    tenth = max(1, len(train) // 10)
+    tenth = max(HELD_OUT, len(train) // 10)
     sizes = [len(train) - tenth, tenth] if test is not None else [len(train) - 2 * tenth, tenth, tenth]
     if sizes[0] < 1:
-        raise SeedbedError(f"{name} has {len(train)} examples; at least {len(sizes)} are needed to split them")
+        raise SeedbedError(
+            f"{name} has {len(train)} examples; at least {1 + HELD_OUT * (len(sizes) - 1)} are needed to split them"
+        )
     order = torch.randperm(len(train), generator=Streams(seed).generator("split", "own")).split(sizes)
     parts = {split: train[rows] for split, rows in zip(SPLITS, order, strict=False)}
     said = "a tenth of train held out for valid" if test is not None else "split at random"
