@@ -48,7 +48,7 @@ def test_npy(tmp_path: Path) -> None:
 
 def test_npz_with_splits_of_its_own(tmp_path: Path) -> None:
     x = {"train": grey(20), "valid": grey(5), "test": grey(7)}
-    np.savez(tmp_path / "all.npz", **x, names=np.arange(3))
+    np.savez(tmp_path / "all.npz", train=x["train"], valid=x["valid"], test=x["test"], names=np.arange(3))
     data = load(f"array:{tmp_path / 'all.npz'}")
     assert all(np.array_equal(data.splits[split].numpy(), x[split].reshape(-1, 24)) for split in x)
     np.savez(tmp_path / "two.npz", train=x["train"], test=x["test"])

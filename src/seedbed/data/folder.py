@@ -9,7 +9,7 @@ import numpy as np
 from seedbed.core.errors import SeedbedError, unknown
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import ImageFile
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"))
 GREY = frozenset(("1", "L", "LA"))
@@ -111,12 +111,12 @@ def _read(file: Path, shape: tuple[int, int] | None, crop: str, colour: str) -> 
     image = image.convert("RGB" if colour == "rgb" or (image.mode in COLOUR and colour != "grey") else "L")
     if shape is not None:
         fit = ImageOps.fit if crop == "centre" else Image.Image.resize
-        image = fit(image, shape[::-1], Image.Resampling.BOX)
+        image = fit(image, (shape[1], shape[0]), Image.Resampling.BOX)
     array = np.asarray(image)
     return array.reshape(*array.shape[:2], -1)
 
 
-def _refuse(image: "Image.Image", file: Path) -> None:
+def _refuse(image: "ImageFile.ImageFile", file: Path) -> None:
     """Refuse what is no single 8-bit grey or RGB picture, before it is decoded."""
     # Behind the photograph of a camera's MPO file come previews of it: they are no animation.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
