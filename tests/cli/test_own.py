@@ -59,6 +59,7 @@ def test_trained_on_and_told_apart(capsys):
     run = Run.read(path)
     assert run.data == PICS and run.manifest.config["data"] == PICS and run.finished
     assert run.arrays("samples")["x"].shape == (1, 64, 6, 5)  # their sides cannot be told from thirty pixels
+    assert run.arrays("interpolations")["grid"].shape == (1, 1, 8, 6, 5)
     # -d of a report or an evaluation means what a run was trained on, whatever the experiment is called.
     meant = {"out": "runs", "name": None, "models": ()}
     assert [run.data for run in find_targets(["mnist"], {**meant, "sets": (PICS,)}).runs] == [PICS]

@@ -229,7 +229,7 @@ def test_a_picture_has_the_sides_that_a_net_takes() -> None:
         (data, {"multiple": 8}, "sides that are multiples of 8, grey; mine has 8 x 12"),
         (data, {"channels": 3}, "any size, 3 channels; mine has 8 x 12 with 1 channel;"),
         (colour, {}, "any size, grey; mine has 8 x 8 with 3 channels; of a folder, choose size= and colour="),
-        (from_arrays({"train": grey(9, 5)}, name="mine"), {}, "mine has [5] values in no such order"),
+        (from_arrays({"train": grey(9, 5)}, name="mine"), {}, "mine has [5] values that are no picture; store them as"),
     ):
         with pytest.raises(SeedbedError) as caught:
             bad.picture("Net", **options)

@@ -69,7 +69,10 @@ class Dataset:
         works = f"{side} x {side}" if side else "any size" if multiple == 1 else f"sides that are multiples of {multiple}"
         works += {0: "", 1: ", grey"}.get(channels, f", {channels} channels")
         if self.image is None:
-            raise SeedbedError(f"{model} takes images ({works}), {self.name} has {list(self.shape)} values in no such order")
+            raise SeedbedError(
+                f"{model} takes images of {works}; {self.name} has {list(self.shape)} values that are no picture; "
+                "store them as [examples, height, width]"
+            )
         found, height, width = self.image
         fits = all(length == side if side else length % multiple == 0 for length in (height, width))
         if not fits or found != (channels or found):

@@ -84,8 +84,8 @@ def _laid(flat: Tensor, data: Dataset) -> Tensor:
 def principal_components(codes: Tensor) -> Tensor:
     """Each seed's codes on their first two principal components, ``[seeds, n, latents]`` to ``[seeds, n, 2]``."""
     centred = (codes - codes.mean(1, keepdim=True)).nan_to_num()
-    if min(centred.shape[1:]) == 1:  # one unit, or one example, which is then the origin
-        return torch.cat([centred[..., :1], torch.zeros_like(centred[..., :1])], -1)
+    if centred.shape[-1] == 1:
+        return torch.cat([centred, torch.zeros_like(centred)], -1)
     axes = torch.linalg.svd(centred, full_matrices=False).Vh[:, :2]
     # A component's sign is free: the entry that weighs most is made positive.
     heaviest = axes.gather(-1, axes.abs().argmax(-1, keepdim=True))

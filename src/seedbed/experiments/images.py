@@ -76,9 +76,9 @@ class ImageVAE(Experiment):
         if self.vary in ("data", "all"):
             raise SeedbedError(f"{self.data} has the same images for every seed; vary init, order, noise or model")
         data = load(self.data, seed=self.data_seed)
+        BINARY.check(data.domain, f"{type(self).__name__} on {data.name}")
         if self.takes is not None:
             data.picture(type(self).__name__, **self.takes)
-        BINARY.check(data.domain, f"{type(self).__name__} on {data.name}")
         (features,), (logits, baseline) = data.shape, factorised_bernoulli(data)
         batches, view = batches_of(data, self.batch_size)
         player = Player(

@@ -152,7 +152,7 @@ def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SIDE
     Anything else is not a picture: ``None``.
     """
     if key == "grid":
-        return sheet(array, side) if array.size else None
+        return sheet(array, side)
     if key == "z":
         return latent_map(array, reference.get("labels"))
     if array.ndim == 2 and array.shape[1] == 2:
