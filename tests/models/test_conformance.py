@@ -10,6 +10,7 @@ from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.models import compat
 from seedbed.models.conv_vae import ConvVAE
+from seedbed.models.draw import DRAW
 from seedbed.models.flow import CouplingFlow
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
@@ -26,6 +27,18 @@ MODELS = {
     "vae-bernoulli": (lambda: VAE(3, 2, (8,), BERNOULLI, "silu"), 3, (elbo, elbo_kl, iwae(3))),
     "lvae": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (elbo, elbo_kl, iwae(3))),
     "lvae-paths": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
+    "lvae-5layer": (
+        lambda: LadderVAE(3, (5, 4, 3, 2, 1), (9, 8, 7, 6, 5), BERNOULLI, "leaky_relu", norm=True),
+        3,
+        (elbo, elbo_kl, iwae(3), warm_up(free_bits(elbo_kl, 0.1), 5)),
+    ),
+    "draw": (lambda: DRAW(16, 2, 3, 5), 16, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(elbo_kl, 5))),
+    "draw-attention": (
+        lambda: DRAW(16, 2, 3, 5, read=2, write=3),
+        16,
+        (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl")),
+    ),
+    "draw4-attention": (lambda: DRAW(16, 2, 3, 5, 2, 2, error_image=False, overwrite=True), 16, (elbo_kl, iwae(3))),
     "iwae-1layer": (lambda: BottomUpVAE(3, (2,), ((8, 8),)), 3, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"))),
     "iwae-2layer": (
         lambda: BottomUpVAE(3, (3, 2), ((8, 8), (7,))),
@@ -42,7 +55,16 @@ MODELS = {
     "compat-lvae": (lambda: compat.ToyLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
     "compat-flow": (lambda: compat.ToyFlow(couplings=2, hidden=(8,)), 2, (log_likelihood,)),
 }
-BINARY = {"vae-bernoulli", "iwae-1layer", "iwae-2layer", "conv-vae"}
+BINARY = {
+    "vae-bernoulli",
+    "lvae-5layer",
+    "draw",
+    "draw-attention",
+    "draw4-attention",
+    "iwae-1layer",
+    "iwae-2layer",
+    "conv-vae",
+}
 SEEDS = tuple(Streams(s) for s in range(3))
 each_model = pytest.mark.parametrize("name", MODELS)
 
