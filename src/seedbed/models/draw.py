@@ -203,7 +203,7 @@ class DRAW(nn.Module, LatentVariable):
             if self.reader is not None:
                 read.append(self.reader(decoder[0]).box.expand(*value.shape[:-1], 5))
             decoder, canvas = self._draw(value, decoder, canvas)
-            means.append(BERNOULLI.build(canvas).mean)
+            means.append(torch.sigmoid(canvas))
             if self.writer is not None:
                 write.append(self.writer(decoder[0]).box)
         return Painting(torch.stack(means), *(torch.stack(boxes) if boxes else None for boxes in (read, write)))
