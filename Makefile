@@ -30,7 +30,9 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 
 bench: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/seeds.py
+	$(BIN)/python benchmarks/images.py
 
 docs: .venv/ready
 	$(BIN)/python -m seedbed.report.page results docs/results.md

@@ -6,18 +6,15 @@ Pairs are measured in turn in one run; what counts is the ratio of a pair (above
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
 import torch
 import zuko
+from pairs import milliseconds, record, row
 from torch import Tensor, nn
 
 from seedbed.core.noise import Streams
@@ -26,6 +23,7 @@ from seedbed.train.learner import Learner
 from seedbed.train.loop import keep_freed_memory
 
 SEEDS, BATCH = 10, 256
+UNIT = "ms per step of 10 seeds"
 # Past the step at which a utility is recorded, so that what is timed is what nearly all steps of a run are.
 WARM_UP = 250
 NAMES = {
@@ -103,48 +101,12 @@ def one_by_one(workload: str) -> Callable[[], None]:
     return step
 
 
-def milliseconds(step: Callable[[], None], steps: int) -> float:
-    start = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return (time.perf_counter() - start) / steps * 1e3
-
-
 def processes(workload: str, steps: int) -> float:
     """Two processes of half the seeds and one thread each, at the same time; the slower one counts."""
     workers = min(2, os.cpu_count() or 1)
     command = [sys.executable, __file__, "--worker", workload, "--seeds", str(SEEDS // workers), "--steps", str(steps)]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
     return max(float(child.communicate()[0]) for child in children)
-
-
-def interval(ratios: list[float]) -> tuple[float, float, float]:
-    """Median and the bootstrap interval of it."""
-    values = np.array(ratios)
-    draws = np.median(np.random.default_rng(0).choice(values, (4000, len(values))), axis=1)
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return float(np.median(values)), float(low), float(high)
-
-
-def row(workload: str, ours: list[float], other: list[float], label: str, command: str) -> dict[str, object]:
-    ratio, low, high = interval([b / a for a, b in zip(ours, other, strict=True)])
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    out = {
-        "workload": workload,
-        "ours": round(float(np.median(ours)), 3),
-        "other": round(float(np.median(other)), 3),
-        "other_is": label,
-        "ratio": round(ratio, 3),
-        "low": round(low, 3),
-        "high": round(high, 3),
-        "unit": "ms per step of 10 seeds",
-        "runs": len(ours),
-        "device": f"cpu, {torch.get_num_threads()} threads",
-        "commit": commit,
-        "command": command,
-    }
-    print(f"{workload:36} {out['ours']:8} ms, {label} {out['other']:8} ms: {ratio:.2f}x [{low:.2f}, {high:.2f}]", flush=True)
-    return out
 
 
 def main() -> None:
@@ -188,14 +150,11 @@ def main() -> None:
             ours["vectorized"].append(milliseconds(stack.advance, options.steps))
             theirs.append(milliseconds(other, max(options.steps // 4, 2)))
             ours["sequential"].append(milliseconds(singles, max(options.steps // 4, 2)))
-        rows += [row(f"{workload}/{name}/fp32", times, theirs, label, command) for name, times in ours.items()]
+        rows += [row(f"{workload}/{name}/fp32", times, theirs, label, command, UNIT) for name, times in ours.items()]
         pairs = [(processes(workload, 200), milliseconds(other, 20)) for _ in range(5)]
-        rows.append(row(f"{workload}/processes/fp32", [a for a, _ in pairs], [b for _, b in pairs], label, command))
+        rows.append(row(f"{workload}/processes/fp32", [a for a, _ in pairs], [b for _, b in pairs], label, command, UNIT))
     if options.record:
-        path = Path("results/benchmarks/seeds.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
-        print(f"wrote {path}")
+        record("seeds", rows)
 
 
 if __name__ == "__main__":

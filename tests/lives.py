@@ -5,6 +5,8 @@ the folder of the runs and how its life ends: ``{"out": ..., "seeds": [...], "se
 The answer is ``{"killed": bool, "code": int, "seconds": float}``, the time from the first step on.
 """
 
+import io
+import itertools
 import json
 import os
 import signal
@@ -67,33 +69,17 @@ def half_written(owner, name, number, is_it=lambda path: True):
     setattr(owner, name, wrapped)
 
 
-class Rows:
-    """The table's file, as ``open`` gives it, dying in the middle of its ``number``-th write."""
+class Rows(io.FileIO):
+    """The table's file, dying in the middle of a write."""
 
-    count = 0
-
-    def __init__(self, number):
-        self.number = number
-
-    def __call__(self, path, mode, **options):
-        self.file = open(path, mode, **options)  # noqa: SIM115 - it is one
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
+    left = 0  # whole writes before it
 
     def write(self, data):
-        Rows.count += 1
-        if Rows.count == self.number + 1:
-            self.file.write(data[: len(data) // 2])
+        if Rows.left == 0:
+            super().write(data[: len(data) // 2])
             die()
-        return self.file.write(data)
+        Rows.left -= 1
+        return super().write(data)
 
 
 def is_checkpoint(path):
@@ -113,26 +99,20 @@ def arm(death):
     elif kind == "step":
         before(learner.Learner, "advance", lambda count, *_: die() if count == when else None)
     elif kind == "row half written":
-        table.open = Rows(when)
+        Rows.left, table.open = when, lambda path, mode, **_: Rows(path, mode)
     elif kind == "rows written":
         after(table.Table, "append", when)
     elif kind == "checkpoint half written":
         half_written(Path, "write_bytes", when, is_checkpoint)
     elif kind == "checkpoint not renamed":
-        before(atomic.os, "replace", lambda count, *paths: die() if renames(paths[1], when) else None)
+        renamed = itertools.count()
+        before(atomic.os, "replace", lambda _, *paths: die() if is_checkpoint(paths[1]) and next(renamed) == when else None)
     elif kind == "checkpoint renamed":
         after(loop.checkpoint, "write_atomic", when)
     elif kind == "picture half written":
         before(atomic.os, "replace", lambda count, *paths: die() if Path(paths[1]).suffix == ".npz" else None)
     else:
         raise ValueError(kind)
-
-
-def renames(path, number, seen=[0]):  # noqa: B006 - counts over the life of the process
-    if not is_checkpoint(Path(path)):
-        return False
-    seen[0] += 1
-    return seen[0] == number + 1
 
 
 def live(job, pipe):

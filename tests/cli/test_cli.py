@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from seedbed.cli.main import main
+from seedbed.experiments import STUDIES
 
 TINY = [
     "--steps",
@@ -92,6 +93,17 @@ def test_every_field_is_a_flag(capsys):
     _, out, _ = call(capsys, "run", "toy/8gaussians/spline-flow", "--help")
     for field in fields(find("toy/8gaussians/spline-flow")):
         assert "--" + field.name.replace("_", "-") in out
+
+
+def test_a_study_is_shown_as_its_experiments(capsys):
+    for study, entry in STUDIES.items():
+        code, shown, _ = call(capsys, "show", study)
+        lines = [line.split() for line in shown.splitlines() if line.startswith(f"{study}/")]
+        assert code == 0 and [line[0] for line in lines] == list(entry.experiments)
+        assert all(f"{entry.experiments[line[0]].steps} steps" in " ".join(line) for line in lines)
+        assert all(line[1] == entry.metric_of(line[0]) for line in lines)
+        assert call(capsys, "list", study)[1].strip() in shown
+    assert STUDIES["toy"].metric_of("toy/rings/wgan-gp") == "sw_distance"
 
 
 def test_run_continue_sample(capsys, tmp_path, monkeypatch):

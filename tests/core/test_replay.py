@@ -87,7 +87,7 @@ def test_what_changes_later_is_an_error():
     for step in range(5):
         replay(noise(step), X)
     function.factor = 2.0
-    with pytest.raises(SeedbedError, match="the utility of critic gives other numbers .* carry that in the state"):
+    with pytest.raises(SeedbedError, match=r"the utility of critic gives other numbers .* carry that in the state"):
         for step in range(5, 10):
             replay(noise(step), X)
 

@@ -37,6 +37,8 @@ def test_normal_log_prob_and_kl():
     assert torch.allclose(p.kl(StandardNormal(3)), reference.kl_divergence(their_normal(p), unit.expand((6,))))
     assert torch.allclose(StandardNormal(3).kl(p), reference.kl_divergence(unit.expand((6,)), their_normal(p)))
     assert torch.equal(p.kl(p), torch.zeros(6).double())
+    for other in (q, StandardNormal(3)):
+        assert p.kl_per_unit(other).shape == (6, 3) and torch.allclose(p.kl_per_unit(other).sum(-1), p.kl(other))
 
 
 def test_product_is_bayes_rule():

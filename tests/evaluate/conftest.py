@@ -17,14 +17,6 @@ from seedbed.models.lvae import LadderVAE
 from seedbed.models.vae import VAE
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class LinearGaussian(nn.Module, LatentVariable):
     """z ~ N(0, I), x | z ~ N(W z, s^2 I) with orthogonal columns; q is the exact posterior moved by (shift, widen)."""
 

@@ -11,21 +11,14 @@ import seedbed
 from seedbed.cli.main import main
 from seedbed.core.errors import SeedbedError
 from seedbed.data import load
+from seedbed.evaluate.known import estimators
 from seedbed.evaluate.likelihood import importance_sampling
-from seedbed.experiments.evaluate import Request, estimators, evaluate
+from seedbed.experiments.evaluate import Request, evaluate
 from seedbed.report.summary import summarise_run
 from seedbed.store.folder import Folder
 
 IMAGES = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "latents": 2}
 TOY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (4, 4), "train_size": 400, "valid_size": 80, "eval_size": 80}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +89,31 @@ def test_the_likelihood_is_kept_with_the_run_and_not_measured_again(capsys, work
     assert table.path.stat().st_mtime_ns > stamp
 
 
+def test_an_evaluated_run_is_recorded_by_one_command(capsys, work):
+    own = folder("images")
+    flags = ["digits", "-k", 60, "--name", "images", "-q", "--record"]
+    code, _, err = call(capsys, "evaluate", *flags)
+    assert code == 0 and "wrote results/digits.json" in err
+    rows = {row["metric"]: row for row in json.loads(Path("results/digits.json").read_text())["rows"]}
+    assert {metric: row["k"] for metric, row in rows.items()} == {
+        "neg_iw1_nats": 1,
+        "neg_iw5_nats": 5,
+        "neg_iw50_nats": 50,
+        "neg_iw60_nats": 60,
+        "nll_nats": 60,
+    }
+    (shown,) = [row for row in summarise_run(own) if row.metric == "nll_nats"]
+    assert rows["nll_nats"]["mean"] == pytest.approx(shown.mean, abs=1e-6) and rows["nll_nats"]["status"] == "measured"
+    for more in (["--split", "valid"], ["--examples", 9]):
+        assert "whole test split" in refused(capsys, "evaluate", *flags, *more)
+    assert "smoke run is no result" in refused(capsys, "evaluate", *flags, "--budget", "smoke")
+    # Training's own numbers go beside them.
+    flags = ["--steps", 6, "--eval-every", 3, "--batch-size", 16, "--hidden", "8,4", "--latents", 2, "-n", 2, "-q"]
+    assert call(capsys, "run", "digits", "--name", "images", *flags, "--record")[0] == 0
+    rows = {row["metric"]: row for row in json.loads(Path("results/digits.json").read_text())["rows"]}
+    assert len(rows) == 7 and rows["neg_elbo_nats"]["k"] is None and "ess" not in rows
+
+
 def test_more_effort_counts_and_new_seeds_are_added(capsys, work):
     for more in (["-k", 20], ["-k", 7], ["-k", 30, "--examples", 9], ["-k", 20, "--precision", "bf16"]):
         assert call(capsys, "evaluate", "images", "-q", *more)[0] == 0
@@ -127,6 +145,41 @@ def test_every_model_is_measured_by_what_it_has(capsys, work):
     assert call(capsys, "evaluate", "toy", "-m", "lvae", "-k", 3, "--examples", 4, "-q")[0] == 0
 
 
+def test_a_second_opinion_and_the_use_of_latents_are_rows_like_any_other(capsys, work):
+    quick = ["-q", "--examples", 12, "--threads", 1]
+    flags = ["--metric", "ais", "--chains", 3, "--temperatures", 8, "--leapfrogs", 2, "-k", 40, *quick]
+    code, out, err = call(capsys, "evaluate", "images", *flags)
+    assert code == 0 and "ais_minus_is_nats" in out, err
+    own = folder("images")
+    rows = {(row.seed, row.metric): row for row in own.evaluation("ais-test-c3-t8-l2-k40-n12").read()}
+    for seed in (0, 1):
+        ais, difference = rows[seed, "nll_ais_nats"], rows[seed, "ais_minus_is_nats"]
+        assert ais.n == difference.n == 12 and rows[seed, "ais_error_nats"].value > 0
+        x = load("digits-binary").splits["test"][::22][:12]
+        ((_, stack),) = seedbed.load(own.path).stacks()
+        plain = importance_sampling(stack, x, "test", 40)["nll_nats"][0][seed].mean().item()
+        assert ais.value - difference.value == pytest.approx(plain, abs=1e-4)
+    assert call(capsys, "evaluate", "images", *flags, "--start", "posterior")[0] == 0
+    assert own.evaluation("ais-test-c3-t8-l2-q-k40-n12").read()
+    assert "chains must be at least 2, got 1" in refused(capsys, "evaluate", "images", *flags, "--chains", 1)
+    assert "measured in fp32" in refused(capsys, "evaluate", "images", *flags, "--precision", "bf16")
+    assert "it has: nll (exact" in refused(capsys, "evaluate", "flow", *flags)
+
+    code, out, err = call(capsys, "evaluate", "ladder", "--metric", "latents", "-q", "--split", "valid")
+    assert code == 0 and "active_units_z1" in out and "kl_z1_0_nats" not in out, err
+    rows = folder("ladder").evaluation("latents-valid-k20").read()
+    mean = {(row.seed, row.metric): row.value for row in rows if row.split == "valid"}
+    units = {(row.seed, row.metric): row for row in rows if row.split == "valid/units"}
+    assert mean[0, "rate_nats"] == pytest.approx(mean[0, "kl_z1_nats"] + mean[0, "kl_z2_nats"], rel=1e-5)
+    own_units = [row.value for (seed, name), row in units.items() if seed == 0 and name.startswith("kl_z2_")]
+    assert sum(own_units) == pytest.approx(mean[0, "kl_z2_nats"], rel=1e-5)
+    assert all(row.n == (80 if name.startswith("kl") else 1) for (_, name), row in units.items())
+    assert (
+        json.loads(folder("ladder").evaluation("latents-valid-k20").path.with_suffix(".json").read_text())["0,1"]["samples"]
+        == 20
+    )
+
+
 def test_what_cannot_be_measured_is_one_line(capsys, work):
     for flags, says in (
         (["--metric", "fid"], "it has: nll"),
@@ -154,7 +207,7 @@ def test_estimators_of_foreign_modules():
     class Other(torch.nn.Module):
         pass
 
-    assert estimators(Other(), load("digits-binary")) == {}
+    assert estimators(Other(), (64,)) == {}
 
 
 def test_a_warm_start_begins_where_the_other_run_ended(capsys, work):

@@ -6,30 +6,26 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sklearn.decomposition import PCA
 
 import seedbed
 from seedbed.core.domain import BINARY, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
+from seedbed.core.stack import Stack
 from seedbed.data import DATA, load
 from seedbed.data.dataset import Dataset
-from seedbed.evaluate.images import factorised_bernoulli
+from seedbed.distributions.likelihood import BERNOULLI
+from seedbed.evaluate.images import factorised_bernoulli, image_artefacts, principal_components
 from seedbed.experiments import EXPERIMENTS, STUDIES, find
 from seedbed.experiments.images import SETS
 from seedbed.experiments.iwae import ImportanceVAE
+from seedbed.models.lvae import LadderVAE
 from seedbed.objectives.bounds import elbo_kl
 from seedbed.train.batches import Redrawn, Shuffled, batches_of
 from seedbed.train.learner import Learner
 
 TINY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "latents": 2}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def bernoulli(x: torch.Tensor, noise: Noise) -> torch.Tensor:
@@ -114,6 +110,71 @@ def test_what_is_stored(run):
     assert set(samples["x"].flatten().tolist()) == {0, 1}
     assert means.min() >= 0 and means.max() <= 1
     assert run.folder.reference()["x"].shape == (64, 64)
+
+
+def test_the_walks_through_latent_space_are_what_they_say(run):
+    x = load("digits-binary").splits["test"]
+    for seed, model in enumerate(run.models):
+        with torch.no_grad():
+            code = next(model.layers(x)).posterior.mean  # [270, 2]
+            decode = lambda z, model=model: model.decoder(z).sigmoid().unflatten(-1, (8, 8))
+            grid = torch.as_tensor(run.folder.arrays("traversals")["grid"][seed]).float()
+            assert grid.shape == (2, 8, 8, 8)
+            for row, unit in enumerate(code.var(0).argsort(descending=True)):
+                z = code[0].repeat(8, 1)
+                z[:, unit] = torch.linspace(-2.5, 2.5, 8)
+                assert torch.allclose(grid[row], decode(z), atol=1e-3)
+            shown = x[:: 270 // 64][:64]
+            codes = next(model.layers(shown)).posterior.mean
+            walk = torch.as_tensor(run.folder.arrays("interpolations")["grid"][seed]).float()
+            assert walk.shape == (8, 8, 8, 8)
+            for row in range(8):
+                first, last = shown[2 * row].reshape(8, 8), shown[2 * row + 1].reshape(8, 8)
+                assert torch.equal(walk[row, 0], first) and torch.equal(walk[row, -1], last)
+                between = torch.stack([codes[2 * row] + t * (codes[2 * row + 1] - codes[2 * row]) for t in (0.0, 0.2, 1.0)])
+                assert torch.allclose(walk[row, [1, 2, 6]], decode(between), atol=1e-3)
+        placed = run.folder.arrays("latents")["z"][seed]
+        assert placed.shape == (270, 2)
+        # Two latents on two components: turned, perhaps mirrored, with every distance kept.
+        assert torch.allclose(torch.pdist(torch.as_tensor(placed).float()), torch.pdist(code), atol=1e-2)
+    assert run.folder.reference()["labels"].tolist() == load("digits-binary").labels["test"].tolist()
+
+
+def test_principal_components_are_those_of_another_implementation():
+    codes = torch.randn(2, 200, 5, generator=torch.Generator().manual_seed(0)) * torch.tensor([0.2, 3.0, 1.0, 0.1, 0.5])
+    for found, own in zip(principal_components(codes), codes, strict=True):
+        theirs = torch.as_tensor(PCA(2).fit_transform(own.numpy()))
+        assert torch.allclose(found.abs(), theirs.abs(), atol=1e-4)
+    assert principal_components(torch.randn(1, 9, 1)).shape == (1, 9, 2)
+    assert principal_components(torch.full((1, 9, 3), torch.nan)).isfinite().all()
+
+
+def test_pictures_of_two_layers_of_a_posterior_without_a_mean_and_of_images_that_are_not_square():
+    class Opaque:
+        def __init__(self, inner):
+            self.log_prob, self.rsample, self.kl = inner.log_prob, inner.rsample, inner.kl
+
+    class Model(LadderVAE):
+        def layers(self, x):
+            inner = super().layers(x)
+            layer = next(inner)
+            while True:
+                z = yield replace(layer, posterior=layer.posterior and Opaque(layer.posterior))
+                try:
+                    layer = inner.send(z)
+                except StopIteration as done:
+                    return done.value
+
+    data = replace(images(), splits={k: v[:, :90] for k, v in images().splits.items()})
+    streams = [Streams(0), Streams(1)]
+    for build, pixels in ((LadderVAE, 100), (Model, 100), (Model, 90)):
+        stack = Stack.of([build(pixels, (4, 3), (8, 8), BERNOULLI) for _ in streams], streams)
+        found = image_artefacts(images() if pixels == 100 else data)(stack)
+        assert found["latents"]["z"].shape == (2, 90, 2)
+        if pixels == 100:
+            assert found["traversals"]["grid"].shape == (2, 3, 8, 10, 10)
+        else:
+            assert set(found) == {"samples", "reconstructions", "latents"}
 
 
 def test_it_learns():

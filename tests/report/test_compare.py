@@ -3,6 +3,8 @@
 import csv
 import itertools
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from seedbed.report.gather import Run
 from seedbed.report.groups import differences, grouped, labelled
 from seedbed.report.statistics import compare
 from seedbed.report.verdicts import judged, lead, letters, mirrored, overall
+from seedbed.store.table import Row
 
 # ------------------------------------------------------------------------------------------------------------------- groups
 
@@ -55,6 +58,28 @@ def test_a_metric_in_common_is_found_or_the_group_splits(tmp_path, write):
     ]
     asked = grouped(read(vae, gan), "sw_distance")
     assert [r.label for r in asked[0].runs] == ["wgan-gp"] and [r.label for r in asked[0].strangers] == ["vae"]
+
+
+def test_diagnostics_are_not_judged(tmp_path, write, call, refused):
+    """A KL of zero is no better VAE, and an effective sample size no result."""
+    for name in ("vae", "lvae"):
+        folder = write(tmp_path / "runs", name, metric="kl_nats")
+        rows = [
+            Row(seed, 1000, "test", metric, 7.0, "samples", 5, 0.0, 11.0)
+            for seed in range(6)
+            for metric in ("ess", "ess_min")
+        ]
+        rows += [Row(seed, 1000, "test", "nll_nats", 3.0 + seed, "nats", 5, 0.0, 11.0) for seed in range(6)]
+        folder.evaluation("nll-test-k60").append(rows)
+    (group,) = grouped([Run.read(path.parent) for path in sorted(tmp_path.rglob("run.json"))])
+    assert group.metric == "nll_nats" and not group.strangers
+    code, out, _ = call("compare", "toy")
+    assert code == 0 and "nll_nats" in out and "ess" not in out and "kl_nats" not in out
+    for verb in ("compare", "report"):
+        assert "kl_nats explains a result and has no better or worse; compare on nll_nats" in refused(
+            verb, "toy", "--metric", "kl_nats"
+        )
+        assert "compare on nll_nats" in refused(verb, "toy", "--metric", "ess")
 
 
 # ------------------------------------------------------------------------------------------------------------------ letters
@@ -188,3 +213,18 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path, write, refused):
     assert "the pictures in" in refused("report", other.path)
     (folder.path / "run.json").write_text("{")
     assert "is damaged" in refused("compare", folder.path)
+
+
+def test_reading_runs_does_not_import_torch(study, tmp_path):
+    """It would take longer than the whole answer."""
+    code = (
+        "import sys\nfrom seedbed.cli.main import main\n"
+        "for arguments in (['compare', 'toy'], ['report', 'toy'], ['show', 'toy/rings/vae'], ['list', 'toy']):\n"
+        "    try:\n        main(arguments)\n"
+        "    except SystemExit as stop:\n        assert not stop.code, arguments\n"
+        "    assert 'torch' not in sys.modules, arguments\n"
+        "import seedbed.store.checkpoint\nassert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").exists()

@@ -15,10 +15,11 @@ from seedbed.report.document import compose, write_report
 from seedbed.report.figures import draw_figures
 from seedbed.report.gather import Run
 from seedbed.report.html import render
-from seedbed.report.pictures import as_pixels, chosen_seeds
+from seedbed.report.pictures import as_pixels, chosen_seeds, run_strips
 from seedbed.report.tables import Table
 from seedbed.report.training import threshold_of
 from seedbed.report.words import LOST, NONE
+from seedbed.store.table import Row
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</script><b>$x_{$"
 
@@ -270,9 +271,83 @@ def test_what_can_be_pictured():
     for images in (g.random((64, 784)), g.random((64, 64)), g.random((9, 1, 28, 28)), g.random((5, 28, 28))):
         pixels = as_pixels(images, {})
         assert pixels is not None and pixels[0].shape[0] == pixels[0].shape[1]
+    pixels, grey = as_pixels(np.eye(3)[:, :2, None, None].repeat(4, 2).repeat(4, 3), {}, key="grid")
+    assert pixels.shape == (150, 150) and len(grey) == 16  # 3 x 2 images of 4 x 4, on a square
+    tile = pixels.reshape(3, 50, 3, 50)[:, :40, :, :40]
+    assert (tile == 15 * np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]])[:, None, :, None]).all()
     assert as_pixels(g.random((64, 17)), {}) is None and as_pixels(g.random(10), {}) is None
     broken = as_pixels(np.full((20, 2), np.nan), {})
     assert broken is not None and broken[0].max() == 0
+
+
+def test_a_map_of_latents_has_its_classes_where_they_are():
+    corner = np.array([(-1, -1), (1, 1)], float).repeat(40, 0) + 0.15 * np.random.default_rng(0).normal(size=(80, 2))
+    plain, _ = as_pixels(corner, {}, key="z")
+    assert set(np.unique(plain)) == {0, 1}
+    labelled, colours = as_pixels(corner, {"labels": np.arange(2).repeat(40)}, key="z")
+    size = len(labelled)
+    low, high = labelled[size // 2 :, : size // 2], labelled[: size // 2, size // 2 :]  # y points upward
+    assert 1 in low and 2 not in low and 2 in high and 1 not in high
+    assert set(np.unique(labelled)) == {0, 1, 2, len(colours) - 1}
+    assert len(colours) - 1 in low and len(colours) - 1 in high and not labelled[: size // 2, : size // 2].any()
+    assert set(np.unique(as_pixels(corner, {"labels": np.arange(7)}, key="z")[0])) == {0, 1}  # of other points
+    assert as_pixels(np.full((5, 2), np.nan), {}, key="z") is not None
+
+
+def image_run(root, write, name, level, **what):
+    """A run of 10 x 10 images with everything that a latent-variable model stores."""
+    folder = write(root, name, level, metric="neg_elbo_nats", arrays=False, **what)
+    seeds, g = folder.manifest().seeds, np.random.default_rng(0)
+    n = len(seeds)
+    folder.save_arrays("samples", seeds, {"x": g.integers(0, 2, (n, 64, 100)), "mean": g.random((n, 64, 100))})
+    folder.save_arrays("reconstructions", seeds, {"mean": g.random((n, 64, 100))})
+    folder.save_arrays("traversals", seeds, {"grid": g.random((n, 5, 8, 10, 10))})
+    folder.save_arrays("interpolations", seeds, {"grid": g.random((n, 8, 8, 10, 10))})
+    folder.save_arrays("latents", seeds, {"z": g.normal(size=(n, 50, 2))})
+    folder.save_reference({"x": g.integers(0, 2, (64, 100)), "labels": g.integers(0, 3, 50)})
+    return folder
+
+
+def test_pictures_of_images_say_what_they_are(tmp_path, write):
+    folder = image_run(tmp_path / "runs", write, "vae", 90.0, lost=(4,))
+    run = Run.read(folder.path)
+    best = int(run.kept("neg_elbo_nats").idxmin())
+    strips = run_strips(run, "rings", "neg_elbo_nats")
+    assert [strip.says for strip in strips[:3]] == [
+        "samples: draws x ~ p(x)",
+        "the same samples' means E[x | z]",
+        "reconstructions: means E[x | z], z ~ q(z | x)",
+    ]
+    assert [len(strip.pictures) for strip in strips] == [4, 4, 4, 3]
+    assert strips[3].says == f"its latents at its best (seed {best})"
+    assert [p.note.split(":")[0] for p in strips[3].pictures] == ["traversals", "interpolations", "latent map"]
+    assert all(f"seed {best}" in p.alt for p in strips[3].pictures)
+    text, page = page_of(tmp_path / "runs")
+    assert "inputs" in page.text and "draws x ~ p(x)" in page.text and len(page.all("img", "src")) == 1 + 15
+    assert len(text) < 250_000
+    written = write_report(compose(read(tmp_path / "runs")), tmp_path / "page.html")
+    plates = {p.stem for p in written if p.parent.name == "page-figures"} - {"curves-steps", "curves-time", "intervals"}
+    assert plates == {"samples", "samples-mean", "reconstructions-mean", "traversals", "interpolations", "latents"}
+
+
+def test_the_bound_against_k(tmp_path, write):
+    row = lambda k, seed, value, n=100: Row(seed, 1000, "test", f"neg_iw{k}_nats", value, "nats", n, 0.0, 1.0)
+    folder = write(tmp_path / "runs", "vae", 90.0, metric="neg_elbo_nats", lost=(4,))
+    whole = [row(k, seed, 100 - np.log(k) + seed) for k in (1, 5, 50) for seed in range(5)]
+    folder.evaluation("nll-test-k50").append(whole)
+    folder.evaluation("nll-test-k9-n10").append([row(k, seed, 7.0, 10) for k in (1, 5, 9) for seed in range(6)])
+    write(tmp_path / "runs", "flow", 80.0, metric="neg_elbo_nats")
+    run = Run.read(folder.path)
+    # Few examples do not mix with many; seed 4 is lost and seed 5 was not measured.
+    assert list(run.ladder) == [1, 5, 50] and all(list(values.index) == [0, 1, 2, 3] for values in run.ladder.values())
+    assert run.ladder[5].loc[2] == pytest.approx(102 - np.log(5))
+    text, page = page_of(tmp_path / "runs")
+    svg = re.search(r'<svg[^>]*class="bounds".*?</svg>', text, re.S).group(0)
+    assert svg.count('class="seed"') == 4 and svg.count('class="mid"') == 1 and 'data-run="flow"' not in svg
+    assert "101.5 at k = 1, 99.89 at k = 5, 97.59 at k = 50" in svg and "The bound against k" in page.text
+    line = [int(v) for v in re.findall(r"-?\d+", re.search(r'class="mid" d="([^"]*)"', svg).group(1))]
+    assert line[0] == 0 and line[2] > 0 and line[3] > 0 and line[5] > 0  # to the right and down
+    assert "The bound against k" not in page_of(write(tmp_path / "other", "vae").path)[1].text
 
 
 def test_figures_of_a_run(tmp_path, write):

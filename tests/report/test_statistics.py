@@ -10,6 +10,8 @@ from scipy import stats
 
 from seedbed.core.errors import SeedbedError
 from seedbed.report import statistics
+from seedbed.report.sentences import sentence, share_sentence
+from seedbed.report.shares import variance_shares
 from seedbed.report.statistics import (
     compare,
     compare_family,
@@ -18,9 +20,6 @@ from seedbed.report.statistics import (
     iqm,
     probability_of_improvement,
     seeds_needed,
-    sentence,
-    share_sentence,
-    variance_shares,
 )
 
 STUDIES = 2000

@@ -1,6 +1,7 @@
 """The long table: what was appended is read, nothing else."""
 
 import errno
+import io
 import math
 import os
 from dataclasses import replace
@@ -79,34 +80,23 @@ def test_a_full_disk_leaves_whole_lines(tmp_path, no_file_beyond):
     assert [r.step for r in table.read()] == [10, 20, 30]
 
 
-class Full:
+class Full(io.FileIO):
     """A file on a full disk: it takes half of what it is given, then nothing."""
 
-    def __init__(self, path, mode, **options):
-        self.file = open(path, mode, **options)  # noqa: SIM115 - it is one
-        self.writes = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
+    taken = False
 
     def write(self, data):
-        self.writes += 1
-        if self.writes > 1:
+        if self.taken:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return self.file.write(data[: len(data) // 2])
+        self.taken = True
+        return super().write(data[: len(data) // 2])
 
 
 def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
     table = Table(tmp_path / "table.csv")
     table.append([row()])
     before = table.path.read_bytes()
-    monkeypatch.setattr(module, "open", Full, raising=False)
+    monkeypatch.setattr(module, "open", lambda path, mode, **_: Full(path, mode), raising=False)
     with pytest.raises(SeedbedError, match=r"no space left to write .*table\.csv; .* free some space") as caught:
         table.append([row(step=20), row(step=30)])
     assert "\n" not in str(caught.value)

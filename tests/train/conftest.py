@@ -31,15 +31,6 @@ TEXT = (
 ALPHABET = sorted(set(TEXT))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models here are too small for two threads, and other work may want the second."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class CharGRU(nn.Module, Sequence):
     """A GRU cell (Cho et al. 2014, arXiv 1406.1078) over characters."""
 

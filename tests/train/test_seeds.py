@@ -1,8 +1,10 @@
 """Contract 7: how seeds are executed decides no number, and an interruption none either."""
 
+import os
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -217,6 +219,61 @@ def test_ctrl_c_writes_a_checkpoint_of_its_step(workloads, tmp_path):
         trained(replace(task, batches=Trap(task.batches, 7, ctrl_c)), tmp_path, checkpoint_seconds=1e9)
     _, meta = Folder(tmp_path).latest((0, 1))
     assert (meta["step"], meta["done"]) == (8, False)  # the step that was being made is finished
+
+
+@pytest.mark.parametrize("moment", ["last step", "last validation", "test split", "pictures"])
+def test_ctrl_c_at_the_end_repeats_the_evaluation_alone(workloads, moment, tmp_path, monkeypatch):
+    pictures = lambda stack: {"draws": {"x": np.zeros((len(stack.streams), 2))}}
+    task = replace(wavy(workloads["vae"](steps=12, eval_every=2, patience=3)), artefacts=pictures)
+    whole, rows = trained(task, tmp_path / "whole", SEEDS)
+    assert 2 in whole.status.tolist()  # a seed returns to its best parameters at the end
+    last, calls = whole.step, iter(range(1, 100))
+    validations = len({row.step for row in rows if row.split == "valid"})
+
+    def measure(stack, split):
+        if next(calls) == validations + (moment == "test split"):
+            ctrl_c()
+        return task.measure(stack, split)
+
+    pressed = {
+        "last step": {"batches": Trap(task.batches, last - 1, ctrl_c)},
+        "last validation": {"measure": measure},
+        "test split": {"measure": measure},
+        "pictures": {"artefacts": lambda stack: ctrl_c() or pictures(stack)},
+    }
+    with pytest.raises(Interrupted):
+        trained(replace(task, **pressed[moment]), tmp_path / "parts", SEEDS, checkpoint_seconds=1e9)
+    folder = Folder(tmp_path / "parts")
+    assert (folder.latest(SEEDS)[1]["step"], folder.latest(SEEDS)[1]["done"]) == (last, False)
+    assert not [row for row in folder.table(SEEDS).read() if row.split in ("test", "status")]
+    monkeypatch.setattr(Learner, "advance", lambda learner: crash())
+    continued, continued_rows = trained(task, tmp_path / "parts", SEEDS)
+    assert_same_bits(continued.tree(), whole.tree())
+    assert timeless(continued_rows) == timeless(rows)
+
+
+def test_rows_are_on_disk_before_the_checkpoint_that_counts_on_them(workloads, tmp_path, monkeypatch):
+    folder, flushed, whole = Folder(tmp_path), {}, []
+    fsync, rename = os.fsync, os.replace
+
+    def flush(handle):
+        fsync(handle)
+        flushed[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+
+    def renamed(old, new):
+        if new.name.startswith("step-"):
+            rows = folder.table((0, 1)).path.stat()
+            whole.append(
+                flushed.get(rows.st_ino) == rows.st_size and folder.table((0, 1)).path.parent.stat().st_ino in flushed
+            )
+            flushed.pop(new.parent.stat().st_ino, None)
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", renamed)
+    trained(workloads["vae"](steps=4, eval_every=2), tmp_path)
+    assert len(whole) >= 2 and all(whole)
+    assert folder.checkpoints((0, 1)).stat().st_ino in flushed  # and so is the checkpoint's own name
 
 
 def test_an_interrupted_early_stopping_continues(workloads, tmp_path):

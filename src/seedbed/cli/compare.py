@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seedbed.cli.targets import Found, find_targets
-from seedbed.core.errors import SeedbedError, unknown
+from seedbed.cli.targets import Found, check_metric, find_targets
+from seedbed.core.errors import SeedbedError
 
 if TYPE_CHECKING:
     from seedbed.report.gather import Run
@@ -20,14 +20,16 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     from seedbed.report.groups import grouped
     from seedbed.report.numbers import across_table, summary_table, verdict_table
-    from seedbed.report.statistics import sentence
+    from seedbed.report.sentences import sentence
     from seedbed.report.tables import save_text
     from seedbed.report.verdicts import judged, lead
+    from seedbed.report.words import metric_words
 
     found = find_targets(targets, options)
     runs = _comparable(found)
     if options["metric"] is not None:
-        _check_metric(runs, options["metric"])
+        check_metric(runs, options["metric"])
+        _say_left_out(runs, options["metric"])
     groups = grouped(runs, options["metric"])
     families = [judged(group) for group in groups if len(group.runs) > 1]
     if not families:
@@ -39,6 +41,7 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     for group in groups:
         if len(group.runs) == 1:
             click.echo(f"{group.task}: only {group.runs[0].label} has {group.metric}; nothing to compare it with")
+    click.echo(f"\nOn the test split, by {metric_words([family.group.metric for family in families])}:")
     for table in (summary_table(families), across_table(families)):
         if table is not None:
             click.echo(f"\n{table.text()}")
@@ -53,7 +56,7 @@ def _comparable(found: Found) -> "list[Run]":
     """The runs that have a test number, after refusing those that may not stand beside the others."""
     from seedbed.report.groups import differences
 
-    unfinished = [run for run in found.runs if not run.metrics("test")]
+    unfinished = [run for run in found.runs if not run.judged]
     for run in unfinished:
         text = f"{run.folder.path} has no test number yet ({100 * run.progress:.0f} % trained)"
         if run.folder.path in found.named:
@@ -74,13 +77,10 @@ def _comparable(found: Found) -> "list[Run]":
     return runs
 
 
-def _check_metric(runs: "list[Run]", metric: str) -> None:
-    without = [run for run in runs if metric not in run.metrics("test")]
-    for run in without:
-        known = {m for r in runs for m in r.metrics("test")}
-        if metric not in known:
-            raise unknown("test metric", metric, known)
-        click.echo(f"left out: {run.folder.path} has no {metric}; it has {', '.join(run.metrics('test'))}", err=True)
+def _say_left_out(runs: "list[Run]", metric: str) -> None:
+    for run in runs:
+        if metric not in run.judged:
+            click.echo(f"left out: {run.folder.path} has no {metric}; it has {', '.join(run.judged)}", err=True)
 
 
 def _nothing_to_compare(runs: "list[Run]") -> SeedbedError:
@@ -88,5 +88,5 @@ def _nothing_to_compare(runs: "list[Run]") -> SeedbedError:
         return SeedbedError("no run has a test number yet; run the same `seedbed run` command again to finish one")
     if len(runs) == 1:
         return SeedbedError(f"one run is nothing to compare: {runs[0].folder.path}; name another of {runs[0].data}")
-    have = "; ".join(f"{run.manifest.experiment}: {', '.join(run.metrics('test'))}" for run in runs[:4])
+    have = "; ".join(f"{run.manifest.experiment}: {', '.join(run.judged)}" for run in runs[:4])
     return SeedbedError(f"no two of these runs share data and a test metric ({have}); choose with -d, -m or --metric")

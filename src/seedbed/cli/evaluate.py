@@ -1,11 +1,15 @@
 """What `evaluate` does, apart from its flags."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from seedbed.cli.record import check_budget, record_runs
 from seedbed.cli.targets import find_targets
 from seedbed.core.errors import SeedbedError
+
+if TYPE_CHECKING:
+    from seedbed.experiments.evaluate import Request
 
 
 def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -20,7 +24,9 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     from seedbed.experiments.execute import usable_device
     from seedbed.experiments.progress import examples_bar
     from seedbed.experiments.run import load
+    from seedbed.report.record import Measured
     from seedbed.report.summary import summarise_run, text_table
+    from seedbed.store.manifest import command_line
 
     if options["examples"] is not None and options["examples"] < 1:
         raise SeedbedError(f"examples must be at least 1, got {options['examples']}")
@@ -31,15 +37,33 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
         metric=options["metric"],
         split=options["split"],
         samples=options["samples"],
+        chains=options["chains"],
+        temperatures=options["temperatures"],
+        leapfrogs=options["leapfrogs"],
+        start=options["start"],
         examples=options["examples"] or 0,
         precision=options["precision"] or "",
         memory_gib=options["memory_gib"],
     )
-    table = []
+    if options["record"]:
+        _check_record(request, options["budget"])
+    table, measured = [], []
     for found in find_targets(targets, options).runs:
         with examples_bar(found.manifest.experiment, options["quiet"]) as progress:
             rows = evaluate(load(found.folder.path), request, again=options["again"], device=device, progress=progress)
         # Fates come with the run's own rows: a seed that diverged is measured, counted, and left out of the mean.
         fates = [row for row in found.rows if row.split == "status"]
         table += summarise_run(found.folder, split=request.split, rows=[*rows, *fates])
+        command = f"{found.manifest.command} && {command_line()}"
+        note = f"evaluated in {request.precision}" if request.precision else ""
+        measured.append(Measured(found.folder, [*rows, *fates], command, note))
     click.echo(text_table(table))
+    if options["record"]:
+        record_runs(measured, options["budget"])
+
+
+def _check_record(request: "Request", budget: str) -> None:
+    """Refuse what is no result, before it is computed."""
+    check_budget(budget)
+    if request.split != "test" or request.examples:
+        raise SeedbedError("results are of the whole test split; leave --split and --examples out, or --record")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import click
 
 from seedbed.cli.options import common, experiment_options
-from seedbed.cli.targets import run_choice
-from seedbed.core.errors import SeedbedError
+from seedbed.cli.targets import metric_choice, run_choice
+from seedbed.core.errors import SeedbedError, unknown
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -22,7 +22,6 @@ def cli() -> None:
 @click.argument("study", required=False)
 def list_(study: str | None) -> None:
     """List studies, or the experiments of one STUDY."""
-    from seedbed.core.errors import unknown
     from seedbed.experiments import STUDIES
 
     if study is None:
@@ -31,19 +30,36 @@ def list_(study: str | None) -> None:
         return
     if study not in STUDIES:
         raise unknown("study", study, STUDIES)
-    for name, experiment in STUDIES[study].experiments.items():
-        mark = "" if name in STUDIES[study].grid else "  (beside the grid)"
-        click.echo(f"{name:40} {experiment.steps:>8} steps  ~{experiment.hours * 60:5.0f} min{mark}")
+    _list_experiments(study)
+
+
+def _list_experiments(study: str) -> None:
+    """One line each: what it is judged by, its steps, and the estimated time of ten seeds on two cores."""
+    from seedbed.experiments import STUDIES
+
+    found = STUDIES[study]
+    width = max(map(len, found.experiments))
+    for name, experiment in found.experiments.items():
+        mark = "" if name in found.grid else f"not part of `seedbed run {study}`"
+        minutes = max(1, round(experiment.hours * 60))
+        time = f"~{minutes:3} min" if minutes < 120 else f"~{experiment.hours:3.0f} h  "
+        click.echo(f"{name:{width}}  {found.metric_of(name):11}  {experiment.steps:>9} steps  {time}  {mark}".rstrip())
 
 
 @cli.command()
-@click.argument("experiment")
+@click.argument("experiment", metavar="EXPERIMENT_OR_STUDY")
 def show(experiment: str) -> None:
-    """Show what an EXPERIMENT declares: every field, its value, what it means."""
+    """Show what an experiment declares, every field, its value and what it means; or the experiments of a study."""
     from dataclasses import fields
 
-    from seedbed.experiments import find
+    from seedbed.experiments import STUDIES, find
 
+    if experiment in STUDIES:
+        found = STUDIES[experiment]
+        click.echo(f"{experiment}: {found.doc}\n{len(found.experiments)} experiments, {found.seeds} seeds each by default\n")
+        _list_experiments(experiment)
+        click.echo("\n`seedbed show EXPERIMENT` explains one of them. Times are of ten seeds on two cores.")
+        return
     found = find(experiment)
     click.echo(f"{experiment}: {(type(found).__doc__ or '').strip()}\n")
     for field in fields(found):
@@ -81,6 +97,7 @@ def sample(run_folder: str, count: int, seed: int | None, out: str | None) -> No
 
 @cli.command()
 @run_choice
+@metric_choice
 @click.option("--csv", type=click.Path(dir_okay=False), help="write the verdicts as comma-separated values")
 @click.option("--markdown", type=click.Path(dir_okay=False), help="write the verdicts as a Markdown table")
 @click.option("--latex", type=click.Path(dir_okay=False), help="write the verdicts as a LaTeX table")
@@ -97,6 +114,7 @@ def compare(targets: tuple[str, ...], **options: object) -> None:
 
 @cli.command()
 @run_choice
+@metric_choice
 @click.option("--threshold", type=float, help="validation loss that convergence is timed to")
 @click.option("--out-file", default="report.html", show_default=True, help="the page; its figures and tables go beside it")
 @click.option("--follow", is_flag=True, help="write it again until every run is finished")
@@ -112,26 +130,33 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 
 
 @cli.command()
-@click.argument("targets", nargs=-1, required=True, metavar="RUN_OR_STUDY...")
-@click.option("-m", "--model", "models", multiple=True, help="of a study only these models; may be repeated")
-@click.option("-d", "--data", "sets", multiple=True, help="of a study only these data sets; may be repeated")
-@click.option("--name", help="only runs of this name")
-@click.option("--out", default="runs", show_default=True, help="folder of all runs, where studies are looked up")
+@run_choice
 @click.option("--metric", default="nll", show_default=True, help="the estimator; a wrong name lists those of the model")
 @click.option("--split", default="test", show_default=True, help="test, valid or train")
-@click.option("-k", "--samples", type=int, default=5000, show_default=True, help="importance samples per example")
+@click.option("-k", "--samples", type=int, help="draws of z per example; by default 5000 (nll, ais) or 20 (latents)")
+@click.option("--chains", type=int, default=16, show_default=True, help="of ais, per example")
+@click.option(
+    "--temperatures", type=int, default=1000, show_default=True, help="of ais: steps from its start to the posterior"
+)
+@click.option("--leapfrogs", type=int, default=10, show_default=True, help="of ais: gradient steps per temperature")
+@click.option(
+    "--start", type=click.Choice(["prior", "posterior"]), default="prior", show_default=True, help="where ais begins"
+)
 @click.option("--examples", type=int, help="only so many, evenly spread over the split; by default all")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="of matrix products; by default the run's own")
 @click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what it may take beside models and data")
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda:N or mps")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default")
 @click.option("--again", is_flag=True, help="measure anew what is there")
+@click.option("--record", is_flag=True, help="write the rows of results/<study>.json, with k, the samples of each")
+@click.option("--budget", default="laptop", show_default=True, help="of the runs that are recorded: laptop or full")
 @click.option("-q", "--quiet", is_flag=True, help="no progress bar")
 def evaluate(targets: tuple[str, ...], **options: object) -> None:
     """Measure finished runs with an estimator that training does not pay for, and keep the numbers with them.
 
     Each RUN_OR_STUDY is a run folder, the name of a run, an experiment or a study. `nll` of a latent-variable model is
-    log p(x) by importance sampling, with every bound of the ladder k = 1, 5, 50, 500, 5000 below --samples.
+    log p(x) by importance sampling, with every bound of the ladder k = 1, 5, 50, 500, 5000 below --samples. `ais` is a
+    second opinion by annealing and takes long: say --examples 100. `latents` says what they are used for.
     """
     from seedbed.cli.evaluate import evaluate_runs
 
@@ -162,7 +187,9 @@ def data_fetch(names: tuple[str, ...], data_dir: str | None) -> None:
     from seedbed.data.files import FILES, fetch
 
     for name in names:
-        if name in known() and name not in FILES:
+        if name not in known():
+            raise unknown("data set", name, known())
+        if name not in FILES:
             click.echo(f"{name}: needs no file")
             continue
         for path in fetch(name, data_dir):
@@ -179,7 +206,9 @@ def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
 
     wrong = False
     for name in names or FILES:
-        needs = name in FILES or name not in known()
+        if name not in known():
+            raise unknown("data set", name, known())
+        needs = name in FILES
         problems = list(dict.fromkeys(check(name, data_dir))) if needs else []
         wrong |= bool(problems)
         for line in problems or [f"{len(FILES[name])} files, verified" if needs else "needs no file"]:
@@ -189,7 +218,7 @@ def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
 
 @data.command("show")
 @click.argument("name")
-@click.option("--seed", default=0, show_default=True, help="data seed")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="data seed")
 def data_show(name: str, seed: int) -> None:
     """Load a data set and say what it is."""
     from seedbed.data import load
@@ -217,6 +246,11 @@ def _call(arguments: Sequence[str] | None) -> int:
         code = cli.main(arguments, prog_name="seedbed", standalone_mode=False)
     except SeedbedError as error:
         click.echo(f"seedbed: {error}", err=True)
+        return 2
+    except click.UsageError as error:
+        # A group without a command: recent versions of click hand over the help as an error.
+        text = error.format_message()
+        click.echo(text if text.startswith("Usage:") else f"seedbed: {' '.join(text.split())}", err=True)
         return 2
     except click.ClickException as error:
         click.echo(f"seedbed: {' '.join(error.format_message().split())}", err=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seedbed.cli.targets import find_targets
+from seedbed.cli.targets import check_metric, find_targets
 from seedbed.core.errors import SeedbedError
 
 
@@ -34,9 +34,9 @@ def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str
     from seedbed.report.document import compose, write_report
 
     found = find_targets(targets, options)
-    report = compose(found.runs, metric=options["metric"], threshold=options["threshold"])
     if options["metric"] is not None:
-        _check_metric(report, options["metric"])
+        check_metric(found.runs, options["metric"])
+    report = compose(found.runs, metric=options["metric"], threshold=options["threshold"])
     going = [run for run in found.runs if not run.finished]
     follow = options["follow"] and bool(going or found.missing)
     for written in write_report(report, path, _command(targets, options), options["every"] if follow else None)[:1]:
@@ -45,14 +45,6 @@ def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str
         return ""
     started = len(found.runs)
     return f"{started - len(going)} of {started + len(found.missing)} runs finished"
-
-
-def _check_metric(report: Any, metric: str) -> None:
-    from seedbed.core.errors import unknown
-
-    measured = {m for run in report.runs for m in run.metrics("test")}
-    if measured and metric not in measured:
-        raise unknown("test metric", metric, measured)
 
 
 def _command(targets: tuple[str, ...], options: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from seedbed.cli.options import parse_seeds
+from seedbed.cli.record import check_budget, record_runs
 from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import STUDIES, Experiment, find
@@ -55,6 +56,8 @@ def set_data_dir(folder: str | None) -> None:
 def run_target(target: str, options: dict[str, Any]) -> None:
     """Train what was named, then print its table and write its figures."""
     experiments = chosen(target, options["model"], options["data"])
+    if options["record"]:
+        check_budget(options["budget"])
     set_data_dir(options["data_dir"])
     if options["warm_start"] is not None:
         options["warm_start"] = str(one_run(options["warm_start"], options["out"]))
@@ -77,20 +80,10 @@ def run_target(target: str, options: dict[str, Any]) -> None:
         for path in draw_figures(folder):
             click.echo(f"wrote {path}", err=True)
     if options["record"]:
-        _record(target, folders, seeds, options["budget"])
+        from seedbed.report.record import Measured
 
-
-def _record(target: str, folders: list[Any], seeds: list[int], budget: str) -> None:
-    from seedbed.report.record import record
-
-    if budget == "smoke":
-        raise SeedbedError("a smoke run is no result; record with --budget laptop or full")
-    study = target.split("/")[0]
-    found = STUDIES.get(study)
-    promised = {name: (found.metric, found.experiments[name].hours) for name in found.grid} if found else {}
-    published = found.published if found else {}
-    path = record(Path("results") / f"{study}.json", folders, seeds, budget, published, promised)
-    click.echo(f"wrote {path}", err=True)
+        measured = [Measured(folder, folder.trained(), folder.manifest().command) for folder in folders]
+        record_runs(measured, options["budget"], seeds)
 
 
 def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None:

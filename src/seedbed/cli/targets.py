@@ -21,11 +21,31 @@ def run_choice(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("-d", "--data", "sets", multiple=True, help="of a study only these data sets; may be repeated"),
         click.option("--name", help="only runs of this name (the last folder: a --name given to run, or a hash)"),
         click.option("--out", default="runs", show_default=True, help="folder of all runs, where studies are looked up"),
-        click.option("--metric", help="test metric to compare on; gap_nats where all have it, else the first in common"),
     ]
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def metric_choice(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flag that chooses what runs are judged by."""
+    help_ = "test metric to compare on; gap_nats where all have it, else the first in common"
+    return click.option("--metric", help=help_)(function)
+
+
+def check_metric(runs: "Sequence[Run]", metric: str) -> None:
+    """Refuse a metric that no run has, or that says nothing about better and worse.
+
+    Raises:
+        SeedbedError: with the nearest match, or with what there is.
+    """
+    from seedbed.report.gather import DIAGNOSTICS
+
+    known = {m for run in runs for m in run.judged}
+    if metric in DIAGNOSTICS:
+        raise SeedbedError(f"{metric} explains a result and has no better or worse; compare on {', '.join(sorted(known))}")
+    if known and metric not in known:
+        raise unknown("test metric", metric, known)
 
 
 @dataclass(frozen=True)

@@ -115,39 +115,39 @@ class LatentVariable(HasSample, ABC):
         def draw(name: str, q: Distribution, first: bool) -> Tensor:
             return q.rsample(noise, samples if first else None)
 
-        return self._infer(x, draw)
+        return self.infer(x, draw)
 
     def joint(self, x: Tensor, z: Latents) -> Tensor:
         """log p(x, z) in nats, ``[*samples, batch]``."""
-        _, layers, likelihood = self._descend(None, lambda layer, first: z[layer.name])
+        _, layers, likelihood = self.descend(None, lambda layer, first: z[layer.name])
         return likelihood.log_prob(x) + sum(layer.prior.log_prob(z[layer.name]) for layer in layers)
 
     def log_posterior(self, x: Tensor, z: Latents) -> Tensor:
         """log q(z | x) in nats, ``[*samples, batch]``."""
         inferred = self._ascend(x, lambda name, q, first: z[name])
         if inferred is None:
-            _, layers, _ = self._infer(x, lambda name, q, first: z[name])
+            _, layers, _ = self.infer(x, lambda name, q, first: z[name])
             inferred = z, {layer.name: posterior_of(layer) for layer in layers}
         return reduce(operator.add, (q.log_prob(z[name]) for name, q in inferred[1].items()))
 
     def generate(self, count: int, noise: Noise) -> tuple[Latents, Distribution]:
         """Ancestral sampling: ``count`` draws z ~ p(z) and p(x | z)."""
-        z, _, likelihood = self._descend(None, lambda layer, first: layer.prior.rsample(noise, count if first else None))
+        z, _, likelihood = self.descend(None, lambda layer, first: layer.prior.rsample(noise, count if first else None))
         return z, likelihood
 
     def sample(self, count: int, noise: Noise) -> Tensor:
         """``count`` draws x ~ p(x) (draws, not means)."""
         return self.generate(count, noise)[1].rsample(noise)
 
-    def _infer(
+    def infer(
         self, x: Tensor, draw: Callable[[str, Distribution, bool], Tensor]
     ) -> tuple[Latents, list[Layer], Distribution]:
         """The whole pass at latents that ``draw(name, q, first)`` chooses, in whichever order q asks for them."""
         inferred = self._ascend(x, draw)
         if inferred is None:
-            return self._descend(x, lambda layer, first: draw(layer.name, posterior_of(layer), first))
+            return self.descend(x, lambda layer, first: draw(layer.name, posterior_of(layer), first))
         z, q = inferred
-        z, layers, likelihood = self._descend(None, lambda layer, first: z[layer.name])
+        z, layers, likelihood = self.descend(None, lambda layer, first: z[layer.name])
         top = layers[0].name
         return z, [replace(at, posterior=q[at.name], closed_kl=at.name == top) for at in layers], likelihood
 
@@ -168,7 +168,13 @@ class LatentVariable(HasSample, ABC):
             except StopIteration:
                 return z, q
 
-    def _descend(self, x: Tensor | None, draw: Callable[[Layer, bool], Tensor]) -> tuple[Latents, list[Layer], Distribution]:
+    def descend(self, x: Tensor | None, draw: Callable[[Layer, bool], Tensor]) -> tuple[Latents, list[Layer], Distribution]:
+        """The top-down pass with chosen values: ``(z, layers, p(x | z))``.
+
+        Args:
+            x: examples, or ``None`` where no posterior is asked for.
+            draw: the value of a layer, given the layer and whether it is the first.
+        """
         layers: list[Layer] = []
         z: dict[str, Tensor] = {}
         descent = self.layers(x)

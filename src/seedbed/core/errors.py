@@ -18,5 +18,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SeedbedError:
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names[:12])}"
+    within = [other for other in names if name and name in other]
+    if near or within:
+        hint = f"did you mean {(near or within)[0]!r}?"
+    else:
+        more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+        hint = f"known: {', '.join(names[:12])}{more}"
     return SeedbedError(f"unknown {kind} {name!r}; {hint}")

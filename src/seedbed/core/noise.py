@@ -126,7 +126,9 @@ class Noise:
     def _draw(self, fill: Callable[..., Tensor], shape: Sequence[int], samples: int | None) -> Tensor:
         self.draws += 1
         rows = partial(self.make, Draw(self.stream, self.draws, fill, tuple(shape), samples))
-        return rows(range(1))[0] if self.row is None else _StackedDraw.apply(self.row, partial(rows, range(len(self.streams))))
+        return (
+            rows(range(1))[0] if self.row is None else _StackedDraw.apply(self.row, partial(rows, range(len(self.streams))))
+        )
 
     def make(self, draw: Draw, rows: Sequence[int]) -> Tensor:
         """A draw as the chosen seeds of the stack see it, ``[rows, *shape]`` or ``[rows, samples, *shape]``."""

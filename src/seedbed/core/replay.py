@@ -44,9 +44,9 @@ class Tapped(Noise):
 class Replay:
     """``function(noise, *args)``, recorded at a later call.
 
-    The function must be pure: tensors in (pytrees of them), tensors out, every draw from ``noise``, nothing remembered outside
-    of its arguments, no decision by a tensor's value. Where recording fails or the first playbacks differ, the function is
-    called as before.
+    The function must be pure: tensors in (pytrees of them), tensors out, every draw from ``noise``, nothing remembered
+    outside of its arguments, no decision by a tensor's value. Where recording fails or the first playbacks differ, the
+    function is called as before.
 
     Args:
         function: what to run.
@@ -91,8 +91,8 @@ class Replay:
         if not _same(expected, self._play(noise, leaves)):
             if self.played > 2:
                 raise SeedbedError(
-                    f"{self.name} gives other numbers now than what was recorded of it {self.played} steps ago: it depends on "
-                    "something besides its arguments, such as a counter of its own; carry that in the state"
+                    f"{self.name} gives other numbers now than what was recorded of it {self.played} steps ago: it depends "
+                    "on something besides its arguments, such as a counter of its own; carry that in the state"
                 )
             self._graph = None
         return expected
@@ -131,7 +131,9 @@ class Replay:
 def _next(given: Iterator[tuple[Draw, Tensor]], draw: Draw) -> Tensor:
     expected, values = next(given)
     if draw != expected:
-        raise SeedbedError(f"expected the draw {expected}, got {draw}: a model must ask for the same draws in the same order")
+        raise SeedbedError(
+            f"expected the draw {expected}, got {draw}: a model must ask for the same draws in the same order"
+        )
     return values
 
 

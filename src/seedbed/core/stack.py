@@ -13,6 +13,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.utils._pytree import tree_map
 
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.products import full_width_products
 
 Precision = Literal["fp32", "bf16", "fp64"]
 
@@ -86,9 +87,10 @@ class Stack:
             shared: arguments without a seed axis.
         """
         one = partial(self._one, function, shared, noise)
-        with self.autocast():
+        with full_width_products(), self.autocast():
             if len(self.streams) == 1:
-                params, mapped = tree_map(lambda t: t[0], (dict(self.params), args))
+                # A view both ways: the gradient of an index would be a copy of every parameter among zeros.
+                params, mapped = tree_map(lambda t: t.squeeze(0), (dict(self.params), args))
                 out = one(params, None, *mapped)
                 return tree_map(lambda t: t[None], out)
             rows = torch.arange(len(self.streams))

@@ -53,6 +53,14 @@ class DiagonalNormal:
         Raises:
             TypeError: if ``other`` is not a diagonal Gaussian.
         """
+        terms = self._kl_terms(other)
+        return terms.sum(-1) - 0.5 * terms.shape[-1]
+
+    def kl_per_unit(self, other: Distribution) -> Tensor:
+        """The summands of ``kl``, one per component, ``[*batch, features]``."""
+        return self._kl_terms(other) - 0.5
+
+    def _kl_terms(self, other: Distribution) -> Tensor:
         if isinstance(other, StandardNormal):
             terms = 0.5 * (self.mean.square() + (2 * self.log_scale).exp()) - self.log_scale
         elif isinstance(other, DiagonalNormal):
@@ -62,7 +70,7 @@ class DiagonalNormal:
             terms = 0.5 * (u.square() + (2 * log_ratio).exp()) - log_ratio
         else:
             raise TypeError(f"KL(DiagonalNormal || {type(other).__name__}) has no closed form here; use the elbo utility")
-        return terms.sum(-1) - 0.5 * terms.shape[-1]
+        return terms
 
     def product(self, other: "DiagonalNormal") -> "DiagonalNormal":
         """The Gaussian proportional to the product of two densities: precisions add, means are weighted by precision."""

@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 from seedbed.core.capabilities import LatentVariable
+from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import BLOCK, EvalNoise, Noise
 from seedbed.core.stack import Stack
+from seedbed.evaluate.known import need_latents
 from seedbed.evaluate.memory import GIB, peak_bytes
 from seedbed.objectives.bounds import log_weights
 
 LADDER = (1, 5, 50, 500, 5000)
 FEW = 25  # samples at once that make the encoder's share of the work small
-# Bytes of activations at once: what a CPU's cache holds, and enough to fill another device.
-TILE = {"cpu": 1 << 25}
+# Bytes of activations at once: few times what a CPU's cache holds, and enough to fill another device.
+TILE = {"cpu": 1 << 26}
 LARGE = 1 << 30
 
 # (examples done, examples in all)
@@ -74,15 +76,14 @@ def importance_sampling(
         ``{metric: ([seeds, n], unit)}``; ``ess_min`` is ``[seeds, 1]``, the smallest over examples.
 
     Raises:
-        SeedbedError: if it cannot fit, which is computed before and says what fits.
+        SeedbedError: for a model without latents, for values outside of its domain, or if it cannot fit, which is computed
+            before and says what fits.
 
     Burda et al. 2016 (arXiv 1509.00519), eqs. 8 and 9; effective sample size: Kong 1992, Liu 2001, section 2.5.3.
     """
-    if samples < 1:
-        raise SeedbedError(f"samples must be at least 1, got {samples}")
-    if not len(x):
-        raise SeedbedError("there is no example to evaluate; ask for at least 1")
-    rungs = sorted({k for k in ladder if k < samples} | {samples})
+    model = need_latents(stack.module, "nll by importance sampling", x.shape[1:])
+    rungs = check_request(x, samples, ladder)
+    check_domain(model, x)
     x = x.to(stack.device, stack.dtype)
     need = _Need.of(stack, x, samples, len(rungs))
     chunk = need.check(chunk, memory_gib) if chunk else need.choose(memory_gib, stack.device)
@@ -90,12 +91,35 @@ def importance_sampling(
     with torch.no_grad():
         for first in range(0, len(x), chunk.examples):
             log_w = _weights(stack, x[first : first + chunk.examples], address, first, samples, chunk.samples)
-            parts.append(_ladder(log_w, rungs))
+            parts.append(ladder_of(log_w, rungs))
             if progress is not None:
                 progress(min(first + chunk.examples, len(x)), len(x))
-    values = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
-    out = {name: (value, "samples" if name == "ess" else "nats") for name, value in values.items()}
-    return {**out, "ess_min": (values["ess"].amin(1, keepdim=True), "samples")}
+    return with_units(parts)
+
+
+def check_request(x: Tensor, samples: int, ladder: Sequence[int] = ()) -> list[int]:
+    """The rungs of the ladder that ``samples`` draws for each of ``x`` give.
+
+    Raises:
+        SeedbedError: if there is nothing to draw or no example.
+    """
+    if samples < 1:
+        raise SeedbedError(f"samples must be at least 1, got {samples}")
+    if not len(x):
+        raise SeedbedError("there is no example to evaluate; ask for at least 1")
+    return sorted({k for k in ladder if k < samples} | {samples})
+
+
+def check_domain(model: LatentVariable, x: Tensor) -> None:
+    """Refuse values that p(x | z) gives no probability.
+
+    Raises:
+        SeedbedError: for grey images where the model scores binary ones.
+    """
+    if model.domain == BINARY and not bool(((x == 0) | (x == 1)).all()):
+        whole = bool((x == x.round()).all()) and float(x.min()) >= 0
+        found = Domain("levels", int(x.max()) + 1) if whole else REAL
+        BINARY.check(found, type(model).__name__)
 
 
 def _log_weights(model: LatentVariable, samples: int, x: Tensor, noise: Noise) -> Tensor:
@@ -118,7 +142,7 @@ def _piece(stack: Stack, x: Tensor, address: str, first: int, start: int, count:
     return stack.call(_log_weights, noise=noise, shared=(count, x))
 
 
-def _ladder(log_w: Tensor, rungs: Sequence[int]) -> dict[str, Tensor]:
+def ladder_of(log_w: Tensor, rungs: Sequence[int]) -> dict[str, Tensor]:
     """Every rung and the effective sample size from ``[seeds, samples, n]`` log-weights, each ``[seeds, n]``."""
     samples, out = log_w.shape[1], {}
     for k in rungs:
@@ -128,6 +152,26 @@ def _ladder(log_w: Tensor, rungs: Sequence[int]) -> dict[str, Tensor]:
     out["nll_nats"] = math.log(samples) - total
     out["ess"] = (2 * total - (2 * log_w).logsumexp(1)).exp()
     return out
+
+
+def with_units(parts: Sequence[dict[str, Tensor]]) -> dict[str, tuple[Tensor, str]]:
+    """Chunks of examples put together, with the smallest effective sample size."""
+    values = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    out = {name: (value, "samples" if name == "ess" else "nats") for name, value in values.items()}
+    return {**out, "ess_min": (values["ess"].amin(1, keepdim=True), "samples")}
+
+
+def monte_carlo_error(ess: Tensor, samples: int) -> Tensor:
+    """Standard error of the mean ``nll_nats`` that the draws of z are responsible for, ``[seeds, 1]``.
+
+    By the delta method var(log sum_k w_k) ~= 1 / ess - 1 / K per example (Owen 2013, chapter 9). The spread over examples
+    has no part in it. Where ``ess`` is near 1 the weights that matter were not met, and it is too small.
+
+    Args:
+        ess: ``[seeds, n]``, as ``importance_sampling`` returns it.
+        samples: K.
+    """
+    return (1 / ess - 1 / samples).clamp(min=0).sum(1, keepdim=True).sqrt() / ess.shape[1]
 
 
 @dataclass(frozen=True)

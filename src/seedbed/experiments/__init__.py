@@ -23,7 +23,8 @@ class Study:
         grid: the names that `run STUDY` trains when nothing is filtered.
         seeds: seeds of each experiment by default.
         elsewhere: models that are asked for here but belong elsewhere, with what to say.
-        metric: the one that the study is about.
+        metric: the test metric that the study is about.
+        evaluated: metrics that training does not measure, but `seedbed evaluate` after it.
         published: known values by (experiment, metric).
     """
 
@@ -34,7 +35,12 @@ class Study:
     seeds: int = 10
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     metric: str = "gap_nats"
+    evaluated: tuple[str, ...] = ()
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    def metric_of(self, name: str) -> str:
+        """The test metric that one of its experiments is about."""
+        return self.experiments[name].metric or self.metric
 
     def select(self, model: str | None = None, data: str | None = None) -> dict[str, Experiment]:
         """The experiments of one model and one data set; the whole grid where nothing is named.
@@ -51,17 +57,23 @@ class Study:
         if data is not None and data not in sets:
             raise unknown(f"data set of study {self.name}", data, sets)
         pool = self.grid if model is None else tuple(self.experiments)
-        return {
+        found = {
             name: self.experiments[name]
             for name in pool
             if (model is None or parts[name][2] == model) and (data is None or parts[name][1] == data)
         }
+        if not found:
+            there = [p[2] for p in parts.values() if p[1] == data] if model is None else []
+            what = f"does not run {data} unless a model is named: -m {' or '.join(there)}"
+            raise SeedbedError(f"study {self.name} {what if there else f'has no {model} on {data}'}")
+        return found
 
 
+_NLL = "nll_nats"
 STUDIES: dict[str, Study] = {
     "toy": Study("toy", toy.DOC, toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE, published=toy.PUBLISHED),
     "toy-variance": Study("toy-variance", variance.DOC, variance.EXPERIMENTS, tuple(variance.EXPERIMENTS)),
-    "mnist": Study("mnist", images.DOC, images.MNIST, tuple(images.MNIST), seeds=3, metric="nll_nats"),
+    "mnist": Study("mnist", images.DOC, images.MNIST, tuple(images.MNIST), seeds=3, metric=_NLL, evaluated=(_NLL,)),
     "mnist-convergence": Study(
         "mnist-convergence",
         image_convergence.DOC,
@@ -72,7 +84,14 @@ STUDIES: dict[str, Study] = {
         published=image_convergence.PUBLISHED,
     ),
     "iwae": Study(
-        "iwae", iwae.DOC, iwae.EXPERIMENTS, tuple(iwae.GRID), seeds=3, metric="nll_nats", published=iwae.PUBLISHED
+        "iwae",
+        iwae.DOC,
+        iwae.EXPERIMENTS,
+        tuple(iwae.GRID),
+        seeds=3,
+        metric=_NLL,
+        evaluated=(_NLL,),
+        published=iwae.PUBLISHED,
     ),
     "vae-static": Study(
         "vae-static",
@@ -80,10 +99,11 @@ STUDIES: dict[str, Study] = {
         vae_static.EXPERIMENTS,
         tuple(vae_static.EXPERIMENTS),
         seeds=3,
-        metric="nll_nats",
+        metric=_NLL,
+        evaluated=(_NLL,),
         published=vae_static.PUBLISHED,
     ),
-    "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric="nll_nats"),
+    "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric=_NLL, evaluated=(_NLL,)),
 }
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}
 

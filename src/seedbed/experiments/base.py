@@ -19,15 +19,16 @@ Self = TypeVar("Self", bound="Experiment")
 BUDGETS = ("smoke", "demo", "laptop", "full")
 
 
-def option(default: Any, help: str, *, least: int | float | None = None) -> Any:
+def option(default: Any, help: str, *, least: int | float | None = None, most: int | float | None = None) -> Any:
     """A documented field.
 
     Args:
         default: its value where nothing else is said; a tuple becomes a comma-separated flag.
         help: one line for ``--help`` and the documentation.
         least: smallest value that makes sense.
+        most: largest value that does.
     """
-    return field(default=default, metadata={"help": help, "least": least})
+    return field(default=default, metadata={"help": help, "least": least, "most": most})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Experiment(ABC):
     optimizer: Literal["adam", "adamw", "adamax", "rmsprop", "sgd"] = option("adam", "rule of the update")
     schedule: Literal["constant", "cosine", "linear"] = option("cosine", "step size over the run")
     clip: float = option(0.0, "largest gradient norm of a seed; 0 for no clipping", least=0.0)
-    ema: float = option(0.0, "decay of the weight average that is evaluated; 0 for none", least=0.0)
+    ema: float = option(0.0, "decay of the weight average that is evaluated; 0 for none", least=0.0, most=1.0)
     eval_every: int = option(500, "steps between validations", least=1)
     patience: int = option(0, "validations without improvement before a seed stops; 0 for never", least=0)
     precision: Literal["fp32", "bf16", "fp64"] = option("fp32", "of matrix products and convolutions")
@@ -55,14 +56,18 @@ class Experiment(ABC):
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     # Examples that count as one epoch, for flags in epochs; 0 where the experiment counts in steps only.
     epoch_examples: ClassVar[int] = 0
+    # The test metric that it is about; empty for its study's.
+    metric: ClassVar[str] = ""
     # Milliseconds of one step of ten seeds on two cores, for estimates before a study starts.
     ms_per_step: ClassVar[float] = 10.0
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            value, least = getattr(self, f.name), f.metadata.get("least")
+            value, least, most = getattr(self, f.name), f.metadata.get("least"), f.metadata.get("most")
             if least is not None and not value >= least:
-                raise SeedbedError(f"{f.name.replace('_', ' ')} must be at least {least}, got {value}")
+                raise SeedbedError(f"{f.name.replace('_', ' ')} must be at least {least:g}, got {value}")
+            if most is not None and not value <= most:
+                raise SeedbedError(f"{f.name.replace('_', ' ')} must be at most {most:g}, got {value}")
 
     @abstractmethod
     def task(self, streams: "list[Streams]") -> "Task":

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.experiments.run import Run
@@ -29,9 +29,13 @@ class Request:
     """What to measure.
 
     Args:
-        metric: an estimator's name, see ``estimators``.
+        metric: an estimator's name, see ``evaluate.known``.
         split: ``test``, ``valid`` or ``train``.
-        samples: importance samples per example, where the likelihood is not exact.
+        samples: draws of z per example; by default 5000 for a likelihood and 20 for ``latents``.
+        chains: of annealed importance sampling, per example.
+        temperatures: of it.
+        leapfrogs: of it, per temperature.
+        start: of it, ``prior`` or ``posterior``.
         examples: only so many, evenly spread over the split; 0 for all.
         precision: of matrix products; empty for the run's own.
         memory_gib: what the evaluation may take beside models and data.
@@ -39,24 +43,19 @@ class Request:
 
     metric: str = "nll"
     split: str = "test"
-    samples: int = 5000
+    samples: int | None = None
+    chains: int = 16
+    temperatures: int = 1000
+    leapfrogs: int = 10
+    start: Literal["prior", "posterior"] = "prior"
     examples: int = 0
     precision: str = ""
     memory_gib: float = 4.0
 
-
-def estimators(module: "nn.Module", data: "Dataset") -> dict[str, str]:
-    """What can be measured of a model on its data: name and meaning."""
-    from seedbed.core.capabilities import HasLogProb, HasSample, LatentVariable
-
-    found = {}
-    if isinstance(module, LatentVariable):
-        found["nll"] = "negative log-likelihood by importance sampling"
-    elif isinstance(module, HasLogProb):
-        found["nll"] = "exact negative log-likelihood"
-    if isinstance(module, HasSample) and data.shape == (2,):
-        found["sw"] = "sliced Wasserstein distance of draws to the split"
-    return found
+    @property
+    def draws(self) -> int:
+        """Draws of z per example."""
+        return self.samples if self.samples is not None else 20 if self.metric == "latents" else 5000
 
 
 def evaluate(
@@ -113,41 +112,60 @@ def _measured(
     keep_freed_memory()
     started = time.perf_counter()
     measured = _measure(replace(stack, precision=request.precision or stack.precision), data, request, progress)
-    steps = torch.tensor([ends[seed].step for seed in group])
-    rows = rows_of(measured, group, torch.tensor(new), steps, request.split, 0.0)
+    steps, which = torch.tensor([ends[seed].step for seed in group]), torch.tensor(new)
+    rows = [row for split, found in measured.items() for row in rows_of(found, group, which, steps, split, 0.0)]
     # The clock of a row is its training's: an evaluation takes no part of that.
     return [replace(row, wall_s=ends[row.seed].wall_s) for row in rows], time.perf_counter() - started
 
 
-def _measure(stack: "Stack", data: "Dataset", request: Request, progress: "Progress | None") -> "Measurement":
+def _measure(stack: "Stack", data: "Dataset", request: Request, progress: "Progress | None") -> "Mapping[str, Measurement]":
+    """What was measured, by the split that its rows name: a latent's units are no metrics that runs are compared on."""
     from seedbed.core.capabilities import LatentVariable
+    from seedbed.evaluate.annealing import Annealing, second_opinion
     from seedbed.evaluate.density import DensityMeasure, nll
     from seedbed.evaluate.distances import SlicedWasserstein
+    from seedbed.evaluate.latents import latent_use
     from seedbed.evaluate.likelihood import importance_sampling
 
+    split, x = request.split, data.splits[request.split]
+    limits = {"memory_gib": request.memory_gib, "progress": progress}
     if request.metric == "sw":
-        return SlicedWasserstein(data, len(data.splits[request.split]))(stack, request.split)
+        return {split: SlicedWasserstein(data, len(x))(stack, split)}
+    if request.metric == "latents":
+        use = latent_use(stack, x, split, request.draws)
+        return {split: use.totals, f"{split}/units": use.units}
+    if request.metric == "ais":
+        settings = {name: getattr(request, name) for name in ("chains", "temperatures", "leapfrogs", "start")}
+        return {split: second_opinion(stack, x, split, Annealing(**settings), request.draws, **limits)}
     if not isinstance(stack.module, LatentVariable):
-        return DensityMeasure(data, nll, "nll_nats")(stack, request.split)
-    x = data.splits[request.split]
-    return importance_sampling(stack, x, request.split, request.samples, memory_gib=request.memory_gib, progress=progress)
+        return {split: DensityMeasure(data, nll, "nll_nats")(stack, split)}
+    return {split: importance_sampling(stack, x, split, request.draws, **limits)}
 
 
 def _name(run: Run, request: Request, module: "nn.Module", precision: str, data: "Dataset") -> str:
     """The file's name: the estimator, the split, and whatever else sets its numbers apart."""
-    known = estimators(module, data)
+    from seedbed.evaluate.known import estimators, no_estimator
+
+    known = estimators(module, data.shape)
     if request.metric not in known:
-        has = ", ".join(f"{name} ({meaning})" for name, meaning in known.items()) or "none"
-        raise SeedbedError(f"{run.manifest.experiment} has no estimator {request.metric!r}; it has: {has}")
+        raise no_estimator(run.manifest.experiment, request.metric, known)
     if "fp64" in (request.precision, precision) and request.precision not in ("", precision):
         raise SeedbedError(f"{run.path} is in {precision} and is evaluated in that; leave --precision out")
     if request.split == "train" and data.view is not None:
         raise SeedbedError(f"{data.name} draws its training images anew; evaluate on test or valid")
-    sampled = "sampling" in known[request.metric]
-    parts = [request.metric, request.split, f"k{request.samples}" if sampled else ""]
+    parts = [request.metric, request.split]
+    if request.metric == "ais":
+        if request.precision == "bf16":
+            raise SeedbedError("ais is measured in fp32: rounded energies would bias its acceptance; leave --precision out")
+        parts += [f"c{request.chains}", f"t{request.temperatures}", f"l{request.leapfrogs}"]
+        parts.append("q" if request.start == "posterior" else "")
+    if "nll" in known and "ais" in known:
+        parts.append(f"k{request.draws}")
     if 0 < request.examples < len(data.splits[request.split]):
         parts.append(f"n{request.examples}")
-    return "-".join(filter(None, [*parts, "bf16" if (request.precision or precision) == "bf16" else ""]))
+    return "-".join(
+        filter(None, [*parts, "bf16" if (request.precision or precision) == "bf16" and request.metric != "ais" else ""])
+    )
 
 
 def _part(data: "Dataset", request: Request) -> "Dataset":
@@ -166,6 +184,7 @@ def _note(run: Run, name: str, request: Request, device: str, seconds: float, gr
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     entry = {
         **asdict(request),
+        "samples": request.draws,
         "device": device,
         "threads": torch.get_num_threads(),
         "seconds": round(seconds, 1),

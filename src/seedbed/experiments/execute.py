@@ -23,7 +23,13 @@ STRATEGIES = ("auto", "vectorized", "sequential", "processes")
 
 
 def run_folder(name: str, experiment: Experiment, out: Path | str = "runs", tag: str | None = None) -> Folder:
-    """Where a run lives: ``out/<experiment>/<tag>``, the tag being the hash of its settings unless one is given."""
+    """Where a run lives: ``out/<experiment>/<tag>``, the tag being the hash of its settings unless one is given.
+
+    Raises:
+        SeedbedError: for a tag that is no single folder's name.
+    """
+    if tag is not None and (tag != Path(tag).name or tag == ".."):
+        raise SeedbedError(f"--name is one folder's name, got {tag!r}; choose another, and the place with --out")
     stem = name.replace(".py:", "-").replace(os.sep, "-").strip(".-") if ".py:" in name else name
     return Folder(Path(out) / stem / (tag or config_hash(name, experiment.config())))
 

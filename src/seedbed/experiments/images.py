@@ -22,14 +22,14 @@ class ImageVAE(Experiment):
     """VAE with MLPs and Bernoulli pixels, the shape of the IWAE paper's one-layer model (Burda et al. 2016)."""
 
     data: str = option("mnist-dynamic", "binary images")
-    steps: int = option(70_000, "updates in all (schedules are tied to it)", least=1)
+    steps: int = option(100_000, "updates in all (schedules are tied to it)", least=1)
     batch_size: int = option(128, "examples per update", least=1)
-    lr: float = option(4e-3, "step size", least=0.0)
+    lr: float = option(2e-3, "step size", least=0.0)
     hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder")
     latents: int = option(50, "size of z", least=1)
     activation: Literal["tanh", "relu", "silu"] = option("tanh", "of both networks")
     ema: float = option(0.999, "decay of the weight average that is evaluated; 0 for none", least=0.0)
-    eval_every: int = option(1000, "steps between validations", least=1)
+    eval_every: int = option(2000, "steps between validations", least=1)
     # The paper's 3280 epochs in batches of 20; its step size falls by steps, ours by a cosine.
     budgets: ClassVar = {"full": {"steps": 8_200_000, "batch_size": 20}}
     epoch_examples = 50_000

@@ -76,7 +76,7 @@ def new_figure(width: int | float, height: int | float, layout: "Literal['constr
 
 def samples_figure(run: Run) -> "Figure | None":
     """What the run's arrays show, a row each: the data, then the best, the median and the worst seed."""
-    chosen = chosen_seeds(run, next(iter(run.metrics("test")), ""))
+    chosen = chosen_seeds(run, next(iter(run.judged), ""))
     tiles = run_tiles(run, chosen)
     rows = list(dict.fromkeys(kind for kind, _ in tiles))
     return mosaic(tiles, rows, ["data", *chosen.values()], 1.5, short(run.manifest.experiment, 60)) if tiles else None
@@ -86,10 +86,11 @@ def run_tiles(run: Run, chosen: Mapping[int, str]) -> dict[tuple[str, str], np.n
     """RGB squares by what they show and by the name of the seed; those of the data under ``data``."""
     reference, tiles = run.arrays("reference"), {}
     for kind, key, stored in pictures.stored_arrays(run):
-        truth = "log_p" if key == "log_q" else "x"
-        arrays = {"data": reference[truth]} if truth in reference else {}
-        arrays |= {note: stored[run.manifest.seeds.index(seed)] for seed, note in chosen.items()}
-        found = {name: pictures.as_pixels(array, reference, TILE) for name, array in arrays.items()}
+        truth = {"log_q": "log_p", "z": "", "grid": ""}.get(key, "x")
+        beside = pictures.as_pixels(reference[truth], reference, TILE) if truth in reference else None
+        found = {"data": beside}
+        for seed, note in chosen.items():
+            found[note] = pictures.as_pixels(stored[run.manifest.seeds.index(seed)], reference, TILE, key)
         tiles |= {(kind, name): _rgb(pixels) for name, pixels in found.items() if pixels is not None}
     return tiles
 

@@ -18,7 +18,10 @@ from seedbed.store.manifest import FILE, Manifest
 from seedbed.store.table import COLUMNS, Row
 
 GAP = "gap_nats"
+SAMPLING = ("ess", "ess_min")  # how far an importance-sampled number may be trusted
+DIAGNOSTICS = ("kl_nats", *SAMPLING)  # they explain a number; neither more nor less of them is better
 HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage", "recognised_share")
+_RUNG = re.compile(r"neg_iw(\d+)_nats")
 _REPLACED = re.compile(r"\.replaced-\d{8}-\d{6}$")  # a run that `--again` moved aside
 
 
@@ -146,6 +149,11 @@ class Run:
         """What was measured on a split, the gap to the known floor first."""
         return sorted((metric for where, metric in self._units if where == split), key=lambda metric: metric != GAP)
 
+    @property
+    def judged(self) -> list[str]:
+        """The test metrics that runs may be compared on: those of which less, or more, is better."""
+        return [metric for metric in self.metrics("test") if metric not in DIAGNOSTICS]
+
     @cached_property
     def _units(self) -> dict[tuple[str, str], str]:
         return {(row.split, row.metric): row.unit for row in self.rows}
@@ -158,6 +166,20 @@ class Run:
         """The last test value of each seed that has one, lost seeds included."""
         values = {row.seed: row.value for row in self.rows if row.split == "test" and row.metric == metric}
         return pd.Series(values, dtype=float).sort_index()
+
+    @cached_property
+    def ladder(self) -> dict[int, pd.Series]:
+        """Test values of the importance-weighted bounds by k, of each seed that did not diverge, where all k have them.
+
+        Of several evaluations those on the most examples count: bounds are compared on the same ones.
+        """
+        rungs = [(row, int(k[1])) for row in self.rows if row.split == "test" and (k := _RUNG.fullmatch(row.metric))]
+        most, lost, found = max((row.n for row, _ in rungs), default=0), set(self.lost), {}
+        for row, k in rungs:
+            if row.n == most and row.seed not in lost and np.isfinite(row.value):
+                found.setdefault(k, {})[row.seed] = row.value
+        common = set.intersection(*map(set, found.values())) if found else set()
+        return {k: pd.Series({seed: found[k][seed] for seed in sorted(common)}) for k in sorted(found) if common}
 
     def without(self, metric: str) -> tuple[int, ...]:
         """Seeds that count as diverged on a metric: those lost, and those whose test value is not finite."""

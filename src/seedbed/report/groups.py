@@ -76,14 +76,14 @@ def _long_name(part: list[Run], parts: list[list[Run]]) -> str:
 
 
 def _by_metric(task: str, runs: list[Run], metric: str | None) -> list[Group]:
-    measured = [run for run in runs if run.metrics("test")]
-    common = [m for m in (measured[0].metrics("test") if measured else []) if all(m in r.metrics("test") for r in measured)]
-    keys = [metric or (common or run.metrics("test") or [""])[0] for run in runs]
+    measured = [run for run in runs if run.judged]
+    common = [m for m in (measured[0].judged if measured else []) if all(m in r.judged for r in measured)]
+    keys = [metric or (common or run.judged or [""])[0] for run in runs]
     first = next((key for key in keys if key), "")  # a run without a number waits beside the others
     groups = []
     for name in dict.fromkeys(key or first for key in keys):
         members = [run for run, key in zip(runs, keys, strict=True) if (key or first) == name]
-        strangers = [run for run in members if run.metrics("test") and name not in run.metrics("test")]
+        strangers = [run for run in members if run.judged and name not in run.judged]
         groups.append(Group(task, [run for run in members if run not in strangers], name, strangers))
     return groups
 

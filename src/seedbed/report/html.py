@@ -13,8 +13,8 @@ from seedbed.report.document import Report
 from seedbed.report.gather import Run
 from seedbed.report.groups import settings_that_differ, shown
 from seedbed.report.pictures import Strip, data_strips, run_strips
-from seedbed.report.statistics import sentence
-from seedbed.report.svg import curves_svg, intervals_svg
+from seedbed.report.sentences import sentence
+from seedbed.report.svg import bounds_svg, curves_svg, intervals_svg
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import lead, overall
 from seedbed.report.words import duration
@@ -57,6 +57,7 @@ def render(
         leads=[(family, lead(family), [sentence(v) for v in family.verdicts]) for family in report.families],
         charts=[_chart(report, i, task, many) for i, (task, many) in enumerate(report.charts)],
         intervals=[(family, intervals_svg(family, report.colour)) for family in report.families if family.ranked],
+        bounds=_bounds(report),
         pictures=_pictures(report),
         common={k: v for k, v in _settings(report.runs).items() if k not in (*differing, "data")},
         differing=differing,
@@ -93,6 +94,19 @@ def _chart(report: Report, index: int, task: str, many: list[Curves]) -> dict[st
         "time": curves_svg(thin, "time", report.colour, task, f"clip-t{index}"),
         "seeds": sum(len(one.seeds) for one in many),
     }
+
+
+def _bounds(report: Report) -> list[dict[str, Any]]:
+    """Per data set the bounds against their number of samples, of the runs whose likelihood was measured."""
+    out = []
+    for family in report.families:
+        runs = [run for run in (*family.group.runs, *family.group.strangers) if len(run.ladder) > 1]
+        if runs:
+            ladders = {run.label: {k: values.to_numpy() for k, values in run.ladder.items()} for run in runs}
+            labels = [(label, report.colour[label]) for label in ladders]
+            svg = bounds_svg(ladders, report.colour, family.group.task)
+            out.append({"task": family.group.task, "labels": labels, "svg": svg})
+    return out
 
 
 def _pictures(report: Report) -> list[tuple[str, list[tuple[str, list[Strip]]]]]:

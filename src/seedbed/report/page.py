@@ -58,7 +58,7 @@ def _study(rows: list[dict[str, Any]]) -> str:
         else:
             cells = [
                 f"`{row['experiment']}`",
-                row["metric"],
+                row["metric"] + (f" (k = {row['k']})" if row["k"] and row["metric"] == "nll_nats" else ""),
                 _value(row["mean"]) if row["mean"] is not None else row["status"],
                 f"[{_value(row['low'])}, {_value(row['high'])}]" if row["low"] is not None else "",
                 _value(row["std"]),

@@ -20,7 +20,26 @@ if TYPE_CHECKING:
 
 SIDE = 150  # pixels of a picture of points
 LEVELS = 48  # colours of a density: enough for the eye, few enough for a small file
+GREYS = 16  # of a sheet of images: a pixel of four bits
 GRID = 6  # images to a side
+MAP = 360  # pixels of a map of latents: its points are coloured and named
+# What a picture shows, where its name does not say it: a mean is not a draw.
+SAYS = {
+    "examples": "inputs",
+    "samples": "samples: draws x ~ p(x)",
+    "samples, mean": "the same samples' means E[x | z]",
+    "reconstructions, mean": "reconstructions: means E[x | z], z ~ q(z | x)",
+    "traversals": "traversals: means E[x | z]; in each row one unit of z goes from \N{MINUS SIGN}2.5 to 2.5, the others "
+    "stay at the first input's code",
+    "interpolations": "interpolations: inputs at both ends, between them means E[x | z] on the line between their codes",
+    "latents": "latent map: codes E_q[z | x] of held-out inputs on their first two principal components",
+}
+DETAILS = ("traversals", "interpolations", "latents")  # of images: shown of one seed, large
+# Ten hues that differ in lightness too.
+HUES = (
+    *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
+    *((140, 86, 75), (227, 119, 194), (110, 110, 110), (170, 170, 20), (23, 190, 207)),
+)
 
 
 Pixels = tuple[NDArray[np.uint8], Sequence[tuple[int, int, int]]]  # indices into a palette, and the palette
@@ -48,12 +67,17 @@ class Strip:
     Args:
         kind: what they show.
         pictures: one per chosen seed.
-        wide: whether each is a grid of images, to be seen large.
+        size: ``wide`` for grids of images, to be seen large; ``large`` for those with much to see.
     """
 
     kind: str
     pictures: list[Picture]
-    wide: bool = False
+    size: str = ""
+
+    @property
+    def says(self) -> str:
+        """What they show, in words."""
+        return SAYS.get(self.kind, self.kind) if self.size else self.kind
 
 
 def data_strips(run: Run, task: str) -> list[Strip]:
@@ -62,24 +86,39 @@ def data_strips(run: Run, task: str) -> list[Strip]:
     for key, kind in (("x", "examples"), ("log_p", "density")):
         pixels = as_pixels(reference[key], reference) if key in reference else None
         if pixels is not None:
-            wide = reference[key].ndim > 1 and key == "x" and reference[key].shape[-1] != 2
-            out.append(Strip(kind, [Picture(_uri(pixels), f"{kind} of {task}, the data", "held out")], wide))
+            size = "wide" if key == "x" and _of_images(reference) else ""
+            out.append(Strip(kind, [Picture(_uri(pixels), f"{kind} of {task}, the data", "held out")], size))
     return out
 
 
 def run_strips(run: Run, task: str, metric: str) -> list[Strip]:
-    """What a run's stored arrays show at its best, median and worst seed, and at one that was lost."""
-    seeds, chosen, reference, out = run.manifest.seeds, chosen_seeds(run, metric), run.arrays("reference"), []
-    for kind, _, stored in stored_arrays(run):
-        found = {seed: as_pixels(stored[seeds.index(seed)], reference) for seed in chosen}
-        shown = [
-            Picture(_uri(pixels), f"{kind} of {run.label} on {task}, seed {seed}", chosen[seed])
-            for seed, pixels in found.items()
-            if pixels is not None
-        ]
-        wide = stored.ndim > 2 and stored.shape[-1] != 2 and "log_p" not in reference
-        out += [Strip(kind, shown, wide)] if shown else []
-    return out
+    """What a run's stored arrays show at its best, median and worst seed, and at one that was lost.
+
+    What the latents of an image model hold is shown of one seed: it takes room, and a seed's units are its own.
+    """
+    seeds, chosen, reference = run.manifest.seeds, chosen_seeds(run, metric), run.arrays("reference")
+    size, strips, details = "wide" if _of_images(reference) else "", [], {}
+    ranked = run.kept(metric).sort_values(ascending=not higher_is_better(metric)).index.tolist()
+    best = next(iter([*ranked, *chosen]), None)
+    for kind, key, stored in stored_arrays(run):
+        alone = bool(size) and kind in DETAILS
+        shown = []
+        for seed in [best] if alone and best is not None else chosen:
+            pixels = as_pixels(stored[seeds.index(seed)], reference, MAP if alone else SIDE, key)
+            if pixels is not None:
+                note = SAYS[kind] if alone else chosen[seed]
+                shown.append(Picture(_uri(pixels), f"{kind} of {run.label} on {task}, seed {seed}", note))
+        if alone:
+            details[kind] = shown
+        elif shown:
+            strips.append(Strip(kind, shown, size))
+    if ordered := [picture for kind in DETAILS for picture in details.get(kind, [])]:
+        strips.append(Strip(f"its latents at its best (seed {best})", ordered, "large"))
+    return strips
+
+
+def _of_images(reference: Mapping[str, NDArray]) -> bool:
+    return "x" in reference and reference["x"].ndim > 1 and reference["x"].shape[-1] != 2
 
 
 def stored_arrays(run: Run) -> Iterator[tuple[str, str, NDArray]]:
@@ -88,7 +127,7 @@ def stored_arrays(run: Run) -> Iterator[tuple[str, str, NDArray]]:
     for name in sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True) if folder.is_dir() else []:
         for key, array in run.arrays(name).items():
             if len(array) == len(run.manifest.seeds):  # else a group of seeds is still training
-                yield (name if key in ("x", "log_q") else f"{name}, {key}"), key, array
+                yield (name if key in ("x", "log_q", "z", "grid") else f"{name}, {key}"), key, array
 
 
 def chosen_seeds(run: Run, metric: str) -> dict[int, str]:
@@ -105,12 +144,17 @@ def chosen_seeds(run: Run, metric: str) -> dict[int, str]:
     return chosen
 
 
-def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SIDE) -> Pixels | None:
+def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SIDE, key: str = "") -> Pixels | None:
     """One seed's array as a picture: points ``[n, 2]``, a log-density on the reference's grid, or grey images.
 
-    Images are ``[n, height, width]``, ``[n, 1, height, width]`` or ``[n, pixels]`` with a square number of pixels. Anything
-    else is not a picture: ``None``.
+    Images are ``[n, height, width]``, ``[n, 1, height, width]`` or ``[n, pixels]`` with a square number of pixels, and
+    under the key ``grid`` ``[rows, columns, height, width]``. Under the key ``z`` points have the reference's labels.
+    Anything else is not a picture: ``None``.
     """
+    if key == "grid":
+        return sheet(array, side)
+    if key == "z":
+        return latent_map(array, reference.get("labels"))
     if array.ndim == 2 and array.shape[1] == 2:
         return points(array, *_extent(array, reference), side)
     if array.ndim == 2 and "log_p" in reference and array.shape == reference["log_p"].shape:
@@ -149,13 +193,42 @@ def density(log_density: NDArray, top: float) -> Pixels:
 def images(array: NDArray) -> Pixels:
     """The first grey images ``[n, height, width]`` as a square grid, dark on light; scaled if they leave ``[0, 1]``."""
     side = min(GRID, math.isqrt(len(array)))
-    tiles = np.nan_to_num(array[: side * side].astype(float))
+    return sheet(array[: side * side].reshape(side, side, *array.shape[1:]))
+
+
+def sheet(array: NDArray, side: int = SIDE) -> Pixels:
+    """Grey images ``[rows, columns, height, width]`` in their places on a square, dark on light; see ``images``."""
+    tiles = np.nan_to_num(array.astype(float))
     low, high = min(0.0, float(tiles.min())), max(1.0, float(tiles.max()))
-    tiles = np.pad((tiles - low) / (high - low), ((0, 0), (0, 1), (0, 1)))
-    sheet = np.concatenate([np.concatenate(list(tiles[i * side : (i + 1) * side]), 1) for i in range(side)])
-    enlarged = sheet.repeat(times := max(1, SIDE // len(sheet)), 0).repeat(times, 1)
-    grey = [(v, v, v) for v in (round(255 * (1 - i / (LEVELS - 1))) for i in range(LEVELS))]
-    return np.rint(enlarged * (LEVELS - 1)).astype(np.uint8), grey
+    tiles = np.pad((tiles - low) / (high - low), ((0, 0), (0, 0), (0, 1), (0, 1)))
+    rows, columns, height, width = tiles.shape
+    grid = tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
+    size = max(grid.shape)
+    grid = np.pad(grid, ((0, size - grid.shape[0]), (0, size - grid.shape[1])))
+    enlarged = grid.repeat(times := max(1, side // size), 0).repeat(times, 1)
+    grey = [(v, v, v) for v in (round(255 * (1 - i / (GREYS - 1))) for i in range(GREYS))]
+    return np.rint(enlarged * (GREYS - 1)).astype(np.uint8), grey
+
+
+def latent_map(array: NDArray, labels: NDArray | None) -> Pixels:
+    """Points ``[n, 2]`` in a square of their own, in the colour of their class, which stands at its points' median."""
+    from PIL import Image, ImageDraw
+
+    whole = np.isfinite(array).all(1)
+    place, known = array[whole].astype(float), labels is not None and len(labels) == len(array)
+    classes = labels[whole].astype(int) if labels is not None and known else np.zeros(len(place), int)
+    low, high = (place.min(0), place.max(0)) if len(place) else (np.zeros(2), np.ones(2))
+    span = max(float((high - low).max()), 1e-6)
+    at = (MAP - 13) * ((place - (low + high) / 2) / span + 0.5) * (1, -1) + (6, MAP - 7)
+    canvas = Image.new("L", (MAP, MAP))
+    pen = ImageDraw.Draw(canvas)
+    pen.fontmode = "1"  # these are indices of colours: between two of them lies a third
+    for (x, y), one in zip(at.tolist(), classes.tolist(), strict=True):
+        pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill=1 + one % len(HUES))
+    for one in np.unique(classes).tolist() if known else ():
+        x, y = np.median(at[classes == one], 0).tolist()
+        pen.text((x, y), str(one), fill=len(HUES) + 1, font_size=26, anchor="mm", stroke_width=3, stroke_fill=0)
+    return np.asarray(canvas), [(255, 255, 255), *HUES, (20, 20, 20)]
 
 
 def _ramp(count: int, start: float) -> list[tuple[int, int, int]]:

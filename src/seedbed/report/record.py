@@ -2,62 +2,109 @@
 
 import json
 import math
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seedbed.core.errors import SeedbedError
+from seedbed.report.gather import SAMPLING
 from seedbed.report.summary import Summary, summarise_run
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
+from seedbed.store.table import Row
 
 # (experiment, metric) -> the number that the literature or the source gives.
 Published = Mapping[tuple[str, str], float]
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What is to be recorded of one run.
+
+    Args:
+        folder: the run's.
+        rows: test rows and fates: of its training, or of one evaluation made after it.
+        command: what made them.
+        note: what else the protocol should say.
+    """
+
+    folder: Folder
+    rows: Sequence[Row]
+    command: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """The number that an experiment of a study is about, and what it takes to have it."""
+
+    metric: str
+    hours: float
+    command: str
+
+
 def record(
     path: Path,
-    folders: Sequence[Folder],
-    seeds: Sequence[int],
+    measured: Sequence[Measured],
     budget: str,
     published: Published,
-    promised: Mapping[str, tuple[str, float]] | None = None,
+    promised: Mapping[str, Promise] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Path:
-    """Merge the test metrics of finished runs into a results file; rows of other experiments stay.
+    """Merge test metrics of finished runs into a results file; rows of other experiments and metrics stay.
 
     Args:
         path: the file.
-        folders: finished runs.
-        seeds: the seeds that count.
+        measured: one run of each experiment.
         budget: of these runs.
         published: known values, where there are any.
-        promised: main metric and estimated hours of every experiment of the study; those without a number are declared.
+        promised: of every experiment of the study; those without a number are declared.
+        seeds: the seeds that count; by default all of each run.
 
     Raises:
-        SeedbedError: for a run that is not finished, or a results file that is not one.
+        SeedbedError: for a run that is not finished, two of one experiment, or a results file that is not one.
     """
+    names = [one.folder.manifest().experiment for one in measured]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise SeedbedError(f"{twice} has {names.count(twice)} runs here and one row to record; choose one with --name")
     old = _read(path)
-    fresh = [_row(folder, row, budget, published) for folder in folders for row in summarise_run(folder, seeds)]
+    fresh = [row for one in measured for row in _rows(one, budget, published, seeds)]
     unfinished = sorted({row["experiment"] for row in fresh if not row.pop("finished")})
     if unfinished:
         raise SeedbedError(f"{unfinished[0]} is not finished; run the same command again to continue it, then record")
     keys = {(row["experiment"], row["metric"], row["budget"]) for row in fresh}
     rows = [row for row in old if (row["experiment"], row["metric"], row["budget"]) not in keys] + fresh
     rows = [row for row in rows if row["status"] != "not_run"]
-    done = {row["experiment"] for row in rows}
-    rows += [_not_run(name, *what, published) for name, what in (promised or {}).items() if name not in done]
+    done = {(row["experiment"], row["metric"]) for row in rows}
+    rows += [_not_run(name, what, published) for name, what in (promised or {}).items() if (name, what.metric) not in done]
     rows.sort(key=lambda row: (row["experiment"], row["metric"], row["budget"]))
     text = json.dumps({"rows": rows}, indent=1, allow_nan=False)
     write_atomic(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
     return path
 
 
-def _row(folder: Folder, row: Summary, budget: str, published: Published) -> dict[str, Any]:
-    manifest = folder.manifest()
+def _rows(one: Measured, budget: str, published: Published, seeds: Sequence[int] | None) -> list[dict[str, Any]]:
+    found = [row for row in summarise_run(one.folder, seeds, rows=one.rows) if row.metric not in SAMPLING]
+    bounds = [k for row in found if (k := _bound_samples(row.metric)) is not None]
+    return [_row(one, row, budget, published, max(bounds, default=None)) for row in found]
+
+
+def _bound_samples(metric: str) -> int | None:
+    """The k of ``neg_iw<k>_nats``."""
+    found = re.fullmatch(r"neg_iw(\d+)_nats", metric)
+    return int(found[1]) if found else None
+
+
+def _row(one: Measured, row: Summary, budget: str, published: Published, samples: int | None) -> dict[str, Any]:
+    """One line; ``samples`` are those of the likelihood's estimate, the last rung of its ladder, where it has one."""
+    manifest = one.folder.manifest()
     lost = row.diverged >= row.seeds
     bound = "; ELBO stands for log q" if row.metric == "gap_nats" and "latents" in manifest.config else ""
     steps, batch = manifest.config["steps"], manifest.config["batch_size"]
+    note = f"; {one.note}" if one.note else ""
     return {
         "experiment": row.experiment,
         "metric": row.metric,
@@ -70,34 +117,34 @@ def _row(folder: Folder, row: Summary, budget: str, published: Published) -> dic
         "std": _number(row.std),
         "mc_se": _number(row.mc_se),
         "n": row.n,
-        "k": None,
+        "k": samples if row.metric == "nll_nats" else _bound_samples(row.metric),
         "seeds": row.seeds,
         "diverged": row.diverged,
-        "protocol": f"{manifest.data.get('protocol', '')}; test split; {steps} steps of {batch}{bound}",
+        "protocol": f"{manifest.data.get('protocol', '')}; test split; {steps} steps of {batch}{bound}{note}",
         "budget": budget,
         "device": f"{manifest.device}, {manifest.threads} threads x {manifest.strategy}",
         "seconds": round(row.seconds, 1),
         "commit": _commit(),
-        "command": manifest.command,
+        "command": one.command,
         "finished": row.finished,
     }
 
 
-def _not_run(name: str, metric: str, hours: float, published: Published) -> dict[str, Any]:
+def _not_run(name: str, what: Promise, published: Published) -> dict[str, Any]:
     empty = dict.fromkeys(
         ("mean", "low", "high", "std", "mc_se", "n", "k", "seeds", "diverged", "device", "seconds", "commit")
     )
     return {
         "experiment": name,
-        "metric": metric,
+        "metric": what.metric,
         "unit": "nats",
         "status": "not_run",
-        "published": published.get((name, metric)),
+        "published": published.get((name, what.metric)),
         **empty,
         "protocol": "",
         "budget": "laptop",
-        "command": f"seedbed run {name} --record",
-        "hours": round(hours, 2),
+        "command": what.command,
+        "hours": round(what.hours, 2),
     }
 
 

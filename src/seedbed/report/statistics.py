@@ -1,4 +1,4 @@
-"""Which differences between models are real: intervals, paired verdicts, corrections and shares of variance over seeds.
+"""Which differences between models are real: intervals, paired verdicts and corrections.
 
 Pure functions of numbers. Chance enters only through the generator that is passed. A metric is a loss (lower is better)
 unless said otherwise, and a *gain* is always positive where the first model is better, in the metric's unit.
@@ -41,6 +41,10 @@ class Interval:
     n: int
     method: str
 
+    def __neg__(self) -> "Interval":
+        """The interval of the negated mean."""
+        return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
+
 
 def interval(values: ArrayLike, level: float = 0.95, *, rng: np.random.Generator, resamples: int = RESAMPLES) -> Interval:
     """The mean with a two-sided confidence interval.
@@ -50,7 +54,7 @@ def interval(values: ArrayLike, level: float = 0.95, *, rng: np.random.Generator
     resamples (Efron, 1982; Hall, "The bootstrap and Edgeworth expansion", 1992), which follows the skew of the data. Where a
     few values make it more than 4 times wider than Student's it is unstable; Student's is given and ``method`` says so.
     """
-    x = _finite(values, "interval")
+    x = finite(values, "interval")
     n, mean = x.size, float(x.mean()) if x.size else math.nan
     if n < 2:
         return Interval(mean, math.nan, math.nan, n, "none")
@@ -182,7 +186,7 @@ def holm(pvalues: Mapping[str, float]) -> dict[str, float]:
 
     Holds the chance of any false claim in the family at the level, whatever the dependence between the tests.
     """
-    _finite(list(pvalues.values()), "holm")
+    finite(list(pvalues.values()), "holm")
     adjusted, largest = {}, 0.0
     for rank, key in enumerate(sorted(pvalues, key=lambda k: pvalues[k])):
         largest = max(largest, min(1.0, (len(pvalues) - rank) * pvalues[key]))
@@ -207,7 +211,7 @@ def seeds_needed(effect: float, power: float = 0.8, level: float = 0.95) -> int 
 
 def iqm(scores: ArrayLike) -> float:
     """Interquartile mean: the mean of the middle half of all scores (Agarwal et al., 2021, arXiv 2108.13264)."""
-    return float(stats.trim_mean(_finite(scores, "iqm").ravel(), 0.25))
+    return float(stats.trim_mean(finite(scores, "iqm").ravel(), 0.25))
 
 
 def probability_of_improvement(x: ArrayLike, y: ArrayLike, *, higher_is_better: bool = False) -> float:
@@ -216,120 +220,11 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike, *, higher_is_better: 
     Arrays are ``[runs, tasks]`` or ``[runs]``; run counts may differ. Agarwal et al. (2021, arXiv 2108.13264) with
     ``higher_is_better=True``: per task the Mann-Whitney U over the product of the run counts.
     """
-    ours, theirs = (np.atleast_2d(_finite(v, "probability of improvement").T).T for v in (x, y))
+    ours, theirs = (np.atleast_2d(finite(v, "probability of improvement").T).T for v in (x, y))
     if ours.shape[1] != theirs.shape[1]:
         raise SeedbedError(f"both arrays need the same tasks (columns); got {ours.shape[1]} and {theirs.shape[1]}")
     difference = (ours[:, None] - theirs[None]) * (1 if higher_is_better else -1)
     return float(((difference > 0) + 0.5 * (difference == 0)).mean(axis=(0, 1)).mean())
-
-
-@dataclass(frozen=True)
-class VarianceShares:
-    """Which source of randomness makes seeds differ, as shares of the variance when all vary.
-
-    Args:
-        shares: per source, ``var(only this varies) / var(all vary)``.
-        remainder: one minus the sum of the shares: interaction where the sources do not add up. May be negative.
-        diverged: seeds left out per arm, for the record.
-    """
-
-    shares: dict[str, Interval]
-    remainder: Interval
-    diverged: dict[str, int]
-
-
-def variance_shares(
-    only: Mapping[str, ArrayLike],
-    everything: ArrayLike,
-    *,
-    rng: np.random.Generator,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    diverged: Mapping[str, int] | None = None,
-) -> VarianceShares:
-    """Share of each stream in the seed variance: ``s_j = var(only j varies) / var(all vary)``, sample variances (n - 1).
-
-    Bounds are percentile bootstrap (Efron, 1979), each arm resampled alone; simulated coverage is 90 to 95 % for 10 to 50
-    seeds. A share is conditional on the values at which the other streams are held.
-    """
-    arms = {name: _finite(values, name) for name, values in {**only, "all": everything}.items()}
-    if small := [name for name, x in arms.items() if x.size < 2]:
-        raise SeedbedError(f"a variance needs at least 2 values; got fewer for {', '.join(small)}")
-    variance = {name: float(x.var(ddof=1)) if np.ptp(x) else 0.0 for name, x in arms.items()}
-    drawn = {k: x[rng.integers(0, x.size, (resamples, x.size))].var(axis=1, ddof=1) for k, x in arms.items()}
-    proper = drawn["all"] > 0  # few distinct values can resample to a constant, against which no share is defined
-
-    def share(names: list[str], sign: float, offset: float) -> Interval:
-        if variance["all"] == 0:
-            return Interval(math.nan, math.nan, math.nan, arms["all"].size, "none")
-        ratio = sum(drawn[k][proper] for k in names) / drawn["all"][proper]
-        low, high = np.quantile(offset + sign * ratio, [(1 - level) / 2, (1 + level) / 2])
-        mean = offset + sign * sum(variance[k] for k in names) / variance["all"]
-        return Interval(mean, float(low), float(high), min(arms[k].size for k in [*names, "all"]), "bootstrap percentile")
-
-    shares = {name: share([name], 1.0, 0.0) for name in only}
-    return VarianceShares(shares, share(list(only), -1.0, 1.0), dict(diverged or {}))
-
-
-def sentence(v: Verdict) -> str:
-    """The verdict in one line, e.g. ``spline-flow beats flow on checkerboard: 10 of 10 seeds, 0.09 nats [0.07, 0.11]``."""
-    place = f" on {v.task}" if v.task else ""
-    needed = f"more than {MAX_SEEDS}" if v.seeds_needed is None else f"about {v.seeds_needed}"
-    held = f"{v.wins} of {v.n} seeds"
-    if v.outcome == "too few":
-        text = f"{v.name_a} against {v.name_b}{place}: too few seeds: {v.n}; {needed} needed"
-    elif v.outcome == "better":
-        text = f"{v.name_a} beats {v.name_b}{place}: {held}, {amount(v.gain, v.unit)}"
-    elif v.outcome == "worse":
-        lost = replace(v.gain, mean=-v.gain.mean, low=-v.gain.high, high=-v.gain.low)
-        text = f"{v.name_a} loses to {v.name_b}{place}: better at {held}, {amount(lost, v.unit)} worse"
-    else:
-        text = f"no difference shown between {v.name_a} and {v.name_b}{place}: {v.name_a} better at {held}"
-        text += f" with {v.ties} tied" if v.ties else ""
-        text += f", by {amount(v.gain, v.unit)}, p = {v.p_value:.2g}; {needed} seeds needed to show one of this size"
-    if v.family > 1 and v.outcome != "too few":
-        text += f" (Holm over {v.family} comparisons, p = {v.p_value:.2g})"
-    for name, seeds in ((v.name_a, v.diverged_a), (v.name_b, v.diverged_b)):
-        if seeds:
-            text += f"; {name} diverged at {len(seeds)} (seed {', '.join(map(str, seeds))})"
-    if v.gain.n < v.n:
-        text += f"; the mean is over the {v.gain.n} pairs without divergence, a diverged seed counts as a loss"
-    return text + (f"; seeds without a partner left out: {v.unpaired}" if v.unpaired else "")
-
-
-NAMES = {"init": "initialisation", "order": "data order", "noise": "training noise", "data": "the data drawn"}
-
-
-def share_sentence(model: str, task: str, metric: str, v: VarianceShares) -> str:
-    """Answer in one sentence where a model's seed variance comes from, largest share first."""
-    if math.isnan(v.remainder.mean):
-        return f"For {model} on {task}, {metric} does not vary over seeds."
-
-    def percent(x: Interval) -> str:
-        return f"{100 * x.mean:.0f} % [{100 * x.low:.0f}, {100 * x.high:.0f}]"
-
-    first, *rest = sorted(v.shares, key=lambda k: -v.shares[k].mean)
-    others = "".join(f", {NAMES.get(name, name)} {percent(v.shares[name])}" for name in rest)
-    text = f"For {model} on {task}, {NAMES.get(first, first)} alone explains {percent(v.shares[first])} of the seed variance"
-    shown = "" if v.remainder.low > 0 or v.remainder.high < 0 else ": no interaction shown"
-    lost = ", ".join(f"{count} of {name}" for name, count in v.diverged.items() if count)
-    left = f"; diverged seeds left out: {lost}" if lost else ""
-    return f"{text} of {metric}{others}; the remainder is {percent(v.remainder)}{shown}{left}."
-
-
-def amount(x: Interval, unit: str) -> str:
-    """``0.09 nats [0.07, 0.11]``: as many digits as the interval supports, and enough to tell a bound from zero."""
-    if not math.isfinite(x.mean):
-        return "no finite pair"
-    if x.n < 2:
-        return f"{x.mean:.3g} {unit} [one value]"
-    half = (x.high - x.low) / 2 or abs(x.mean) / 50 or 1.0
-    exponent = math.floor(math.log10(half))
-    digits = max(0, -exponent + (half < 2 * 10.0**exponent))  # a leading 1 is too coarse alone
-    while digits < 12 and any(v and not round(v, digits) for v in (x.low, x.high)):
-        digits += 1
-    mean, low, high = (f"{v + 0.0:.{digits}f}" for v in (x.mean, x.low, x.high))
-    return f"{mean} {unit} [{low}, {high}]"
 
 
 def _outcome(v: Verdict) -> Outcome:
@@ -389,7 +284,8 @@ def _by_seed(series: pd.Series, name: str, diverged: Collection[int]) -> dict[in
     return values | {int(seed): math.nan for seed in diverged}
 
 
-def _finite(values: ArrayLike, what: str) -> Floats:
+def finite(values: ArrayLike, what: str) -> Floats:
+    """The values as an array; ``SeedbedError`` if one is not finite, for nothing is left out silently."""
     x = np.asarray(values, dtype=np.float64)
     if lost := int((~np.isfinite(x)).sum()):
         raise SeedbedError(f"{what}: {lost} of {x.size} values are not finite; leave them out and show their count")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seedbed.report.statistics import interval
+from seedbed.report.tables import Table
 from seedbed.store.folder import Folder
 from seedbed.store.table import Row
 
@@ -105,22 +106,24 @@ def text_table(rows: Sequence[Summary]) -> str:
     """The table as aligned text."""
     if not rows:
         return "no finished seed yet"
-    head = ("experiment", "metric", "mean", "95 % over seeds", "std", "seeds", "diverged")
+    head = ["experiment", "metric", "mean", "95 % over seeds", "std", "seeds", "diverged"]
     body = [
-        (
+        [
             row.experiment,
             row.metric,
-            f"{row.mean:.4f}",
-            f"[{row.low:.4f}, {row.high:.4f}]",
-            f"{row.std:.4f}",
+            f"{row.mean:.4f}" if math.isfinite(row.mean) else "none",
+            f"[{row.low:.4f}, {row.high:.4f}]" if math.isfinite(row.low) else "",
+            f"{row.std:.4f}" if math.isfinite(row.std) else "",
             str(row.seeds) + ("" if row.finished else " (unfinished)"),
             str(row.diverged),
-        )
+        ]
         for row in rows
     ]
-    widths = [max(len(cells[i]) for cells in (head, *body)) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True)))
-        for cells in (head, *body)
-    ]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    table = Table("runs", "", head, body, words=2).text()
+    return f"{table}\n\n{_DIVERGED}" if any(row.diverged for row in rows) else table
+
+
+_DIVERGED = (
+    "diverged: seeds that ended in no finite number, or worse than a trivial model (after very few steps all may);\n"
+    "they are counted here, and left out of the means"
+)

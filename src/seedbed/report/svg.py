@@ -60,6 +60,36 @@ def curves_svg(many: Sequence[Curves], axis: str, colour: Mapping[str, int], tas
     return _svg(f'class="curves by-{axis}" tabindex="0" {scale}', said, HEIGHT, parts)
 
 
+def bounds_svg(ladders: Mapping[str, Mapping[int, Floats]], colour: Mapping[str, int], task: str) -> str:
+    """Negative importance-weighted bounds against their number of samples: every seed thin, their mean thick.
+
+    Args:
+        ladders: by label, by k, the value of each seed, ``[seeds]``.
+        colour: a colour class per label.
+        task: data set, for the description.
+    """
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    ends = np.concatenate([values for ladder in ladders.values() for values in ladder.values()])
+    x = Scale(1.0, float(max(k for ladder in ladders.values() for k in ladder)), True)
+    y = spanning(float(ends.min()), float(ends.max()), "neg_iw_nats")
+    parts = [
+        _frame(x, y, "k, samples (log)", "neg_iw<k>_nats"),
+        f'<g transform="translate({LEFT} {TOP}) scale({1 / FINE:g})">',
+    ]
+    said = []
+    for label, ladder in ladders.items():
+        ks = np.array(sorted(ladder), float)
+        rows = np.stack([ladder[int(k)] for k in ks], 1)
+        lines = [np.stack([x.place(ks) * width, (1 - y.place(row)) * height], 1) for row in (*rows, rows.mean(0))]
+        *seeds, middle = (np.rint(line * FINE).astype(int) for line in lines)
+        parts.append(f'<g class="run {_class(colour[label])}" data-run="{escape(label)}">')
+        parts += [f'<path class="seed" d="{_path(line)}"/>' for line in seeds]
+        parts.append(f'<path class="mid" d="{_path(middle)}"/></g>')
+        means = ", ".join(f"{number(float(mean), 4)} at k = {k:g}" for k, mean in zip(ks, rows.mean(0), strict=True))
+        said.append(f"{label}: {means}.")
+    return _svg('class="bounds"', f"The negative bound on {task} against k. {' '.join(said)}", HEIGHT, [*parts, "</g>"])
+
+
 def _axis(many: Sequence[Curves], axis: str) -> Scale:
     ends = [np.nanmax(one.steps if axis == "step" else one.walls) for one in many]
     return Scale(0.0, float(max(ends)) or 1.0, False)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from seedbed.report.gather import Run
-from seedbed.report.statistics import NAMES, VarianceShares, share_sentence, variance_shares
+from seedbed.report.sentences import NAMES, share_sentence
+from seedbed.report.shares import VarianceShares, variance_shares
 from seedbed.report.tables import Table
 from seedbed.report.words import number, spread
 
@@ -35,7 +36,7 @@ def found_arms(runs: Sequence[Run], metric: str | None = None) -> list[Arms]:
     for arms in alike.values():
         if "all" not in arms or not set(SOURCES) & arms.keys():
             continue
-        name = metric or next(iter(arms["all"].metrics("test")), "")
+        name = metric or next(iter(arms["all"].judged), "")
         values, lost = {}, {}
         for vary, run in arms.items():
             kept = run.kept(name).to_numpy()

@@ -10,7 +10,8 @@ import numpy as np
 
 from seedbed.report.gather import Run, higher_is_better
 from seedbed.report.groups import Group
-from seedbed.report.statistics import FEWEST, Interval, Outcome, Verdict, amount, compare, compare_family, interval
+from seedbed.report.sentences import amount
+from seedbed.report.statistics import FEWEST, Interval, Outcome, Verdict, compare, compare_family, interval
 from seedbed.report.words import listed
 
 _MIRROR: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
@@ -74,12 +75,11 @@ def judged(group: Group, level: float = 0.95) -> Family:
 
 def mirrored(v: Verdict) -> Verdict:
     """The same verdict as seen from the other model."""
-    gain = replace(v.gain, mean=-v.gain.mean, low=-v.gain.high, high=-v.gain.low)
     return replace(
         v,
         name_a=v.name_b,
         name_b=v.name_a,
-        gain=gain,
+        gain=-v.gain,
         wins=v.losses,
         losses=v.wins,
         diverged_a=v.diverged_b,

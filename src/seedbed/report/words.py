@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from seedbed.report.gather import Run, higher_is_better
-from seedbed.report.statistics import Interval, amount
+from seedbed.report.sentences import amount
+from seedbed.report.statistics import Interval
 
 NONE = "\N{EN DASH}"  # where a number does not exist
 LOST = "\N{MULTIPLICATION SIGN}"  # marks a seed that diverged or ended worse than its baseline

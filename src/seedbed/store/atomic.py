@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError
@@ -45,6 +45,17 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's list of names to disk: without it a power failure may lose a file that was itself flushed."""
+    with suppress(OSError):  # not every system can; what was renamed is in place either way
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -59,9 +70,9 @@ def exclusive(path: Path) -> Iterator[None]:
     except ImportError:  # no such locks on this system: two writers are the user's to avoid
         yield
         return
-    with clear_os_errors(path):
-        handle = open(path, "a")  # noqa: SIM115 - closed below; what happens meanwhile is not an error of this file
-    with handle:
+    with ExitStack() as opened:
+        with clear_os_errors(path):  # of opening alone: what happens while it is held is not an error of this file
+            handle = opened.enter_context(open(path, "a"))
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

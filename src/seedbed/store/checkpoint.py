@@ -4,12 +4,13 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from seedbed.core.errors import SeedbedError
 from seedbed.store.atomic import write_atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor  # who only reads tables must not pay for importing it
 
 _PATTERN = "step-*.safetensors"
 
@@ -18,7 +19,7 @@ class DamagedCheckpoint(SeedbedError):
     """A file that is truncated, or no checkpoint of ours."""
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> "dict[str, Tensor]":
     """A nested dictionary of tensors as one level, keys joined by ``/``."""
     flat: dict[str, Tensor] = {}
     for key, value in tree.items():
@@ -27,7 +28,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
     return flat
 
 
-def unflatten(flat: Mapping[str, Tensor]) -> dict[str, Any]:
+def unflatten(flat: "Mapping[str, Tensor]") -> dict[str, Any]:
     """The inverse of ``flatten`` (empty branches are not kept)."""
     tree: dict[str, Any] = {}
     for name, value in flat.items():
@@ -72,7 +73,7 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             meta = json.loads((file.metadata() or {})["seedbed"])
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safetensors' file is no mapping
     except (SafetensorError, KeyError, ValueError) as error:
         raise DamagedCheckpoint(f"checkpoint {path} is truncated or corrupt; delete it and run again ({error})") from error
     except OSError as error:

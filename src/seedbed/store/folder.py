@@ -39,8 +39,12 @@ class Folder:
         return Table(self.path / "table" / f"{group_name(group)}.csv")
 
     def rows(self) -> list[Row]:
-        """Every row of the run, group by group, then those of evaluations made after training."""
-        return [row for group in self.manifest().groups for row in self.table(group).read()] + self.evaluated()
+        """Every row of the run: of training, then of evaluations made after it."""
+        return self.trained() + self.evaluated()
+
+    def trained(self) -> list[Row]:
+        """Every row that training wrote, group by group."""
+        return [row for group in self.manifest().groups for row in self.table(group).read()]
 
     def evaluation(self, name: str) -> Table:
         """The table file of one evaluation made after training, e.g. ``nll-test-k5000``."""

@@ -5,12 +5,13 @@ Each group of seeds that trains together appends to a file of its own, so proces
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seedbed.store.atomic import clear_os_errors, write_atomic
+from seedbed.store.atomic import clear_os_errors, sync_folder, write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,13 @@ class Table:
                 except OSError:
                     handle.truncate(size)  # a full disk must not leave half a line
                     raise
+
+    def sync(self) -> None:
+        """Flush what was appended to disk, before something that counts on it is written there."""
+        if self.path.exists():
+            with clear_os_errors(self.path), open(self.path, "rb+") as handle:
+                os.fsync(handle.fileno())
+            sync_folder(self.path.parent)
 
     def read(self) -> list[Row]:
         """Every whole line; a line cut off by a crash is not one."""

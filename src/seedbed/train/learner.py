@@ -13,6 +13,7 @@ from seedbed.core.capabilities import HasDataInit
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.products import full_width_products
 from seedbed.core.replay import Replay
 from seedbed.core.stack import Stack
 from seedbed.train.game import Player, initial_state
@@ -127,7 +128,8 @@ class Learner:
     def _gradient(self, player: Player, batch: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         """The utility of each seed, ``[seeds]``, and the gradient of its negative in the player's parameters."""
         params = self.params | {"": self.fixed}
-        value, means, state, gradient = self.replays[player.name](noise, params, batch, self.states[player.name])
+        with full_width_products():
+            value, means, state, gradient = self.replays[player.name](noise, params, batch, self.states[player.name])
         self.states[player.name] = state
         self.tally[player.name].add(self.parts[player.name], means)
         return value, gradient
@@ -135,7 +137,7 @@ class Learner:
     def _play(
         self, player: Player, noise: Noise, params: Mapping[str, Any], batch: Tensor, state: Any
     ) -> tuple[Tensor, Tensor, Any, Tensor]:
-        """Utility ``[seeds]``, the means of all parts ``[parts, seeds]``, the new state, the gradient; a function of its arguments."""
+        """Utility ``[seeds]``, means of all parts ``[parts, seeds]``, the new state, the gradient: a pure function."""
         flat = params[player.name].detach().requires_grad_()
         named = {k: v for name in self.owned if name != player.name for k, v in self._named(name, params[name]).items()}
         stack = self.structure.replace(params[""] | named | self._named(player.name, flat))

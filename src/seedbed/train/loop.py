@@ -29,6 +29,31 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C arrived; a checkpoint of the step it arrived in was written."""
 
 
+class CtrlC:
+    """What Ctrl-C does: a first one lets a step be finished, a second one interrupts at once; so does any at the end.
+
+    ``seen`` says whether one arrived, ``patient`` whether there is something to finish first.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.patient = True
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """The signal's handler."""
+        if self.seen:
+            raise KeyboardInterrupt
+        self.seen = True
+        if not self.patient:
+            raise Interrupted
+
+    def obey(self) -> None:
+        """From now on, and if one has arrived already, interrupt at once."""
+        self.patient = False
+        if self.seen:
+            raise Interrupted
+
+
 @dataclass
 class Best:
     """Early stopping: the best validation value of each seed, the parameters that gave it, and how long ago."""
@@ -79,11 +104,12 @@ def train_group(
 
     Raises:
         SeedbedError: if something cannot be written.
-        Interrupted: after Ctrl-C, with a checkpoint of the present step written.
+        Interrupted: after Ctrl-C, with a checkpoint of the present step written; at once in the evaluation at the end, which
+            continuing repeats.
     """
     keep_freed_memory()
     table, checkpoints = folder.table(seeds), folder.checkpoints(seeds)
-    with _threads(threads), _interrupts() as interrupted:
+    with _threads(threads), _interrupts() as ctrl_c:
         learner = Learner(task, streams, device)
         best = Best.of(learner) if task.patience else None
         before, done = _continue(learner, best, folder, seeds)
@@ -97,10 +123,12 @@ def train_group(
             if best is not None:
                 tree |= {"best": {"value": best.value, "since": best.since, "params": best.params}}
             meta = {"counts": learner.counts(), "wall_s": wall(), "seeds": list(seeds), "done": done}
+            table.sync()  # the checkpoint stands for these rows: a power failure must not keep it and lose them
             checkpoint.save(checkpoints, learner.step, tree, meta)
 
         if done:
             return learner
+        begun = learner.step
         while learner.step < task.steps and bool((learner.status == RUNNING).any()):
             learner.advance()
             last = learner.step == task.steps
@@ -118,9 +146,12 @@ def train_group(
                 if time.perf_counter() - saved >= checkpoint_seconds and not last:
                     save()
                     saved = time.perf_counter()
-            if interrupted() and not last:
+            if ctrl_c.seen and not last:
                 save()
                 raise Interrupted
+        if learner.step > begun:
+            save()  # what follows trains no more and may take long: interrupted, it alone is repeated
+        ctrl_c.obey()
         if best is not None:
             learner.set_params(best.params, torch.isfinite(best.value))
         _judge(task, learner)
@@ -207,23 +238,16 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C finish the step; a second one interrupts at once."""
-    seen = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        if seen:
-            raise KeyboardInterrupt
-        seen = True
-
+def _interrupts() -> Iterator[CtrlC]:
+    """Handle Ctrl-C ourselves for a while."""
+    ctrl_c = CtrlC()
     try:
-        before = signal.signal(signal.SIGINT, handle)
+        before = signal.signal(signal.SIGINT, ctrl_c)
     except ValueError:  # not the main thread: Ctrl-C is somebody else's there
-        yield lambda: False
+        yield ctrl_c
         return
     try:
-        yield lambda: seen
+        yield ctrl_c
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -80,6 +80,31 @@ class Adam(Optimizer):
         """Zero moments."""
         return {"t": _count(params), "m": torch.zeros_like(params), "v": torch.zeros_like(params)}
 
+    def update(self, params: Tensor, grads: Tensor, state: OptimizerState, lr: Tensor) -> tuple[Tensor, OptimizerState]:
+        """One step: new parameters and state; on a CPU in one pass over memory, which is what it costs."""
+        if params.device.type != "cpu":
+            return super().update(params, grads, state, lr)
+        state["t"] += 1
+        new = params.clone()
+        stacks = (new, grads, state["m"], state["v"])
+        fused = torch.ops.aten._fused_adamw_.default if self.decoupled else torch.ops.aten._fused_adam_.default
+        rates = lr.flatten().tolist()
+        for rate in dict.fromkeys(rates):
+            rows = [row for row, other in enumerate(rates) if other == rate]
+            fused(
+                *([stack[row] for row in rows] for stack in stacks),
+                [],
+                [state["t"][row, 0] for row in rows],
+                lr=rate,
+                beta1=self.beta1,
+                beta2=self.beta2,
+                weight_decay=self.weight_decay,
+                eps=self.eps,
+                amsgrad=False,
+                maximize=False,
+            )
+        return new, state
+
     def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, Tensor]:
         """Bias-corrected m over the root of bias-corrected v; the corrections are gathered in the factor."""
         m, v = state["m"], state["v"]

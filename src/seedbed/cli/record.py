@@ -1,0 +1,54 @@
+"""What ``--record`` does, for `run` and `evaluate` alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seedbed.core.errors import SeedbedError
+from seedbed.experiments import STUDIES, Study
+
+if TYPE_CHECKING:
+    from seedbed.report.record import Measured, Promise
+
+
+def check_budget(budget: str) -> None:
+    """Refuse what is no result, before it is computed.
+
+    Raises:
+        SeedbedError: for a smoke run.
+    """
+    if budget == "smoke":
+        raise SeedbedError("a smoke run is no result; record with --budget laptop or full")
+
+
+def record_runs(measured: "Sequence[Measured]", budget: str, seeds: Sequence[int] | None = None) -> None:
+    """Write the rows of ``results/<study>.json``, one file per study."""
+    from seedbed.report.record import record
+
+    by_study: dict[str, list[Measured]] = {}
+    for one in measured:
+        by_study.setdefault(_study(one.folder.manifest().experiment), []).append(one)
+    for name, mine in by_study.items():
+        found = STUDIES.get(name)
+        published, promised = (found.published, _promises(found)) if found else ({}, {})
+        path = record(Path("results") / f"{name}.json", mine, budget, published, promised, seeds)
+        click.echo(f"wrote {path}", err=True)
+
+
+def _study(experiment: str) -> str:
+    """The file's name: the study, or for an experiment of one's own its file and variable."""
+    return Path(experiment).name.replace(".py:", "-") if ".py:" in experiment else experiment.split("/")[0]
+
+
+def _promises(study: Study) -> "dict[str, Promise]":
+    from seedbed.report.record import Promise
+
+    promises = {}
+    for name in study.grid:
+        metric, flags = study.metric_of(name), "--record"
+        if metric in study.evaluated:
+            flags = f"&& seedbed evaluate {name} --record"
+        promises[name] = Promise(metric, study.experiments[name].hours, f"seedbed run {name} {flags}")
+    return promises

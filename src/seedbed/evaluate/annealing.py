@@ -1,0 +1,301 @@
+"""Annealed importance sampling: a second opinion on a likelihood, whose error does not depend on how good q(z | x) is."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seedbed.core.capabilities import LatentVariable
+from seedbed.core.errors import SeedbedError
+from seedbed.core.noise import BLOCK, EvalNoise, Noise
+from seedbed.core.stack import Stack
+from seedbed.evaluate.known import need_latents
+from seedbed.evaluate.likelihood import (
+    LARGE,
+    TILE,
+    Progress,
+    check_domain,
+    check_request,
+    importance_sampling,
+    monte_carlo_error,
+)
+from seedbed.evaluate.memory import GIB, peak_bytes
+
+ACCEPTED = 0.65  # share of proposals for which Hamiltonian trajectories cost least (Beskos et al. 2013, arXiv 1001.4460)
+PILOTS = 4  # chains of the pilot run, on a quarter of the temperatures: it costs what one chain costs
+STEEP = 4.0  # of the sigmoid from which the temperatures are taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annealing:
+    """How to anneal.
+
+    Args:
+        chains: independent runs per example; its error comes from their spread.
+        temperatures: steps from the start to the posterior.
+        leapfrogs: gradient steps of one Hamiltonian trajectory, of which there is one per temperature.
+        start: the distribution at temperature 0: ``prior`` p(z) owes nothing to q, ``posterior`` q(z | x) is nearer.
+    """
+
+    chains: int = 16
+    temperatures: int = 1000
+    leapfrogs: int = 10
+    start: Literal["prior", "posterior"] = "prior"
+
+    def __post_init__(self) -> None:
+        for name, least in (("chains", 2), ("temperatures", 1), ("leapfrogs", 1)):
+            if getattr(self, name) < least:
+                raise SeedbedError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+def annealed_importance_sampling(
+    stack: Stack,
+    x: Tensor,
+    address: str,
+    how: Annealing,
+    *,
+    memory_gib: float = 4.0,
+    progress: Progress | None = None,
+) -> dict[str, tuple[Tensor, str]]:
+    """-log p(x) ~= -log 1/C sum_c w_c over C chains, log w = sum_t (b_t - b_{t-1}) (log p(x, z_{t-1}) - log f_0(z_{t-1})).
+
+    z_0 ~ f_0 (the prior or q), and z_t comes from z_{t-1} by one Hamiltonian transition that leaves
+    f_0^(1 - b_t) p(x, z)^b_t invariant. E[w] = p(x) whatever the transitions' quality, so ``nll_ais_nats`` is an upper
+    bound on the negative log-likelihood in expectation, as importance sampling is. Step sizes are tuned per example and
+    temperature by a pilot run with draws of its own, then held: a rule that looks at the chains it steers biases them.
+
+    Densities are fp32 (fp64 in an fp64 stack) even where the stack is bf16: rounded energies would bias the acceptance.
+    Draws are keyed by example and chain.
+
+    Args:
+        stack: latent-variable models.
+        x: ``[n, *example]``, in the domain that they score.
+        address: names the draws, e.g. the split.
+        how: chains, temperatures, trajectories.
+        memory_gib: what this may take beside models and data.
+        progress: called as examples are done.
+
+    Returns:
+        ``{metric: ([seeds, n], unit)}``: ``nll_ais_nats`` and the share of accepted proposals ``ais_accepted_share``.
+        ``ais_error_nats``, ``[seeds, 1]``, is the standard error that the chains' spread gives the mean of ``nll_ais_nats``
+        (delta method; the spread over examples has no part in it).
+
+    Raises:
+        SeedbedError: for a model without latents, for values outside of its domain, or if one example does not fit.
+
+    Neal 2001 (arXiv physics/9803008); for decoders Wu et al. 2017 (arXiv 1611.04273), whose temperatures these are.
+    """
+    model = need_latents(stack.module, "ais", x.shape[1:])
+    check_request(x, how.chains)
+    check_domain(model, x)
+    stack = _precise(stack)
+    x = x.to(stack.device, stack.dtype)
+    at_once = _examples_at_once(stack, x, how, memory_gib)
+    weights, accepted = [], []
+    for first in range(0, len(x), at_once):
+        part = x[first : first + at_once]
+
+        def report(share: float, first: int = first, count: int = len(part)) -> None:
+            if progress is not None:
+                progress(first + int(share * count), len(x))
+
+        log_w, rate = _Path(stack, part, address, first, how).weights(report)
+        weights.append(log_w)
+        accepted.append(rate)
+    log_w = torch.cat(weights, 2)
+    log_mean = log_w.logsumexp(1) - math.log(how.chains)
+    relative = (log_w - log_mean.unsqueeze(1)).exp()
+    error = (relative.var(1) / how.chains).sum(1, keepdim=True).sqrt() / len(x)
+    return {
+        "nll_ais_nats": (-log_mean, "nats"),
+        "ais_error_nats": (error, "nats"),
+        "ais_accepted_share": (torch.cat(accepted, 1), "share"),
+    }
+
+
+def second_opinion(
+    stack: Stack,
+    x: Tensor,
+    address: str,
+    how: Annealing,
+    samples: int = 5000,
+    *,
+    memory_gib: float = 4.0,
+    progress: Progress | None = None,
+) -> dict[str, tuple[Tensor, str]]:
+    """Annealed and plain importance sampling on the same examples.
+
+    Beside the former's metrics: ``ais_minus_is_nats``, the difference of the two negative log-likelihoods per example (below
+    zero, importance sampling had missed mass), and ``ais_minus_is_error_nats``, ``[seeds, 1]``, the error of its mean that
+    both estimators' draws give it.
+
+    Args:
+        stack: latent-variable models.
+        x: ``[n, *example]``.
+        address: names the draws.
+        how: chains, temperatures, trajectories.
+        samples: of the plain estimator.
+        memory_gib: what this may take beside models and data.
+        progress: called as examples are done.
+
+    Raises:
+        SeedbedError: as the two estimators do.
+    """
+    stack = _precise(stack)
+    plain = importance_sampling(stack, x, address, samples, ladder=(), memory_gib=memory_gib)
+    found = annealed_importance_sampling(stack, x, address, how, memory_gib=memory_gib, progress=progress)
+    errors = found["ais_error_nats"][0], monte_carlo_error(plain["ess"][0], samples)
+    return {
+        **found,
+        "ais_minus_is_nats": (found["nll_ais_nats"][0] - plain["nll_nats"][0], "nats"),
+        "ais_minus_is_error_nats": (torch.hypot(*errors), "nats"),
+    }
+
+
+def _precise(stack: Stack) -> Stack:
+    return replace(stack, precision="fp32") if stack.precision == "bf16" else stack
+
+
+class _Path:
+    """The way from f_0 to p(x, z) for one chunk of examples and every seed, all latents side by side in one vector."""
+
+    def __init__(self, stack: Stack, x: Tensor, address: str, first: int, how: Annealing) -> None:
+        self.stack = stack
+        self.x = x
+        self.address = address
+        self.first = first
+        self.how = how
+        self.sizes: dict[str, int] = {}
+
+    def weights(self, report: Callable[[float], None]) -> tuple[Tensor, Tensor]:
+        """log w, ``[seeds, chains, batch]`` in fp64, and the share of accepted proposals, ``[seeds, batch]``."""
+        pilot = replace(self.how, chains=min(PILOTS, self.how.chains), temperatures=max(40, self.how.temperatures // 4))
+        _, _, tuned = self._run(pilot, "pilot", None, lambda share: report(0.2 * share))
+        log_w, rate, _ = self._run(self.how, "chains", tuned, lambda share: report(0.2 + 0.8 * share))
+        report(1.0)
+        return log_w, rate
+
+    def _run(
+        self, how: Annealing, name: str, steps: list[Tensor] | None, report: Callable[[float], None]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Every chain along every temperature; ``steps`` are log step sizes to keep to, or they are tuned on the way."""
+        z, last = self.begin(how.chains, name), how.temperatures
+        log_w = torch.zeros(z.shape[:-1], dtype=torch.float64, device=z.device)
+        accepted = torch.zeros(z.shape[0], z.shape[2], dtype=torch.float64, device=z.device)
+        log_step = torch.full_like(accepted, -0.25 * math.log(z.shape[-1]), dtype=z.dtype)
+        used, before = [], 0.0
+        for t in range(1, last + 1):
+            b = _temperature(t, last)
+            start, joint, slope = self.densities(z, b)
+            log_w += (b - before) * (joint - start).double()
+            before = b
+            if t == last:
+                break
+            if steps is not None:
+                log_step = steps[(t - 1) * len(steps) // (last - 1)]
+            noise = EvalNoise(
+                self.stack.streams, "ais", self.address, name, t, first=self.first, device=z.device, dtype=z.dtype
+            )
+            draws = self.stack.call(_draws, noise=noise, shared=(how.chains, *z.shape[2:]))
+            z, probability = self._transition(z, b, (start, joint, slope), log_step, draws)
+            rate = probability.mean(1)
+            accepted += rate
+            if steps is None:
+                used.append(log_step)
+                log_step = log_step + 0.1 * (rate - ACCEPTED)
+            if t % 16 == 0:
+                report(t / last)
+        return log_w, accepted / max(1, last - 1), used or [log_step]
+
+    def begin(self, chains: int, name: str) -> Tensor:
+        """z_0, ``[seeds, chains, batch, size of all latents]``."""
+        noise = EvalNoise(
+            self.stack.streams, "ais", self.address, name, 0, first=self.first, device=self.x.device, dtype=self.x.dtype
+        )
+        with torch.no_grad():
+            z = self.stack.call(_begin, noise=noise, shared=(self.x, chains, self.how.start))
+        self.sizes = {layer: value.shape[-1] for layer, value in z.items()}
+        return torch.cat(list(z.values()), -1)
+
+    def densities(self, z: Tensor, b: float) -> tuple[Tensor, Tensor, Tensor]:
+        """log f_0(z), log p(x, z), and the slope of (1 - b) log f_0 + b log p(x, z) in z."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            start, joint = self.stack.call(_densities, z, shared=(self.x, self.sizes, self.how.start))
+            (slope,) = torch.autograd.grad((start + b * (joint - start)).sum(), z)
+        return start.detach(), joint.detach(), slope
+
+    def _transition(
+        self,
+        z: Tensor,
+        b: float,
+        here: tuple[Tensor, Tensor, Tensor],
+        log_step: Tensor,
+        draws: tuple[Tensor, Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """One Hamiltonian trajectory, accepted or not, and its probability (Neal 2011, arXiv 1206.1901)."""
+        momentum, jitter, uniform = draws
+        # A trajectory of one fixed length can be a whole period of some direction and lead back to where it began.
+        step = (log_step.exp().unsqueeze(1) * (0.8 + 0.4 * jitter)).unsqueeze(-1)
+        start, joint, slope = here
+        energy = 0.5 * momentum.square().sum(-1) - (start + b * (joint - start))
+        moved, speed = z, momentum + 0.5 * step * slope
+        for number in range(self.how.leapfrogs):
+            moved = moved + step * speed
+            start, joint, slope = self.densities(moved, b)
+            speed = speed + (0.5 if number == self.how.leapfrogs - 1 else 1.0) * step * slope
+        ahead = 0.5 * speed.square().sum(-1) - (start + b * (joint - start))
+        # A trajectory that left all numbers behind is not accepted.
+        probability = (energy - ahead).clamp(max=0).exp().nan_to_num(nan=0.0)
+        return torch.where((uniform < probability).unsqueeze(-1), moved, z), probability
+
+
+def _temperature(t: int, last: int) -> float:
+    """b_t, from 0 to 1 along a sigmoid: slowly where little evidence decides much, and at the end."""
+    s = lambda share: 1 / (1 + math.exp(-STEEP * (2 * share - 1)))
+    return (s(t / last) - s(0)) / (s(1) - s(0))
+
+
+def _begin(model: LatentVariable, x: Tensor, chains: int, start: str, noise: Noise) -> Mapping[str, Tensor]:
+    if start == "posterior":
+        return model.posterior(x, noise, chains)[0]
+    # A prior's draws are examples: one set of them per chain.
+    drawn = [model.generate(len(x), noise)[0] for _ in range(chains)]
+    return {name: torch.stack([z[name] for z in drawn]) for name in drawn[0]}
+
+
+def _densities(
+    model: LatentVariable, x: Tensor, sizes: Mapping[str, int], start: str, flat: Tensor
+) -> tuple[Tensor, Tensor]:
+    z = dict(zip(sizes, flat.split(list(sizes.values()), -1), strict=True))
+    _, layers, likelihood = model.descend(None, lambda layer, first: z[layer.name])
+    log_prior = torch.stack([layer.prior.log_prob(z[layer.name]) for layer in layers]).sum(0)
+    joint = log_prior + likelihood.log_prob(x)
+    return log_prior if start == "prior" else model.log_posterior(x, z), joint
+
+
+def _draws(model: LatentVariable, chains: int, batch: int, size: int, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+    """Momenta, what a step size is varied by, and what a proposal's probability is held against."""
+    return noise.normal((batch, size), chains), noise.uniform((batch,), chains), noise.uniform((batch,), chains)
+
+
+def _examples_at_once(stack: Stack, x: Tensor, how: Annealing, memory_gib: float) -> int:
+    """How many examples' chains move together: as many as are fast, in whole blocks of draws, and fit."""
+
+    def need(count: int) -> int:
+        path = _Path(stack, x[:1].repeat_interleave(count, 0), "", 0, how)
+        return peak_bytes(lambda: path.densities(path.begin(how.chains, ""), 0.5))
+
+    one, three = need(1), need(3)
+    # Beside the densities: momenta, draws, proposals, of no more than the densities' own size.
+    row, limit = max(three - one, 2) * 1.5 / 2, memory_gib * GIB
+    if 1.5 * one > limit:
+        raise SeedbedError(
+            f"{how.chains} chains of one example need {1.5 * one / GIB:.3g} GiB, the limit is {limit / GIB:.3g}; "
+            "ask for fewer chains or raise --memory-gib"
+        )
+    count = max(1, int(min(limit, TILE.get(stack.device.type, LARGE)) / row))
+    return min(len(x), count - count % BLOCK if count > BLOCK else count)

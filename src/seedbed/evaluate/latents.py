@@ -1,0 +1,115 @@
+"""What the latents of a model are used for: rate and distortion, KL per layer and per unit, active units."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seedbed.core.capabilities import LatentVariable, Layer, posterior_of
+from seedbed.core.errors import SeedbedError
+from seedbed.core.noise import BLOCK, Noise
+from seedbed.core.stack import Stack
+from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.evaluate.estimate import per_example
+from seedbed.evaluate.known import need_latents
+from seedbed.evaluate.likelihood import check_domain, check_request
+
+ACTIVE = 0.01  # a variance of z, whose prior's is 1
+
+
+@dataclass(frozen=True)
+class LatentUse:
+    """What was measured.
+
+    Args:
+        totals: ``{metric: ([seeds, n] or [seeds, 1], unit)}`` of the model and of each layer.
+        units: the same of every unit, named ``<metric>_<layer>_<index>``.
+    """
+
+    totals: dict[str, tuple[Tensor, str]]
+    units: dict[str, tuple[Tensor, str]]
+
+
+def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20) -> LatentUse:
+    """Rate, distortion, KL and active units of every seed of a stack on the same examples.
+
+    ``rate_nats`` = KL(q(z | x) || p(z)), summed over layers, and ``distortion_nats`` = -E_q log p(x | z) add up to the
+    negative ELBO. With several layers ``kl_<layer>_nats`` = E_q KL(q(z_l | z_>l, x) || p(z_l | z_>l)). A KL is analytic
+    where both are diagonal Gaussians (and see ``Layer.closed_kl``), else the mean of log q - log p, with none per unit.
+
+    A unit is active if the variance over x of E_q[z_u | x] is above 0.01. The variance is estimated without bias, from two
+    halves of the samples with independent errors: the variance of an average of few samples counts their noise as activity.
+    A unit's mean given the layers above is taken exactly where q has one.
+
+    Args:
+        stack: latent-variable models.
+        x: ``[n, *example]``, at least two.
+        address: names the draws, e.g. the split.
+        samples: draws of z per example, at least two.
+
+    Raises:
+        SeedbedError: for a model without latents, values outside of its domain, too few examples or samples.
+
+    Active units: Burda et al. 2016 (arXiv 1509.00519), section 5.1; rate, distortion: Alemi et al. 2018 (arXiv 1711.00464).
+    """
+    model = need_latents(stack.module, "latents", x.shape[1:])
+    check_request(x, samples)
+    check_domain(model, x)
+    if samples < 2 or len(x) < 2:
+        raise SeedbedError(f"a variance needs at least 2 samples and 2 examples, got {samples} and {len(x)}")
+
+    def one(model: LatentVariable, x: Tensor, noise: Noise) -> dict[str, Tensor]:
+        return _one(model, x, noise, samples)
+
+    found = per_example(stack, one, x, f"{address} latents", chunk=BLOCK)
+    layers = [name.removeprefix("first ") for name in found if name.startswith("first ")]
+    spread = {layer: _covariance(found[f"first {layer}"], found[f"second {layer}"]) for layer in layers}
+    active = {layer: (value > ACTIVE).sum(-1, keepdim=True).double() for layer, value in spread.items()}
+    kl = {layer: found[f"kl {layer}"] for layer in layers}
+    totals = {
+        "rate_nats": (torch.stack(list(kl.values())).sum(0), "nats"),
+        "distortion_nats": (found["distortion"], "nats"),
+        "active_units": (torch.stack(list(active.values())).sum(0), "units"),
+    }
+    if len(layers) > 1:
+        totals |= {f"kl_{layer}_nats": (value, "nats") for layer, value in kl.items()}
+        totals |= {f"active_units_{layer}": (value, "units") for layer, value in active.items()}
+    units = {}
+    for layer in layers:
+        for index, value in enumerate(found.get(f"unit {layer}", kl[layer][..., :0]).unbind(-1)):
+            units[f"kl_{layer}_{index}_nats"] = (value, "nats")
+        for index, value in enumerate(spread[layer].unbind(-1)):
+            units[f"mean_variance_{layer}_{index}"] = (value.unsqueeze(-1), "z^2")
+    return LatentUse(totals, units)
+
+
+def kl_per_unit(layer: Layer) -> Tensor | None:
+    """KL(q || p) of each component of one layer's z where it is analytic, ``[*batch, features]``."""
+    if not layer.closed_kl:
+        return None
+    if isinstance(layer.posterior, DiagonalNormal) and isinstance(layer.prior, (DiagonalNormal, StandardNormal)):
+        return layer.posterior.kl_per_unit(layer.prior)
+    return None
+
+
+def _one(model: LatentVariable, x: Tensor, noise: Noise, samples: int) -> dict[str, Tensor]:
+    z, layers, likelihood = model.posterior(x, noise, samples)
+    out = {"distortion": -likelihood.log_prob(x).mean(0)}
+    for layer in layers:
+        posterior, value = posterior_of(layer), z[layer.name]
+        units = kl_per_unit(layer)
+        if units is None:
+            out[f"kl {layer.name}"] = (posterior.log_prob(value) - layer.prior.log_prob(value)).mean(0)
+        else:
+            out[f"unit {layer.name}"] = units.expand(value.shape).mean(0)
+            out[f"kl {layer.name}"] = out[f"unit {layer.name}"].sum(-1)
+        means = getattr(posterior, "mean", value).expand(value.shape)
+        first, second = means[: samples // 2], means[samples // 2 :]
+        out |= {f"first {layer.name}": first.mean(0), f"second {layer.name}": second.mean(0)}
+    return out
+
+
+def _covariance(a: Tensor, b: Tensor) -> Tensor:
+    """Over examples, per unit: ``[seeds, n, units]`` to ``[seeds, units]``."""
+    a, b = (v.double() - v.double().mean(1, keepdim=True) for v in (a, b))
+    return (a * b).sum(1) / (a.shape[1] - 1)

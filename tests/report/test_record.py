@@ -1,0 +1,82 @@
+"""``results/<study>.json``: one row per promised number, with the samples that it took."""
+
+import json
+
+import pytest
+
+from seedbed.core.errors import SeedbedError
+from seedbed.report.page import page
+from seedbed.report.record import Measured, Promise, record
+from seedbed.store.table import Row
+
+VAE, FLOW = "toy/rings/vae", "toy/rings/flow"
+PROMISED = {
+    VAE: Promise("nll_nats", 1.25, f"seedbed run {VAE} && seedbed evaluate {VAE} --record"),
+    FLOW: Promise("gap_nats", 0.5, f"seedbed run {FLOW} --record"),
+}
+
+
+def trained(folder):
+    return Measured(folder, folder.trained(), folder.manifest().command)
+
+
+def evaluated(folder, k=60, ladder=True):
+    """Rows as `evaluate` keeps them: the whole ladder, the likelihood, and how far it may be trusted."""
+    metrics = {f"neg_iw{rung}_nats": "nats" for rung in (1, 5, k)} if ladder else {}
+    metrics |= {"nll_nats": "nats"} | ({"ess": "samples", "ess_min": "samples"} if ladder else {})
+    rows = [
+        Row(seed, 1000, "test", metric, 3.0 + 0.01 * seed, unit, 50, 0.1, 11.0)
+        for metric, unit in metrics.items()
+        for seed in range(6)
+    ]
+    return Measured(folder, rows + [row for row in folder.rows() if row.split == "status"], "evaluate it", "in bf16")
+
+
+def read(path):
+    return {(row["experiment"], row["metric"]): row for row in json.loads(path.read_text())["rows"]}
+
+
+def test_each_number_says_how_many_samples_it_took(tmp_path, write):
+    path, vae, published = tmp_path / "results.json", write(tmp_path / "runs", "vae"), {(VAE, "nll_nats"): 2.9}
+    record(path, [trained(vae)], "laptop", published, PROMISED)
+    rows = read(path)
+    assert {key: row["status"] for key, row in rows.items()} == {
+        (VAE, "gap_nats"): "measured",
+        (VAE, "nll_nats"): "not_run",  # measured, but not what is promised
+        (FLOW, "gap_nats"): "not_run",
+    }
+    assert rows[VAE, "nll_nats"]["command"].endswith("--record") and rows[VAE, "nll_nats"]["hours"] == 1.25
+    record(path, [evaluated(vae)], "laptop", published, PROMISED)
+    rows = read(path)
+    assert {metric: row["k"] for (name, metric), row in rows.items() if name == VAE} == {
+        "gap_nats": None,
+        "neg_iw1_nats": 1,
+        "neg_iw5_nats": 5,
+        "neg_iw60_nats": 60,
+        "nll_nats": 60,
+    }
+    nll = rows[VAE, "nll_nats"]
+    assert nll["mean"] == pytest.approx(3.025) and (nll["published"], nll["n"], nll["seeds"]) == (2.9, 50, 6)
+    assert nll["command"] == "evaluate it" and nll["protocol"].endswith("; in bf16")
+    assert "nll_nats (k = 60) | 3.0250" in page(tmp_path) and "about 0.5 h" in page(tmp_path)
+    assert [row["status"] for row in rows.values()].count("not_run") == 1
+
+
+def test_an_exact_likelihood_has_no_samples(tmp_path, write):
+    path = record(tmp_path / "r.json", [evaluated(write(tmp_path, "flow"), ladder=False)], "laptop", {})
+    assert read(path)[FLOW, "nll_nats"]["k"] is None
+
+
+def test_what_is_no_result_is_refused(tmp_path, write):
+    path = tmp_path / "results.json"
+    half = write(tmp_path, "vae", upto=1.0)
+    table = half.table(range(6)).path
+    table.write_text("".join(line for line in table.read_text().splitlines(True) if ",status," not in line))
+    with pytest.raises(SeedbedError, match="is not finished"):
+        record(path, [trained(half)], "laptop", {})
+    twins = [trained(write(tmp_path, "flow", tag=tag)) for tag in ("a", "b")]
+    with pytest.raises(SeedbedError, match="toy/rings/flow has 2 runs here and one row to record; choose one with --name"):
+        record(path, twins, "laptop", {})
+    path.write_text("[]")
+    with pytest.raises(SeedbedError, match="is no results file"):
+        record(path, twins[:1], "laptop", {})
