@@ -12,6 +12,7 @@ from seedbed.models import compat
 from seedbed.models.conv_vae import ConvVAE
 from seedbed.models.draw import DRAW
 from seedbed.models.flow import CouplingFlow
+from seedbed.models.image_flow import ImageFlow
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
 from seedbed.models.vae import VAE
@@ -50,6 +51,8 @@ MODELS = {
     "flow-spline": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh"), 2, (log_likelihood,)),
     "flow-mix": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh", mix=True), 2, (log_likelihood,)),
     "flow-spline-odd": (lambda: CouplingFlow(3, "spline", 3, (8,), "tanh", bins=5), 3, (log_likelihood,)),
+    "image-flow": (lambda: ImageFlow(16, 1, (1, 1), 3, 2, 2), 16, (elbo, elbo_kl, iwae(3))),
+    "image-flow-uniform": (lambda: ImageFlow(16, 1, (0, 2), 3, 1, 2, variational=False), 16, (elbo, iwae(2))),
     "wgan": (lambda: WGAN(2, 2, (8, 8), "tanh"), 2, (critic_utility(), generator_utility)),
     "compat-vae": (lambda: compat.ToyVAE(hidden=(8, 8)), 2, (elbo,)),
     "compat-lvae": (lambda: compat.ToyLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
@@ -64,6 +67,8 @@ BINARY = {
     "iwae-1layer",
     "iwae-2layer",
     "conv-vae",
+    "image-flow",
+    "image-flow-uniform",
 }
 SEEDS = tuple(Streams(s) for s in range(3))
 each_model = pytest.mark.parametrize("name", MODELS)
@@ -105,10 +110,11 @@ def terms_of(utility):
 def test_a_stack_of_seeds_equals_the_loop(name):
     modules, x = built(name)
     stack = Stack.of(modules, SEEDS, "fp64")
-    params = {k: v.clone().requires_grad_() for k, v in stack.params.items()}
+    trained = {k for k, _ in modules[0].named_parameters()}  # a stack holds the buffers that differ, too
+    params = {k: v.clone().requires_grad_() for k, v in stack.params.items() if k in trained}
     for number, utility in enumerate(MODELS[name][2]):
         terms = terms_of(utility)
-        value, parts = stack.replace(params).call(terms, x, noise=stack.noise("noise", number))
+        value, parts = stack.replace({**stack.params, **params}).call(terms, x, noise=stack.noise("noise", number))
         grads = torch.autograd.grad(value.sum(), list(params.values()), allow_unused=True)
         assert value.shape == x.shape[:2]
         for s, module in enumerate(modules):
