@@ -26,6 +26,12 @@ MODELS = {
     "vae": (lambda: VAE(3, 2, (8, 8), activation="tanh"), 3, (elbo, elbo_kl, iwae(3), warm_up(elbo_kl, 5))),
     "vae-paths": (lambda: VAE(3, 2, (8, 8), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
     "vae-bernoulli": (lambda: VAE(3, 2, (8,), BERNOULLI, "silu"), 3, (elbo, elbo_kl, iwae(3))),
+    "vae-normal-prior": (lambda: VAE(3, 2, (8,), prior="normal"), 3, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"))),
+    "vae-vamp": (
+        lambda: VAE(3, 2, (8,), BERNOULLI, "tanh", prior="vamp", pseudo_inputs=4),
+        3,
+        (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(elbo_kl, 5)),
+    ),
     "lvae": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (elbo, elbo_kl, iwae(3))),
     "lvae-paths": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
     "lvae-5layer": (
@@ -60,6 +66,7 @@ MODELS = {
 }
 BINARY = {
     "vae-bernoulli",
+    "vae-vamp",
     "lvae-5layer",
     "draw",
     "draw-attention",

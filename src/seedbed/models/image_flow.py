@@ -6,6 +6,7 @@ With dequantisation and augmentation as stochastic layers (Ho et al. 2019, arXiv
 
 import math
 from collections.abc import Callable, Generator, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -90,9 +91,9 @@ class ConvCoupling(Transform):
 class MultiScale(Transform, HasDataInit):
     """Flattened images to as many independent normal numbers, from fine to coarse.
 
-    Each scale is a chain of [ActNorm, invertible 1x1 convolution, coupling]. Between two scales, squeeze: 2 x 2 pixels become
-    four channels; and slice: half of these are done, the others go on (none are done where a scale has no step). It is a
-    bijection of the last axis, so a density under N(0, I) of all that is done integrates to one.
+    Each scale is a chain of [ActNorm, invertible 1x1 convolution, coupling]. Between two scales, squeeze: 2 x 2 pixels
+    become four channels; and slice: half of these are done, the others go on (none are done where a scale has no step). It
+    is a bijection of the last axis, so a density under N(0, I) of all that is done integrates to one.
 
     Args:
         shape: channels, height and width.
@@ -220,11 +221,11 @@ class FlowDensity:
 
 
 class Dequantisation:
-    """q(v | x): v_d = (2 x_d - 1) softplus(a_d) for the pixels, whose signs are the bits, and v = a for what is added to them.
+    """q(v | x): v_d = (2 x_d - 1) softplus(a_d) for the pixels, whose signs are the bits; v = a for what is added to them.
 
-    a = mean + scale * epsilon with epsilon standard logistic in the pixels, normal in the rest. At mean 0 and scale 1 this is
-    uniform dequantisation: |v_d| is Exponential(1), the same as (x + u) / 2 with u ~ U(0, 1), moved to the real line by the
-    quantiles of a Laplace distribution.
+    a = mean + scale * epsilon with epsilon standard logistic in the pixels, normal in the rest. At mean 0 and scale 1 this
+    is uniform dequantisation: |v_d| is Exponential(1), the same as (x + u) / 2 with u ~ U(0, 1), moved to the real line by
+    the quantiles of a Laplace distribution.
 
     Args:
         x: bits, ``[batch, pixels]``.

@@ -14,7 +14,10 @@ from seedbed.nets.mlp import MLP, Activation
 
 
 class Transform(nn.Module, ABC):
-    """A bijection of the last axis, or of images; ``log_det`` is log |det dy/dx| per example (of ``inverse``: log |det dx/dy|)."""
+    """A bijection of the last axis, or of images.
+
+    ``log_det`` is log |det dy/dx| per example (of ``inverse``: log |det dx/dy|).
+    """
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,8 +43,8 @@ class Reverse(Transform):
 class Mix(Transform):
     """y = L U x with L unit lower and U upper triangular, log_det = sum log diag U: a learnt change of axes.
 
-    Kingma & Dhariwal 2018 (arXiv 1807.03039), section 3.2. It starts at the identity, or as theirs at a random rotation P L U,
-    of which the permutation P and the signs of U's diagonal stay as they are.
+    Kingma & Dhariwal 2018 (arXiv 1807.03039), section 3.2. It starts at the identity, or as theirs at a random rotation
+    P L U, of which the permutation P and the signs of U's diagonal stay as they are.
 
     Args:
         features: size of the last axis.
