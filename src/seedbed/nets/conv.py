@@ -34,8 +34,9 @@ class DenseNet(nn.Module):
     """Images to images of the same size, each layer reading all before it (Huang et al. 2017, arXiv 1608.06993).
 
     1x1 to ``width``; h = h + gate(dense(h)) with ``depth`` layers of 1x1, ReLU, 3x3 to ``growth``, ReLU, concatenated to
-    what they read, and gate(d) = a + b sigmoid(c) of a 1x1; 1x1 to ``outputs``, all zero before training. As in the couplings of
-    Nielsen et al. 2020 (arXiv 2007.02731). The first layer has a bias per position, so that the net knows where it is.
+    what they read, and gate(d) = a + b sigmoid(c) of a 1x1; 1x1 to ``outputs``, all zero before training. As
+    in the couplings of Nielsen et al. 2020 (arXiv 2007.02731). The first layer has a bias per position, so that the net
+    knows where it is.
 
     Args:
         inputs: channels.
