@@ -61,6 +61,19 @@ def test_bernoulli():
     assert extreme.tolist() == [0.0, -2e4]
 
 
+@pytest.mark.parametrize("features", [1, 37, 64, 65, 784])
+@pytest.mark.parametrize("samples", [None, 700])  # more than one tile of the widest
+def test_bernoulli_without_a_gradient_is_the_same_to_rounding(features, samples):
+    logits = 8 * draw(*(samples or 1, 2, features)).float()
+    logits[0, 0] = 1e4
+    value = (draw(2, features, number=2) > 0).float()
+    value = value if samples else value[None]
+    truth = (value * logits.double() - torch.nn.functional.softplus(logits.double())).sum(-1)
+    with torch.no_grad():
+        found = Bernoulli(logits).log_prob(value)
+    assert found.dtype == torch.float32 and torch.allclose(found.double(), truth, rtol=1e-6, atol=1e-6)
+
+
 def test_bernoulli_draws():
     logits = draw(1, 3).float().expand(20_000, 3)
     x = Bernoulli(logits).rsample(Noise(SEED, "noise"))

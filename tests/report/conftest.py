@@ -33,6 +33,7 @@ def write_run(
     protocol=None,
     checksum="ab" * 32,
     path=None,
+    created="2026-11-21T08:00:00+00:00",
 ):
     """A run of ``toy/<data>/<name>`` whose seeds end near ``level``; ``upto`` < 1 leaves it unfinished."""
     folder = Folder(path or root / "toy" / data / name / tag)
@@ -48,7 +49,7 @@ def write_run(
         data={"name": data, "protocol": protocol or f"{data}, drawn, data seed 0", "checksum": checksum},
         versions={"python": "3.11.7", "seedbed": "0.1.0", "torch": "2.13.0"},
         command=f"seedbed run toy/{data}/{name} -n {seeds}",
-        created="2026-11-21T08:00:00+00:00",
+        created=created,
     ).write(folder.path)
     ends, rows = level * (1 + spread * g.standard_normal(seeds)), []
     for seed in ids:

@@ -169,6 +169,17 @@ def test_compare_folders_filters_and_tags(study, call):
     assert call("compare", "toy", "--metric", "gap_nats")[0] == 0
 
 
+def test_a_study_means_the_newest_run_of_each_experiment_of_its_grid(study, write, call):
+    write(study, "vae", 0.9, data="rings", tag="tried", config={"lr": 0.1}, created="2026-11-20T08:00:00+00:00")
+    write(study, "vae-no-warmup", 0.9, data="rings")
+    code, out, err = call("compare", "toy", "-d", "rings")
+    assert code == 0 and "Holm over 6" in out and "2 passed over" in err and "choose them with -m" in err
+    code, out, _ = call("compare", "toy", "-d", "rings", "-m", "vae", "-m", "vae-no-warmup")
+    assert code == 0 and "vae-no-warmup on rings" in out
+    code, out, _ = call("compare", "toy/rings/vae")  # of an experiment all runs: what is looked at is their settings
+    assert code == 0 and "lr=0.1" in out
+
+
 def test_too_few_seeds_give_no_verdict(tmp_path, write, call):
     write(tmp_path / "runs", "vae", 0.3, seeds=3)
     write(tmp_path / "runs", "flow", 0.1, seeds=3)
@@ -187,7 +198,7 @@ def test_refusals_say_what_differs_and_what_to_do(study, write, refused, tmp_pat
     assert "data: 'rings' against 'moons'" in refused("compare", rings, moons)
     other = write(study, "vae", 0.3, tag="other", protocol="rings, drawn, data seed 1").path
     assert "data seed 0' against 'rings, drawn, data seed 1'" in refused("compare", rings, other)
-    assert "they differ in protocol" in refused("compare", "toy")
+    assert "they differ in protocol" in refused("compare", study)
     half = write(study, "vae", 0.3, tag="half", upto=0.5).path
     assert "no test number yet (50 % trained); continue it with: seedbed run toy/rings/vae -n 6" in refused(
         "compare", rings, half

@@ -176,8 +176,8 @@ def test_arms_of_a_variance_study_are_answered_in_a_sentence(tmp_path, write):
     for vary, spread in (("init", 0.03), ("order", 0.01), ("noise", 0.01), ("all", 0.04)):
         write(tmp_path, f"vae-{vary}", 0.3, config={"vary": vary}, spread=spread, seeds=10)
     report = compose(read(tmp_path))
-    assert len(report.sentences) == 1 and report.sentences[0].startswith("For vae on rings, initialisation alone explains ")
-    assert {row["source"] for row in report.tables["variance"].raw} == {"init", "order", "noise", "remainder"}
+    assert len(report.sentences) == 1 and report.sentences[0].startswith("For vae on rings, initialisation makes ")
+    assert {row["source"] for row in report.tables["variance"].raw} == {"init", "order", "noise", "together"}
     assert "across" not in report.tables  # arms are no data sets
 
 

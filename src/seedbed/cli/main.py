@@ -104,8 +104,8 @@ def sample(run_folder: str, count: int, seed: int | None, out: str | None) -> No
 def compare(targets: tuple[str, ...], **options: object) -> None:
     """Say which differences between runs are real, paired by seed.
 
-    Each RUN_OR_STUDY is a run folder, the name of a run, an experiment or a study. All pairs of models on one data set
-    and metric are one family, corrected by Holm.
+    Each RUN_OR_STUDY is a folder of one or more runs, the name of a run, an experiment (all its runs) or a study (the newest
+    run of each experiment of its grid). All pairs of models on one data set and metric are one family, corrected by Holm.
     """
     from seedbed.cli.compare import compare_runs
 
@@ -122,7 +122,8 @@ def compare(targets: tuple[str, ...], **options: object) -> None:
 def report(targets: tuple[str, ...], **options: object) -> None:
     """Write one self-contained page about runs, finished or not: verdicts, tables, curves, pictures, how to reproduce.
 
-    Each RUN_OR_STUDY is a run folder, the name of a run, an experiment or a study.
+    Each RUN_OR_STUDY is a folder of one or more runs, the name of a run, an experiment (all its runs) or a study (the newest
+    run of each experiment of its grid).
     """
     from seedbed.cli.report import report_runs
 
@@ -154,7 +155,8 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 def evaluate(targets: tuple[str, ...], **options: object) -> None:
     """Measure finished runs with an estimator that training does not pay for, and keep the numbers with them.
 
-    Each RUN_OR_STUDY is a run folder, the name of a run, an experiment or a study. `nll` of a latent-variable model is
+    Each RUN_OR_STUDY is a folder of one or more runs, the name of a run, an experiment (all its runs) or a study (the newest
+    run of each experiment of its grid). `nll` of a latent-variable model is
     log p(x) by importance sampling, with every bound of the ladder k = 1, 5, 50, 500, 5000 below --samples. `ais` is a
     second opinion by annealing and takes long: say --examples 100. `latents` says what they are used for.
     """

@@ -53,7 +53,7 @@ class Found:
     """The runs that were meant.
 
     Args:
-        runs: every one of them, once.
+        runs: every one of them, once; of a study named as such, the newest of each experiment of its grid.
         named: those that were named by their own folder or tag rather than found in a study.
         missing: experiments of a named study that have no run yet.
     """
@@ -71,14 +71,17 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     """
     from seedbed.report.gather import Run
 
-    paths: dict[Path, Path] = {}
+    found: dict[Path, Run] = {}
     named: set[Path] = set()
     for target in targets:
-        found, single = _folders(target, options)
-        paths |= {path.resolve(): path for path in found}
-        named |= set(found) if single else set()
-    runs = [Run.read(path) for path in paths.values()]
-    runs = [run for run in runs if run.folder.path in named or _wanted(run.manifest.experiment, options)]
+        paths, single = _folders(target, options)
+        runs = [Run.read(path) for path in paths]
+        if single:
+            named |= set(paths)
+        else:
+            runs = _of_study(target, [run for run in runs if _wanted(run.manifest.experiment, options)], options)
+        found |= {run.folder.path.resolve(): run for run in runs}
+    runs = list(found.values())
     if not runs:
         raise _nothing(targets, options)
     runs.sort(key=_declared_order)
@@ -121,6 +124,24 @@ def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
     if not known and ".py:" not in target:
         raise unknown("run folder, study or experiment", target, [*STUDIES, *EXPERIMENTS])
     return [], False
+
+
+def _of_study(target: str, runs: "list[Run]", options: dict[str, Any]) -> "list[Run]":
+    """Of a study the runs that `seedbed run` with the same choice would make: its grid, each experiment's newest run.
+
+    Many settings of one experiment, tried and left lying, would be one family of comparisons, too many for ten seeds.
+    """
+    from seedbed.experiments import STUDIES
+
+    if target not in STUDIES or options["name"] is not None:
+        return runs
+    expected = _expected(target, options)
+    newest = {run.manifest.experiment: run for run in sorted(runs, key=lambda run: run.manifest.created)}
+    kept = [run for name, run in newest.items() if name in expected]
+    if others := len(runs) - len(kept):
+        what = "older, or not of its grid; choose them with -m, --name, an experiment's name or a folder"
+        click.echo(f"{target}: {len(kept)} runs; {others} passed over ({what})", err=True)
+    return kept
 
 
 def _wanted(experiment: str, options: dict[str, Any]) -> bool:

@@ -20,7 +20,11 @@ def sentence(v: Verdict) -> str:
     else:
         text = f"no difference shown between {v.name_a} and {v.name_b}{place}: {v.name_a} better at {held}"
         text += f" with {v.ties} tied" if v.ties else ""
-        text += f", by {amount(v.gain, v.unit)}, p = {v.p_value:.2g}; {needed} seeds needed to show one of this size"
+        text += f", by {amount(v.gain, v.unit)}, p = {v.p_value:.2g}"
+        if v.p_value <= 1 - v.level:
+            text += ", but some seeds lie so far off that the interval of the mean holds zero"
+        else:
+            text += f"; {needed} seeds needed to show one of this size"
     if v.family > 1 and v.outcome != "too few":
         text += f" (Holm over {v.family} comparisons, p = {v.p_value:.2g})"
     for name, seeds in ((v.name_a, v.diverged_a), (v.name_b, v.diverged_b)):
@@ -36,7 +40,7 @@ NAMES = {"init": "initialisation", "order": "data order", "noise": "training noi
 
 def share_sentence(model: str, task: str, metric: str, v: VarianceShares) -> str:
     """Answer in one sentence where a model's seed variance comes from, largest share first."""
-    if math.isnan(v.remainder.mean):
+    if math.isnan(v.together.mean):
         return f"For {model} on {task}, {metric} does not vary over seeds."
 
     def percent(x: Interval) -> str:
@@ -44,11 +48,14 @@ def share_sentence(model: str, task: str, metric: str, v: VarianceShares) -> str
 
     first, *rest = sorted(v.shares, key=lambda k: -v.shares[k].mean)
     others = "".join(f", {NAMES.get(name, name)} {percent(v.shares[name])}" for name in rest)
-    text = f"For {model} on {task}, {NAMES.get(first, first)} alone explains {percent(v.shares[first])} of the seed variance"
-    shown = "" if v.remainder.low > 0 or v.remainder.high < 0 else ": no interaction shown"
+    text = (
+        f"For {model} on {task}, {NAMES.get(first, first)} makes {percent(v.shares[first])} of the seed variance of {metric}"
+    )
+    shown = "" if v.together.low > 1 or v.together.high < 1 else ": no interaction shown"
     lost = ", ".join(f"{count} of {name}" for name, count in v.diverged.items() if count)
     left = f"; diverged seeds left out: {lost}" if lost else ""
-    return f"{text} of {metric}{others}; the remainder is {percent(v.remainder)}{shown}{left}."
+    ratio = f"{v.together.mean:.2g} [{v.together.low:.2g}, {v.together.high:.2g}]"
+    return f"{text}{others}; varied together, {ratio} times their sum{shown}{left}."
 
 
 def amount(x: Interval, unit: str) -> str:
@@ -60,6 +67,8 @@ def amount(x: Interval, unit: str) -> str:
     half = (x.high - x.low) / 2 or abs(x.mean) / 50 or 1.0
     exponent = math.floor(math.log10(half))
     digits = max(0, -exponent + (half < 2 * 10.0**exponent))  # a leading 1 is too coarse alone
+    if x.mean:
+        digits = min(digits, max(0, 4 - math.floor(math.log10(abs(x.mean)))))  # seeds that agree to rounding say no more
     while digits < 12 and any(v and not round(v, digits) for v in (x.low, x.high)):
         digits += 1
     mean, low, high = (f"{v + 0.0:.{digits}f}" for v in (x.mean, x.low, x.high))

@@ -58,15 +58,15 @@ def variance_table(arms: Sequence[Arms]) -> Table:
     sources = [s for s in SOURCES if any(s in arm.shares.shares for arm in arms)]
     body, raw = [], []
     for arm in arms:
-        found = {**arm.shares.shares, "remainder": arm.shares.remainder}
-        cells = [spread(found[s]) if s in found else "" for s in (*sources, "remainder")]
+        found = {**arm.shares.shares, "together": arm.shares.together}
+        cells = [spread(found[s]) if s in found else "" for s in (*sources, "together")]
         body.append([arm.task, arm.label, arm.metric, *cells, number(sum(arm.shares.diverged.values()))])
         for source, x in found.items():
             facts = {"share": x.mean, "low": x.low, "high": x.high, "n": x.n, "diverged": arm.shares.diverged.get(source, 0)}
             raw.append({"data": arm.task, "model": arm.label, "metric": arm.metric, "source": source, **facts})
-    head = ["data", "model", "metric", *(NAMES[s] for s in sources), "remainder", "diverged"]
+    head = ["data", "model", "metric", *(NAMES[s] for s in sources), "together", "diverged"]
     caption = (
-        "Shares of the variance over seeds: the variance where one source alone varies over that where all vary, with 95 % "
-        "bootstrap intervals. The remainder is what the sources do not add up to; it may be negative."
+        "Shares of the variance over seeds: the variance where one source alone varies over the sum of these, with 95 % "
+        "bootstrap intervals. Together is the variance where all vary over the same sum: 1 where the sources add up."
     )
     return Table("variance", caption, head, body, raw, words=3)
