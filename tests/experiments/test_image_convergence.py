@@ -5,7 +5,7 @@ import torch
 
 import seedbed
 from seedbed.experiments import STUDIES
-from seedbed.experiments.image_convergence import MNIST
+from seedbed.experiments.image_convergence import MNIST, OMNIGLOT
 
 STUDY = STUDIES["mnist-convergence"]
 TINY = {"data": "digits-binary", "steps": 6, "eval_every": 3, "batch_size": 16, "precision": "fp32"}
@@ -16,6 +16,8 @@ SIZES = {
     "draw": {"hidden": 8, "latents": 2, "strokes": 2},
     "draw-attention": {"hidden": 8, "latents": 2, "strokes": 2, "read": 2, "write": 3},
     "draw4": {"hidden": 8, "latents": 2, "strokes": 2},
+    "flow": {"couplings": (0, 1, 1), "width": 4, "depth": 1, "growth": 2},
+    "vae-vamp-prior": {"hidden": (8, 4), "latents": 2, "pseudo_inputs": 5},
 }
 
 
@@ -29,15 +31,17 @@ def test_each_model_runs_and_shows_the_use_of_its_latents(model, tmp_path):
     run = seedbed.run(named(model).with_config({**TINY, **SIZES[model]}), seeds=2, out=tmp_path)
     torch.set_num_threads(threads)
     test = run.table.query("split == 'test'")
-    assert {"neg_elbo_nats", "kl_nats"} <= set(test["metric"]) and len(test["seed"].unique()) == 2
-    layers = {"lvae": 3, "lvae-5layer": 5, "vae": 0}.get(model, 2)
+    kl = {"flow": set()}.get(model, {"kl_nats"})
+    assert {"neg_elbo_nats"} | kl <= set(test["metric"]) and len(test["seed"].unique()) == 2
+    assert run.folder.path.joinpath("artefacts", "samples").is_dir()
+    layers = {"lvae": 3, "lvae-5layer": 5, "vae": 0, "vae-vamp-prior": 0, "flow": 0}.get(model, 2)
     parts = {metric for metric in run.table["metric"] if "kl_z" in metric}
     assert len(parts) == layers, parts
 
 
 def test_what_the_study_declares():
     assert STUDY.seeds == 3 and STUDY.metric == "neg_elbo_nats"
-    assert {name.rsplit("/", 1)[1] for name in STUDY.grid} == {"vae", "lvae", "draw"}
+    assert {name.rsplit("/", 1)[1] for name in STUDY.grid} == {"vae", "lvae", "draw", "flow"}
     for name, experiment in MNIST.items():
         assert 0.3 * experiment.hours <= 1, f"{name}: three seeds of ten within the hour"
     ablations = {n: (named(n).error_image, named(n).overwrite) for n in ("draw", "draw2", "draw3", "draw4")}
@@ -55,3 +59,19 @@ def test_full_is_the_source_s_size():
     assert (paper.strokes, paper.hidden, paper.latents, paper.read, paper.write) == (64, 256, 100, 2, 5)
     ladder = named("lvae-5layer").with_budget("full")
     assert (ladder.hidden, ladder.latents) == ((512, 256, 128, 64, 64), (64, 32, 16, 8, 4))
+    flow = named("flow").with_budget("full")
+    assert (flow.couplings, flow.width, flow.depth, flow.growth, flow.augment) == ((4, 4, 4), 64, 8, 16, 1)
+
+
+def test_omniglot_is_the_same_with_half_the_steps():
+    study = STUDIES["omniglot-convergence"]
+    assert study.seeds == 3 and len(study.grid) == 4
+    for name, experiment in OMNIGLOT.items():
+        twin = MNIST[name.replace("omniglot", "mnist")]
+        assert experiment == twin.with_config({"data": "omniglot-dynamic", "steps": twin.steps // 2})
+        assert experiment.with_budget("full").steps == twin.with_budget("full").steps
+
+
+def test_a_learnt_prior_has_its_flag():
+    priors = {name: named(name).prior for name in ("vae", "vae-normal-prior", "vae-vamp-prior")}
+    assert priors == {"vae": "standard", "vae-normal-prior": "normal", "vae-vamp-prior": "vamp"}

@@ -83,6 +83,15 @@ STUDIES: dict[str, Study] = {
         metric="neg_elbo_nats",
         published=image_convergence.PUBLISHED,
     ),
+    "omniglot-convergence": Study(
+        "omniglot-convergence",
+        image_convergence.OMNIGLOT_DOC,
+        image_convergence.OMNIGLOT,
+        image_convergence.OMNIGLOT_GRID,
+        seeds=3,
+        metric="neg_elbo_nats",
+        published=image_convergence.OMNIGLOT_PUBLISHED,
+    ),
     "iwae": Study(
         "iwae",
         iwae.DOC,
