@@ -69,6 +69,7 @@ def test_omniglot_is_the_same_with_half_the_steps():
     for name, experiment in OMNIGLOT.items():
         twin = MNIST[name.replace("omniglot", "mnist")]
         assert experiment == twin.with_config({"data": "omniglot-dynamic", "steps": twin.steps // 2})
+        assert (experiment.epoch_examples, twin.epoch_examples) == (22_000, 50_000)
         assert experiment.with_budget("full").steps == twin.with_budget("full").steps
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from seedbed.train.task import Task
 
 SETS = ("mnist-dynamic", "mnist-static", "mnist-epoch", "mnist-threshold")
+# Training images of the sets that have not 50,000, by the first part of their names.
+EXAMPLES = {"digits": 1257, "omniglot": 22_000}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,11 @@ class BinaryImages(Experiment):
     lr: float = option(2e-3, "step size", least=0.0)
     ema: float = option(0.999, "decay of the weight average that is evaluated; 0 for none", least=0.0)
     eval_every: int = option(2000, "steps between validations", least=1)
-    epoch_examples = 50_000
+
+    @property
+    def epoch_examples(self) -> int:
+        """Training images."""
+        return EXAMPLES.get(self.data.split("-")[0], 50_000)
 
     def maximise(
         self,
@@ -126,7 +132,6 @@ class DigitsVAE(ImageVAE):
     latents: int = option(8, "size of z", least=1)
     eval_every: int = option(250, "steps between validations", least=1)
     budgets: ClassVar = {}
-    epoch_examples = 1257
     ms_per_step = 5.0
 
 

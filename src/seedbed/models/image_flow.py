@@ -6,6 +6,7 @@ With dequantisation and augmentation as stochastic layers (Ho et al. 2019, arXiv
 
 import math
 from collections.abc import Callable, Generator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -139,6 +140,11 @@ class MultiScale(Transform, HasDataInit):
                 )
             )
 
+    @property
+    def chains(self) -> list[list[Transform]]:
+        """The transforms of each scale, from x to z."""
+        return [cast(list[Transform], list(cast(nn.ModuleList, scale))) for scale in self.scales]
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """``[*batch, channels * height * width]``, twice."""
         return self._pass(x, lambda transform, x: None)
@@ -164,8 +170,8 @@ class MultiScale(Transform, HasDataInit):
                 shapes.append((channels, height, width))
         *done, x = y.split([math.prod(shape) for shape in (*shapes, (channels, height, width))], 1)
         x, log_det = x.unflatten(1, (channels, height, width)), y.new_zeros(len(y))
-        for i, scale in reversed(list(enumerate(self.scales))):
-            for transform in reversed(list(scale)):
+        for i, chain in reversed(list(enumerate(self.chains))):
+            for transform in reversed(chain):
                 x, term = transform.inverse(x)
                 log_det = log_det + term
             if i:
@@ -178,13 +184,13 @@ class MultiScale(Transform, HasDataInit):
         batch, features = x.shape[:-1], x.shape[-1]
         x = full(x).reshape(-1, *self.shape)
         log_det, done = x.new_zeros(len(x)), []
-        for i, scale in enumerate(self.scales):
+        for i, chain in enumerate(self.chains):
             if i:
                 x = F.pixel_unshuffle(x, 2)
                 if self.slices[i - 1]:
                     finished, x = x.chunk(2, 1)
                     done.append(finished.flatten(1))
-            for transform in scale:
+            for transform in chain:
                 visit(transform, x)
                 x, term = transform(x)
                 log_det = log_det + term
