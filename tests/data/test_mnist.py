@@ -91,7 +91,7 @@ def mean(dataset: Dataset, split: str) -> float:
     return dataset.splits[split].mean(dtype=torch.float64).item()
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if "mnist" in name])
 def test_shapes_and_domain(name: str) -> None:
     data = real(name)
     assert {split: tuple(x.shape) for split, x in data.splits.items()} == {
@@ -100,7 +100,13 @@ def test_shapes_and_domain(name: str) -> None:
         "test": (10_000, 784),
     }
     assert all(x.dtype == torch.float32 for x in data.splits.values())
-    assert data.name == name and data.shape == (784,) and data.epoch_size == 50_000 and "\n" not in data.protocol
+    assert (
+        data.name == name
+        and data.shape == (784,)
+        and data.image == (1, 28, 28)
+        and data.epoch_size == 50_000
+        and "\n" not in data.protocol
+    )
     if name.endswith("mnist"):
         assert data.domain == Domain("levels", 256) and data.view is None
         assert all(x.max() == 255 and x.min() == 0 and torch.equal(x, x.round()) for x in data.splits.values())

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from seedbed.core import products
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise
 from seedbed.core.stack import Stack
@@ -136,6 +137,14 @@ def test_what_does_not_fit_is_refused_with_what_does(stack, binary):
         importance_sampling(many, binary[:0], "test", 5)
     one = replace(likelihood._Need.of(many, binary, 1, 1), kept=0.0)
     assert "one sample of one example" in str(one._refusal(10.0))
+
+
+def test_the_first_measurement_of_a_process_is_like_every_other(stack, binary):
+    """What torch's libraries are tried with, once, hid what the model takes: a chunk was then as large as the machine."""
+    many = stack("vae", 2)
+    later = likelihood._Need.of(many, binary, 5000, 5)
+    products._exact.cache_clear()
+    assert likelihood._Need.of(many, binary, 5000, 5) == later
 
 
 def test_the_meter_counts_what_lives():

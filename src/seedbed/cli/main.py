@@ -177,7 +177,13 @@ def data_list() -> None:
     from seedbed.data.files import FILES
 
     for name in names():
-        click.echo(f"{name:24} {len(FILES[name])} files" if name in FILES else name)
+        click.echo(f"{name:24} {_files(len(FILES[name]))}" if name in FILES else name)
+    click.echo("folder:PATH              your images; options behind: ,size=28 ,crop=none ,colour=grey ,binarise=dynamic")
+    click.echo("array:FILE               your .npy or .npz; option behind: ,binarise=dynamic")
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' * (count != 1)}"
 
 
 @data.command("fetch")
@@ -185,11 +191,12 @@ def data_list() -> None:
 @click.option("--data-dir", type=click.Path(), help="folder to look in first; by default SEEDBED_DATA, then the cache")
 def data_fetch(names: tuple[str, ...], data_dir: str | None) -> None:
     """Find the files of data sets, download what is missing into the cache, verify all checksums."""
+    from seedbed.data import is_own
     from seedbed.data import names as known
     from seedbed.data.files import FILES, fetch
 
     for name in names:
-        if name not in known():
+        if name not in known() and not is_own(name):
             raise unknown("data set", name, known())
         if name not in FILES:
             click.echo(f"{name}: needs no file")
@@ -202,18 +209,25 @@ def data_fetch(names: tuple[str, ...], data_dir: str | None) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--data-dir", type=click.Path(), help="folder to look in first; by default SEEDBED_DATA, then the cache")
 def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
-    """Verify the files of data sets without downloading anything; of all by default. Exit code 1 if one is not whole."""
+    """Verify the files of data sets without downloading anything; of all by default. Exit code 1 if one is not whole.
+
+    Data of your own (folder:PATH, array:FILE) are read in full; the first fault is told, with exit code 2.
+    """
+    from seedbed.data import is_own, load
     from seedbed.data import names as known
     from seedbed.data.files import FILES, check
 
     wrong = False
     for name in names or FILES:
+        if is_own(name):
+            click.echo(f"{name}: {sum(map(len, load(name).splits.values()))} examples, all read")
+            continue
         if name not in known():
             raise unknown("data set", name, known())
         needs = name in FILES
         problems = list(dict.fromkeys(check(name, data_dir))) if needs else []
         wrong |= bool(problems)
-        for line in problems or [f"{len(FILES[name])} files, verified" if needs else "needs no file"]:
+        for line in problems or [f"{_files(len(FILES[name]))}, verified" if needs else "needs no file"]:
             click.echo(f"{name}: {line}")
     return int(wrong)
 
@@ -226,12 +240,18 @@ def data_show(name: str, seed: int) -> None:
     from seedbed.data import load
 
     loaded = load(name, seed=seed)
-    click.echo(f"{loaded.name}: {loaded.protocol}\n  domain {loaded.domain}, shape {list(loaded.shape)}")
+    click.echo(
+        f"{loaded.name}: {loaded.protocol}\n  domain {loaded.domain}, shape {list(loaded.shape)}{_picture(loaded.image)}"
+    )
     for split, values in loaded.splits.items():
         click.echo(f"  {split:6} {len(values):>9} examples, mean {float(values.mean()):.4f}, std {float(values.std()):.4f}")
     if loaded.entropy is not None:
         click.echo(f"  entropy {loaded.entropy:.4f} nats: no model's expected loss is below it")
     click.echo(f"  sha256 {loaded.checksum()}")
+
+
+def _picture(image: tuple[int, int, int] | None) -> str:
+    return "" if image is None else f", pictures {image[1]} x {image[2]}" + (", RGB" if image[0] == 3 else "")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

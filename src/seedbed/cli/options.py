@@ -127,7 +127,9 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """The flags that every run takes."""
     options = [
         click.option("-m", "--model", help="model of a study, e.g. vae"),
-        click.option("-d", "--data", help="data set, e.g. 8gaussians"),
+        click.option(
+            "-d", "--data", help="data set of a study, e.g. 8gaussians, or your own: folder:PATH[,size=28,...], array:FILE"
+        ),
         click.option("-n", "--seeds", help="a count (10), a range (0:10) or a list (1,5,9)"),
         click.option("--budget", default="laptop", show_default=True, help="smoke, laptop or full"),
         click.option("--steps", type=int, help="updates in all"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seedbed.core.errors import SeedbedError
-from seedbed.experiments import STUDIES, Study
+from seedbed.experiments import EXPERIMENTS, STUDIES, Study
 
 if TYPE_CHECKING:
     from seedbed.report.record import Measured, Promise
@@ -23,13 +23,29 @@ def check_budget(budget: str) -> None:
         raise SeedbedError("a smoke run is no result; record with --budget laptop or full")
 
 
+def check_data(experiment: str, data: str) -> None:
+    """Refuse to write the row of a registered experiment from a run on other data.
+
+    Raises:
+        SeedbedError: for data of one's own.
+    """
+    declared = EXPERIMENTS.get(experiment)
+    if declared is not None and declared.data != data:
+        raise SeedbedError(
+            f"results of {experiment} are those on {declared.data}, not on {data}; leave --record out, "
+            "or declare an experiment of your own: file.py:variable"
+        )
+
+
 def record_runs(measured: "Sequence[Measured]", budget: str, seeds: Sequence[int] | None = None) -> None:
     """Write the rows of ``results/<study>.json``, one file per study."""
     from seedbed.report.record import record
 
     by_study: dict[str, list[Measured]] = {}
     for one in measured:
-        by_study.setdefault(_study(one.folder.manifest().experiment), []).append(one)
+        manifest = one.folder.manifest()
+        check_data(manifest.experiment, manifest.config.get("data", ""))
+        by_study.setdefault(_study(manifest.experiment), []).append(one)
     for name, mine in by_study.items():
         found = STUDIES.get(name)
         published, promised = (found.published, _promises(found)) if found else ({}, {})

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from seedbed.cli.options import parse_seeds
-from seedbed.cli.record import check_budget, record_runs
+from seedbed.cli.record import check_budget, check_data, record_runs
 from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError
+from seedbed.data import is_own, load
 from seedbed.experiments import STUDIES, Experiment, find
 from seedbed.experiments.execute import execute
 
@@ -23,11 +24,19 @@ def chosen(target: str, model: str | None, data: str | None) -> dict[str, Experi
     Raises:
         SeedbedError: for unknown names.
     """
+    own = data if data is not None and is_own(data) else None
     if target in STUDIES:
-        return STUDIES[target].select(model, data)
-    if model or data:
-        raise SeedbedError(f"-m and -d choose from a study; {target} is one experiment")
-    return {target: find(target)}
+        found = STUDIES[target].select(model, None if own else data)
+        if own is None:
+            return found
+        # Each model once, under the name of its first experiment: the run's settings say on which data.
+        by_model = {name.split("/", 2)[2]: name for name in reversed(found)}
+        return {name: found[name].with_config({"data": own}) for name in found if name in by_model.values()}
+    if model or (data and own is None):
+        raise SeedbedError(
+            f"-m and -d choose from a study, or -d names your own data (folder:PATH, array:FILE); {target} is one experiment"
+        )
+    return {target: find(target) if own is None else find(target).with_config({"data": own})}
 
 
 def with_flags(experiment: Experiment, options: dict[str, Any]) -> Experiment:
@@ -40,11 +49,16 @@ def with_flags(experiment: Experiment, options: dict[str, Any]) -> Experiment:
             raise SeedbedError("say --steps or --epochs, not both")
         if options["epochs"] < 1:
             raise SeedbedError(f"epochs must be at least 1, got {options['epochs']}")
-        per_epoch = experiment.epoch_examples // settings.get("batch_size", experiment.batch_size)
+        per_epoch = _epoch(experiment) // settings.get("batch_size", experiment.batch_size)
         if per_epoch < 1:
             raise SeedbedError("this experiment has no epochs of whole batches; say --steps instead")
         settings["steps"] = options["epochs"] * per_epoch
     return experiment.with_config(settings)
+
+
+def _epoch(experiment: Experiment) -> int:
+    """Examples of one epoch: declared, or counted where the data are one's own."""
+    return load(experiment.data, experiment.data_seed).epoch_size if is_own(experiment.data) else experiment.epoch_examples
 
 
 def set_data_dir(folder: str | None) -> None:
@@ -58,6 +72,8 @@ def run_target(target: str, options: dict[str, Any]) -> None:
     experiments = chosen(target, options["model"], options["data"])
     if options["record"]:
         check_budget(options["budget"])
+        for name, experiment in experiments.items():
+            check_data(name, experiment.data)
     set_data_dir(options["data_dir"])
     if options["warm_start"] is not None:
         options["warm_start"] = str(one_run(options["warm_start"], options["out"]))
@@ -90,10 +106,10 @@ def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None
     """Draw from a run and save ``[seeds, count, *example]``."""
     import numpy as np
 
-    from seedbed.experiments.run import load
+    from seedbed.experiments.run import load as load_run
     from seedbed.store.atomic import write_atomic
 
-    run = load(one_run(path, "runs") if Path("runs").is_dir() else path)
+    run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path)
     draws = run.sample(count) if seed is None else run.sample(count, seed)[None]
     target = Path(out) if out else run.path / "samples.npz"
     if target.suffix != ".npz":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.data import is_own
 
 if TYPE_CHECKING:
     from seedbed.report.gather import Run
@@ -79,13 +80,13 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
         if single:
             named |= set(paths)
         else:
-            runs = _of_study(target, [run for run in runs if _wanted(run.manifest.experiment, options)], options)
+            runs = _of_study(target, [run for run in runs if _wanted(run.manifest.experiment, options, _own(run))], options)
         found |= {run.folder.path.resolve(): run for run in runs}
     runs = list(found.values())
     if not runs:
         raise _nothing(targets, options)
     runs.sort(key=_declared_order)
-    have = {run.manifest.experiment for run in runs}
+    have = {run.manifest.experiment for run in runs if not _own(run)}
     return Found(runs, named, [name for target in targets for name in _expected(target, options) if name not in have])
 
 
@@ -129,6 +130,7 @@ def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
 def _of_study(target: str, runs: "list[Run]", options: dict[str, Any]) -> "list[Run]":
     """Of a study the runs that `seedbed run` with the same choice would make: its grid, each experiment's newest run.
 
+    Those on data of one's own only where -d names them.
     Many settings of one experiment, tried and left lying, would be one family of comparisons, too many for ten seeds.
     """
     from seedbed.experiments import STUDIES
@@ -136,16 +138,23 @@ def _of_study(target: str, runs: "list[Run]", options: dict[str, Any]) -> "list[
     if target not in STUDIES or options["name"] is not None:
         return runs
     expected = _expected(target, options)
-    newest = {run.manifest.experiment: run for run in sorted(runs, key=lambda run: run.manifest.created)}
-    kept = [run for name, run in newest.items() if name in expected]
+    newest = {(run.manifest.experiment, _own(run)): run for run in sorted(runs, key=lambda run: run.manifest.created)}
+    kept = [run for (name, own), run in newest.items() if (options["sets"] if own else name in expected)]
     if others := len(runs) - len(kept):
-        what = "older, or not of its grid; choose them with -m, --name, an experiment's name or a folder"
+        what = "older, or not of its grid; choose them with -m, -d, --name, an experiment's name or a folder"
         click.echo(f"{target}: {len(kept)} runs; {others} passed over ({what})", err=True)
     return kept
 
 
-def _wanted(experiment: str, options: dict[str, Any]) -> bool:
+def _own(run: "Run") -> str:
+    """What data of one's own a run is of; its name is that of an experiment on another set."""
+    data = run.manifest.config.get("data", "")
+    return data if is_own(data) else ""
+
+
+def _wanted(experiment: str, options: dict[str, Any], own: str = "") -> bool:
     _, data, model = [*experiment.split("/", 2), "", ""][:3]
+    data = own or data
     models, sets = options["models"], options["sets"]
     return (not models or model in models) and (not sets or data in sets)
 

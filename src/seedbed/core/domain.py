@@ -8,7 +8,7 @@ from seedbed.core.errors import SeedbedError
 Kind = Literal["real", "binary", "levels", "tokens"]
 
 _REMEDY = {
-    ("binary", "levels"): "binarise them (data 'mnist-dynamic' instead of 'mnist')",
+    ("binary", "levels"): "binarise them (data 'mnist-dynamic' instead of 'mnist', ',binarise=dynamic' behind your own)",
     ("binary", "real"): "use a density over real values (a Gaussian likelihood or a flow)",
     ("real", "levels"): "dequantise them first, or use a discretised likelihood",
     ("real", "binary"): "use a Bernoulli likelihood, or dequantise them first",

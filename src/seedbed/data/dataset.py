@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seedbed.core.domain import Domain
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise
 
 
@@ -29,6 +30,7 @@ class Dataset:
         log_density: exact ``log p*(x)`` in nats where it is known, else ``None``.
         entropy: differential entropy of ``log_density`` in nats, the floor of any model's expected loss.
         labels: class of each example per split, where there are any.
+        image: channels, height and width of an example that is a picture laid out flat: ``x.view(-1, *image)`` shows it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     log_density: Callable[[Tensor], Tensor] | None = None
     entropy: float | None = None
     labels: Mapping[str, Tensor] = field(default_factory=dict)
+    image: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if not self.epoch_size:
@@ -50,6 +53,34 @@ class Dataset:
     def shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return tuple(self.splits["train"].shape[1:])
+
+    def picture(self, model: str, *, side: int = 0, multiple: int = 1, channels: int = 1) -> tuple[int, int, int]:
+        """Channels, height and width, once they are such that a net can take them.
+
+        Args:
+            model: what needs them, for the error.
+            side: the only height and width that it takes; 0 for any.
+            multiple: what height and width must be multiples of.
+            channels: how many it takes; 0 for any.
+
+        Raises:
+            SeedbedError: otherwise, with the sizes that work.
+        """
+        works = f"{side} x {side}" if side else "any size" if multiple == 1 else f"sides that are multiples of {multiple}"
+        works += {0: "", 1: ", grey"}.get(channels, f", {channels} channels")
+        if self.image is None:
+            raise SeedbedError(
+                f"{model} takes images of {works}; {self.name} has {list(self.shape)} values that are no picture; "
+                "store them as [examples, height, width]"
+            )
+        found, height, width = self.image
+        fits = all(length == side if side else length % multiple == 0 for length in (height, width))
+        if not fits or found != (channels or found):
+            raise SeedbedError(
+                f"{model} takes images of {works}; {self.name} has {height} x {width} with {found} channel"
+                f"{'s' * (found > 1)}; of a folder, choose size= and colour="
+            )
+        return self.image
 
     def to(self, device: torch.device) -> "Dataset":
         """The same set on another device."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from seedbed.core.domain import BINARY, Domain
 from seedbed.core.noise import Noise, Streams
 from seedbed.data.dataset import Dataset
+from seedbed.data.images import bernoulli
 
 SIZES = {"train": 1257, "valid": 270, "test": 270}
 LEVELS = 17
@@ -24,6 +25,7 @@ def digits_dataset(seed: int = 0) -> Dataset:
         protocol=f"scikit-learn digits 8x8, 17 grey levels, 1257/270/270, data seed {seed}",
         splits=images,
         labels=labels,
+        image=(1, 8, 8),
     )
 
 
@@ -42,13 +44,10 @@ def digits_binary_dataset(seed: int = 0) -> Dataset:
         domain=BINARY,
         protocol=f"scikit-learn digits 8x8, Bernoulli(value/16) per batch, held out drawn once, 1257/270/270, seed {seed}",
         splits=splits,
-        view=_bernoulli_view,
+        view=bernoulli,
         labels=labels,
+        image=(1, 8, 8),
     )
-
-
-def _bernoulli_view(probs: Tensor, noise: Noise) -> Tensor:
-    return noise.bernoulli(probs)
 
 
 def _splits(seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -70,7 +70,7 @@ def check(name: str, data_dir: str | Path | None = None) -> list[str]:
 
 def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
     """Verified paths of all files of a data set; what is found nowhere is downloaded. SeedbedError as in ``locate``."""
-    return [locate(forms, name, data_dir) for forms in _parts(name).values()]
+    return list(dict.fromkeys(locate(forms, name, data_dir) for forms in _parts(name).values()))
 
 
 def _parts(name: str) -> Mapping[str, Forms]:
@@ -200,6 +200,11 @@ ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d  BinarizedMNIST
 1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2  BinarizedMNIST/binarized_mnist_valid.amat
 32a3c54d03504632bf9f131b4a148c7567aa6fc87da017049b044bdc14c2a0f2  BinarizedMNIST/binarized_mnist_test.amat.gz
 e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c  BinarizedMNIST/binarized_mnist_test.amat
+9cb6dd77deebdda8f1084d64cde9f3308b66674bbe91d05ee35801bfa19e7549  OMNIGLOT/omniglot_28x28_area.npz
+ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640  OMNIGLOT/images_background.zip
+1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee  OMNIGLOT/images_evaluation.zip
+eb6735e8d84b1850fabc5590124aab1755e90c9fd28123585324398405e1e42a  Caltech101Silhouettes/caltech101_silhouettes_28_split1.mat
+265a83a23adb081755cd3de375509828e690324d1d60f076b8ecebc840d59c64  FreyFaces/frey_rawface.mat
 """
 _SHA256 = {name: digest for digest, name in map(str.split, _SUMS.strip().splitlines())}
 
@@ -233,9 +238,30 @@ _FASHION = _idx(
 _LAROCHELLE = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
 _STATIC = {k: _forms(f"BinarizedMNIST/binarized_mnist_{k}.amat", "", _LAROCHELLE) for k in ("train", "valid", "test")}
 
+
+def _file(name: str, *mirrors: str) -> RemoteFile:
+    return RemoteFile(name, _SHA256[name], tuple(mirror + Path(name).name for mirror in mirrors))
+
+
+# Either archive is one half; the file made of both stands for each.
+_LAKE = ("https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",)
+_OMNIGLOT = {
+    part: (_file("OMNIGLOT/omniglot_28x28_area.npz"), _file(f"OMNIGLOT/images_{part}.zip", *_LAKE))
+    for part in ("background", "evaluation")
+}
+_SILHOUETTES = {
+    "split1": (
+        _file("Caltech101Silhouettes/caltech101_silhouettes_28_split1.mat", "https://people.cs.umass.edu/~marlin/data/"),
+    )
+}
+_FREY = {"faces": (_file("FreyFaces/frey_rawface.mat", "https://cs.nyu.edu/~roweis/data/"),)}
+
 # Data set -> part -> forms. Data sets that are not here need no files.
 FILES: dict[str, Mapping[str, Forms]] = {
     **dict.fromkeys(("mnist", "mnist-threshold", "mnist-epoch", "mnist-dynamic"), _MNIST),
     **dict.fromkeys(("fashion-mnist", "fashion-mnist-dynamic"), _FASHION),
     "mnist-static": _STATIC,
+    **dict.fromkeys(("omniglot", "omniglot-threshold", "omniglot-epoch", "omniglot-dynamic"), _OMNIGLOT),
+    "caltech101-silhouettes": _SILHOUETTES,
+    "frey-faces": _FREY,
 }

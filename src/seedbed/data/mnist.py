@@ -9,28 +9,20 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.core.domain import BINARY, Domain
+from seedbed.core.domain import BINARY
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Noise, Streams
 from seedbed.data.dataset import Dataset
 from seedbed.data.files import FILES, locate
+from seedbed.data.images import Binarisation, floats, grey_images
 
 TRAIN = 50_000
+SHAPE = (1, 28, 28)
 SPLITS = "first 50000 / last 10000 of the training file / 10000 test"
-
-Binarisation = Literal["none", "threshold", "epoch", "batch"]
-_HOW = {
-    "none": "grey levels 0..255",
-    "threshold": "binary: grey > 127",
-    "epoch": "binary: Bernoulli(grey/255), train drawn anew per epoch, valid and test drawn once (eval stream of seed 0)",
-    "batch": "binary: Bernoulli(grey/255), train drawn anew per batch, valid and test drawn once (eval stream of seed 0)",
-}
 
 
 def images(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_dir: str | Path | None = None) -> Dataset:
@@ -45,32 +37,25 @@ def images(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_di
         seed: without effect, the split and the draws are the same for every seed.
         data_dir: a folder that holds ``MNIST/raw`` or ``FashionMNIST/raw``; see ``files.locate`` for the default.
 
-    Source: LeCun, Cortes, Burges (1998); Xiao, Rasul, Vollgraf (2017), arXiv:1708.07747. Drawing the binarisation from the
-    grey levels: Salakhutdinov, Murray (2008); per epoch: Burda, Grosse, Salakhutdinov (2016), arXiv:1509.00519.
+    Source: LeCun, Cortes, Burges (1998); Xiao, Rasul, Vollgraf (2017), arXiv:1708.07747. The binarisations: see
+    ``images.grey_images``.
     """
-    family = "fashion" if name.startswith("fashion") else "mnist"
+    fashion = name.startswith("fashion")
 
     def read(split: str, count: int) -> tuple[Tensor, Tensor]:
         pixels = read_idx(locate(FILES[name][f"{split}_images"], name, data_dir), (count, 28, 28))
         labels = read_idx(locate(FILES[name][f"{split}_labels"], name, data_dir), (count,))
-        return _floats(pixels.reshape(count, 784)), torch.from_numpy(labels.astype(np.int64))
+        return floats(pixels.reshape(count, 784)), torch.from_numpy(labels.astype(np.int64))
 
     (pixels, labels), (test, test_labels) = read("train", 60_000), read("test", 10_000)
-    splits = {"train": pixels[:TRAIN], "valid": pixels[TRAIN:], "test": test}
-    drawn = binarise in ("epoch", "batch")
-    if binarise == "threshold":
-        splits = {split: (grey > 127).float() for split, grey in splits.items()}
-    elif drawn:
-        splits = {split: grey / 255 for split, grey in splits.items()}
-        for split in ("valid", "test"):
-            splits[split] = bernoulli(splits[split], Noise((Streams(0),), "eval", family, split))
-    return Dataset(
-        name=name,
-        domain=Domain("levels", 256) if binarise == "none" else BINARY,
-        protocol=f"{'Fashion-MNIST' if family == 'fashion' else 'MNIST'}, {_HOW[binarise]}; {SPLITS}",
-        splits=splits,
-        view=bernoulli if drawn else None,
-        refresh="epoch" if binarise == "epoch" else "batch",
+    return grey_images(
+        name,
+        "Fashion-MNIST" if fashion else "MNIST",
+        "fashion" if fashion else "mnist",
+        {"train": pixels[:TRAIN], "valid": pixels[TRAIN:], "test": test},
+        SPLITS,
+        binarise=binarise,
+        image=SHAPE,
         labels={"train": labels[:TRAIN], "valid": labels[TRAIN:], "test": test_labels},
     )
 
@@ -92,13 +77,9 @@ def static(name: str = "mnist-static", *, seed: int = 0, data_dir: str | Path | 
         name=name,
         domain=BINARY,
         protocol="MNIST, binary: Larochelle's fixed files, their own split; 50000 / 10000 / 10000, test sorted by digit",
-        splits={k: _floats(read_amat(locate(FILES[name][k], name, data_dir), count)) for k, count in counts.items()},
+        splits={k: floats(read_amat(locate(FILES[name][k], name, data_dir), count)) for k, count in counts.items()},
+        image=SHAPE,
     )
-
-
-def bernoulli(batch: Tensor, noise: Noise) -> Tensor:
-    """0/1 draws from a batch of probabilities, ``[batch, 784]``."""
-    return noise.bernoulli(batch)
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -145,7 +126,3 @@ def _read(path: Path, limit: int) -> bytes:
             return gzip.GzipFile(fileobj=file).read(limit) if packed else file.read(limit)
     except (OSError, EOFError, zlib.error) as error:
         raise SeedbedError(f"{path} cannot be read: {error}") from error
-
-
-def _floats(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))

@@ -57,14 +57,15 @@ def image_artefacts(data: Dataset) -> Artefacts:
         found = call(_reconstructions, "reconstructions", x)
         codes = call(_walks, "latents", x, many)
         out = {
-            "samples": {"x": samples["x"].byte().cpu().numpy(), "mean": _half(samples["mean"])},
-            "reconstructions": {"mean": _half(found["mean"])},
+            "samples": {"x": _laid(samples["x"].byte(), data).cpu().numpy(), "mean": _half(_laid(samples["mean"], data))},
+            "reconstructions": {"mean": _half(_laid(found["mean"], data))},
             "latents": {"z": _half(principal_components(codes["z"]))},
         }
         side = math.isqrt(x[0].numel())
-        if side * side == x[0].numel():
+        channels, *sides = data.image or (1, side, side)
+        if channels == 1 and math.prod(sides) == x[0].numel():
             for name in ("traversals", "interpolations"):
-                out[name] = {"grid": _half(codes[name].unflatten(-1, (side, side)))}
+                out[name] = {"grid": _half(codes[name].unflatten(-1, sides))}
         return out
 
     return make
@@ -82,7 +83,15 @@ def sample_artefacts(data: Dataset) -> Artefacts:
 def image_reference(data: Dataset) -> Mapping[str, np.ndarray]:
     """The images that reconstructions stand beside, and the classes of the points of the map, where there are any."""
     labels = {"labels": _spread(data.labels["test"], POINTS).cpu().numpy()} if "test" in data.labels else {}
-    return {"x": shown(data).byte().cpu().numpy(), **labels}
+    return {"x": _laid(shown(data).byte(), data).cpu().numpy(), **labels}
+
+
+def _laid(flat: Tensor, data: Dataset) -> Tensor:
+    """Flat images with their sides, where a square number of pixels does not tell them."""
+    channels, height, width = data.image or (1, 0, 0)
+    if channels == 1:
+        return flat if height == width else flat.unflatten(-1, (height, width))
+    return flat.unflatten(-1, (channels, height, width))
 
 
 def principal_components(codes: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from seedbed.core.products import full_width_products
+
 GIB = float(1 << 30)
 
 
@@ -40,6 +42,8 @@ class _Meter(TorchDispatchMode):
 
 def peak_bytes(function: Callable[[], object]) -> int:
     """The largest number of bytes that tensors made by ``function`` took at one time (a result's own bytes included)."""
+    with full_width_products():
+        pass  # its trial, once in a process, is no part of what is measured
     with torch.no_grad(), _Meter() as meter:
         function()
     return meter.peak

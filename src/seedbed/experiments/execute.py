@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.data import is_own
 from seedbed.experiments import find
 from seedbed.experiments.base import Experiment
 from seedbed.experiments.warm_start import check_start, start_weights
@@ -75,6 +76,8 @@ def execute(
         _discard(folder)
     if experiment.warm_start and not folder.exists():
         check_start(experiment, name, seeds)
+    elif is_own(experiment.data) and not folder.exists():
+        experiment.task(experiment.streams(seeds[:1])).build()  # what is wrong with the data leaves no run behind
     manifest = _manifest(folder, name, experiment, seeds, strategy, device, threads)
     groups = [group for group in manifest.groups if set(group) & set(seeds)]
     from seedbed.experiments.progress import bar

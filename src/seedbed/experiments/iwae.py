@@ -128,7 +128,7 @@ class Model01(ImportanceVAE):
 
 
 LAYERS = {1: {}, 2: {"latents": 100, "latents_above": 50}}
-# Updates of (layers, k) that three seeds take an hour for. k = 1 and 5 share them, so that they differ in the bound alone; at
+# Updates of (layers, k) within an hour for three seeds. k = 1 and 5 share them, so that they differ in the bound alone; at
 # k = 50 they would take eight to twelve hours, so its laptop numbers are of an early stage (`full` is the comparison).
 STEPS = {(1, 1): 160_000, (1, 5): 160_000, (1, 50): 10_000, (2, 1): 100_000, (2, 5): 100_000, (2, 50): 10_000}
 

@@ -46,6 +46,7 @@ class ConvStaticVAE(StaticVAE):
     """The source's convolutional exercise: three convolutions down, four up with bilinear enlargements between."""
 
     ms_per_step = 450.0
+    takes: ClassVar = {"side": 28}
 
     def model(self, features: int, output_bias: "Tensor | None") -> "nn.Module":
         """`hidden` and `activation` have no say here."""

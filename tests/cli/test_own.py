@@ -1,0 +1,102 @@
+"""Data of one's own on the command line: shown, checked, trained on, refused in one line; never mistaken for a study's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedbed.cli.main import main
+from seedbed.cli.run import chosen, with_flags
+from seedbed.cli.targets import find_targets
+from seedbed.core.errors import SeedbedError
+from seedbed.report.gather import Run, find_runs
+
+TINY = ["-n", "1", "--steps", "4", "--eval-every", "2", "--batch-size", "4", "--hidden", "4,4", "--quiet"]
+VAE = "mnist/mnist-dynamic/vae"
+PICS = "folder:pics,size=6x5,colour=grey,binarise=dynamic"
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    out = capsys.readouterr()
+    return int(stop.value.code or 0), out.out, out.err
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    code, _, err = call(capsys, *arguments)
+    assert code == 2 and "Traceback" not in err and len(err.strip().splitlines()) == 1, err
+    assert not Path("runs").exists() or not find_runs(Path("runs"))  # nothing is left of a refused run
+    return err
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder with twelve colour images, binary 28 x 20 pictures, and nothing of MNIST."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEEDBED_DATA", str(tmp_path))
+    rng = np.random.default_rng(0)
+    Path("pics").mkdir()
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 256, (9, 8, 3), dtype=np.uint8)).save(f"pics/{i:02}.png")
+    np.save("x.npy", rng.integers(0, 2, (12, 28, 20)))
+
+
+def test_shown_and_checked(capsys):
+    code, out, _ = call(capsys, "data", "show", "folder:pics,size=6")
+    assert code == 0 and "pictures 6 x 6, RGB" in out and "images of pics, 6 x 6 RGB, cropped at the centre to size" in out
+    code, out, _ = call(capsys, "data", "check", "folder:pics", "array:x.npy")
+    assert code == 0 and out == "folder:pics: 12 examples, all read\narray:x.npy: 12 examples, all read\n"
+    assert call(capsys, "data", "fetch", "array:x.npy")[1] == "array:x.npy: needs no file\n"
+    assert "folder:PATH" in call(capsys, "data", "list")[1]
+
+
+def test_trained_on_and_told_apart(capsys):
+    command = ["run", "mnist", "-m", "vae", "-d", PICS, *TINY]
+    assert call(capsys, *command)[0] == 0
+    (path,) = find_runs(Path("runs"))
+    run = Run.read(path)
+    assert run.data == PICS and run.manifest.config["data"] == PICS and run.finished
+    assert run.arrays("samples")["x"].shape == (1, 64, 6, 5)  # their sides cannot be told from thirty pixels
+    assert run.arrays("interpolations")["grid"].shape == (1, 1, 8, 6, 5)
+    # -d of a report or an evaluation means what a run was trained on, whatever the experiment is called.
+    meant = {"out": "runs", "name": None, "models": ()}
+    assert [run.data for run in find_targets(["mnist"], {**meant, "sets": (PICS,)}).runs] == [PICS]
+    assert VAE in find_targets([VAE], {**meant, "sets": ()}).missing
+    for sets in ((), ("mnist-dynamic",)):
+        with pytest.raises(SeedbedError, match="no run"):
+            find_targets(["mnist"], {**meant, "sets": sets})
+    Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save("pics/00.png")
+    code, _, err = call(capsys, *command[:6], "-n", "2", *TINY[2:])
+    assert code == 2 and "have changed since it began" in err
+
+
+def test_epochs_are_of_the_given_data():
+    experiment = chosen(VAE, None, "array:x.npy")[VAE]
+    settings = {"budget": "laptop", "epochs": 3, "steps": None, "batch_size": 4}
+    assert with_flags(experiment, settings).steps == 3 * (8 // 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-d", "folder:none"], "none is not a folder"),
+        (["-d", "array:none.npy"], "none.npy cannot be read as .npy or .npz without pickle: no such file"),
+        (["-d", "folder:pics,size=6"], "expects binary data, got levels[256]; binarise them"),
+        (["-d", "array:x.npy", "--record"], "are those on mnist-dynamic, not on array:x.npy; leave --record out"),
+        (["-d", "array:x.npy", "--batch-size", "50"], "batch size 50 is larger than the 8 training examples"),
+        (["-d", "mnist-static"], "-d names your own data (folder:PATH, array:FILE)"),
+    ],
+)
+def test_refused_before_anything_is_written(arguments, says, capsys):
+    assert says in refused(capsys, "run", VAE, *TINY, *arguments)
+
+
+def test_refusals_name_the_file_and_what_a_net_takes(capsys):
+    says = refused(capsys, "run", "vae-static", "-m", "conv-20epochs", "-d", "array:x.npy", *TINY)
+    assert "ConvStaticVAE takes images of 28 x 28, grey; array:x.npy has 28 x 20" in says
+    assert "unknown toy data set" in refused(capsys, "run", "toy", "-m", "vae", "-d", "array:x.npy", *TINY)
+    Path("pics/05.png").write_bytes(b"no image")
+    for verb in (["data", "show"], ["data", "check"], ["run", VAE, *TINY, "-d"]):
+        assert "pics/05.png cannot be read as an image" in refused(capsys, *verb, PICS)

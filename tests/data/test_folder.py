@@ -1,0 +1,243 @@
+"""A folder of images: what is read, how it is cut and averaged, and what is refused, with the file's name."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seedbed.core.domain import BINARY, Domain
+from seedbed.core.errors import SeedbedError
+from seedbed.data import load
+from seedbed.data.folder import read_folder
+
+RNG = np.random.default_rng(0)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def save(path: Path, array: np.ndarray, mode: str | None = None, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(array)
+    (image if mode is None else image.convert(mode)).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def pics(tmp_path: Path) -> Path:
+    """Thirty grey images of 8 x 6."""
+    for i in range(30):
+        save(tmp_path / "pics" / f"{i:02}.png", noise(8, 6))
+    return tmp_path / "pics"
+
+
+def pixels(folder: Path, **options: str) -> np.ndarray:
+    return read_folder(folder, **options)[0]["train"]
+
+
+def test_every_image_is_in_the_set_once_with_its_pixels(pics: Path) -> None:
+    data = load(f"folder:{pics}")
+    assert data.domain == Domain("levels", 256) and data.image == (1, 8, 6) and data.shape == (48,)
+    assert {split: len(x) for split, x in data.splits.items()} == {"train": 24, "valid": 3, "test": 3}
+    got = {tuple(row) for row in torch.cat(list(data.splits.values())).int().tolist()}
+    assert got == {tuple(np.asarray(Image.open(file)).ravel().tolist()) for file in pics.iterdir()}
+    assert data.checksum() == load(f"folder:{pics}").checksum() != load(f"folder:{pics}", seed=1).checksum()
+    assert "24 / 3 / 3" in data.protocol and "images of pics, 8 x 6 grey" in data.protocol
+
+
+def test_channels_come_first_and_grey_ones_join_the_colour(tmp_path: Path) -> None:
+    colour, grey = noise(4, 5, 3), noise(4, 5)
+    save(tmp_path / "b.png", grey)
+    assert pixels(tmp_path).shape == (1, 4, 5, 1)
+    save(tmp_path / "a.png", colour)
+    found = pixels(tmp_path)
+    assert np.array_equal(found[0], colour) and all(np.array_equal(found[1, ..., c], grey) for c in range(3))
+    for name in "cde":
+        save(tmp_path / f"{name}.png", grey)
+    data = load(f"folder:{tmp_path}")
+    assert data.image == (3, 4, 5)
+    shown = {tuple(x.flatten().int().tolist()) for x in torch.cat(list(data.splits.values())).view(-1, 3, 4, 5)}
+    assert tuple(colour.transpose(2, 0, 1).ravel().tolist()) in shown
+    # ITU-R 601: the luma that `colour=grey` documents.
+    luma = colour @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(pixels(tmp_path, colour="grey")[0, ..., 0] - luma).max() <= 1
+    assert pixels(tmp_path, colour="rgb").shape == (5, 4, 5, 3)
+
+
+def test_sizes_are_averages_over_areas(tmp_path: Path) -> None:
+    image = noise(6, 12)
+    save(tmp_path / "a.png", image)
+    # 3 x 3 of the middle 6 x 6, and 3 x 4 of the whole: blocks of whole pixels, so the means are known.
+    middle = image[:, 3:9].reshape(3, 2, 3, 2).mean((1, 3))
+    whole = image.reshape(3, 2, 4, 3).mean((1, 3))
+    assert np.abs(pixels(tmp_path, size="3")[0, ..., 0] - middle).max() <= 1
+    assert np.abs(pixels(tmp_path, size="3x4", crop="none")[0, ..., 0] - whole).max() <= 1
+    assert pixels(tmp_path, size="2x5").shape == (1, 2, 5, 1)
+    assert pixels(tmp_path, size="12", crop="none").shape == (1, 12, 12, 1)
+
+
+def test_mixed_sizes_name_the_file_unless_one_is_chosen(pics: Path) -> None:
+    odd = save(pics / "odd.png", noise(9, 6))
+    with pytest.raises(SeedbedError, match=rf"differ in size: {odd} is 9 x 6, those before it 8 x 6; .*size="):
+        load(f"folder:{pics}")
+    assert load(f"folder:{pics},size=4").image == (1, 4, 4)
+
+
+def test_options_follow_the_path(pics: Path, tmp_path: Path) -> None:
+    data = load(f"folder:{pics},size=4x2,crop=none,colour=grey,binarise=dynamic")
+    assert data.domain == BINARY and data.image == (1, 4, 2) and data.view is not None
+    assert set(data.splits["test"].unique().tolist()) == {0.0, 1.0} and "distorted to size" in data.protocol
+    odd = pics.rename(tmp_path / "a,b")
+    assert load(f"folder:{odd},colour=grey").image == (1, 8, 6)
+
+
+def test_folders_named_like_splits_are_splits(tmp_path: Path) -> None:
+    for split, count in {"train": 20, "test": 3}.items():
+        for i in range(count):
+            save(tmp_path / split / "class" / f"{i}.png", noise(4, 4))
+    data = load(f"folder:{tmp_path}")
+    assert [len(data.splits[split]) for split in ("train", "valid", "test")] == [18, 2, 3]
+    for i in range(2):
+        save(tmp_path / "valid" / f"{i}.png", noise(4, 4))
+    data = load(f"folder:{tmp_path}")
+    assert [len(data.splits[split]) for split in ("train", "valid", "test")] == [20, 2, 3]
+    stray = save(tmp_path / "val" / "0.png", noise(4, 4))
+    with pytest.raises(SeedbedError, match=f"{stray} is in no split; move it to train, valid or test"):
+        load(f"folder:{tmp_path}")
+
+
+def test_what_is_no_image_is_passed_over(pics: Path) -> None:
+    (pics / "notes.txt").write_text("about")
+    save(pics / ".thumbnails" / "0.png", noise(3, 3))
+    save(pics / "._a.png", noise(3, 3))
+    assert len(pixels(pics)) == 30
+
+
+def animated(path: Path) -> None:
+    frames = [Image.fromarray(noise(4, 4)) for _ in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+def truncated(path: Path) -> None:
+    save(path, noise(64, 64))
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def deep_png(path: Path) -> None:
+    """Pillow writes no 16-bit colour: a PNG by hand."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + noise(4 * 3 * 2).tobytes() for _ in range(4))
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+def see_through(path: Path) -> None:
+    array = noise(4, 4, 4)
+    array[..., 3] = 200
+    save(path, array)
+
+
+BAD = {
+    "animation.gif": (animated, "has 3 frames, an animation or pages"),
+    "animation.png": (animated, "has 3 frames, an animation or pages"),
+    "pages.tif": (animated, "has 3 frames, an animation or pages"),
+    "text.png": (lambda path: path.write_text("no image"), "cannot be read as an image"),
+    "empty.jpg": (lambda path: path.touch(), "cannot be read as an image"),
+    "cut.png": (truncated, "cannot be read as an image"),
+    "print.jpg": (lambda path: save(path, noise(4, 4, 3), "CMYK"), "is CMYK; its colours depend on a profile"),
+    "lab.tif": (lambda path: save(path, noise(4, 4, 3), "LAB"), "is LAB"),
+    "deep.png": (lambda path: save(path, noise(4, 4).astype(np.uint16) * 200), "has more than 8 bits per value"),
+    "deep-colour.png": (deep_png, "has more than 8 bits per value"),
+    "deep.pgm": (lambda path: path.write_bytes(b"P5 2 1 65535\n" + bytes(4)), "has more than 8 bits per value"),
+    "deep.ppm": (lambda path: path.write_bytes(b"P6 2 1 4095\n" + bytes(12)), "has more than 8 bits per value"),
+    "plain.ppm": (lambda path: path.write_bytes(b"P3 1 1 1023\n1 2 3\n"), "has more than 8 bits per value"),
+    "float.tif": (lambda path: save(path, RNG.random((4, 4), np.float32)), "has more than 8 bits per value"),
+    "glass.png": (see_through, "is transparent in places"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_images_are_named(name: str, tmp_path: Path) -> None:
+    write, says = BAD[name]
+    save(tmp_path / "0.png", noise(4, 4))
+    write(tmp_path / name)
+    with pytest.raises(SeedbedError) as caught:
+        read_folder(tmp_path, size="4")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / name} ") and says in message and "\n" not in message
+
+
+def test_good_images_of_many_kinds(tmp_path: Path) -> None:
+    """What looks like a refused kind and is none: one value per pixel and channel, of 8 bits."""
+    grey, colour = noise(4, 4), noise(4, 4, 3)
+    opaque = np.concatenate([colour, np.full((4, 4, 1), 255, np.uint8)], -1)
+    bits = np.where(noise(4, 4) > 127, 255, 0).astype(np.uint8)
+    for name, array in {"a.bmp": grey, "b.pgm": grey, "c.tif": grey}.items():
+        save(tmp_path / name, array)
+    save(tmp_path / "d.png", bits, "1")
+    assert np.array_equal(pixels(tmp_path)[..., 0], np.stack([grey, grey, grey, bits]))
+    save(tmp_path / "e.png", opaque)
+    save(tmp_path / "f.ppm", colour)
+    save(tmp_path / "g.webp", colour, lossless=True)
+    assert np.array_equal(pixels(tmp_path)[4:], np.stack([colour] * 3))
+
+
+def test_a_camera_s_second_picture_is_no_animation(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (40, 200)]
+    frames[0].save(tmp_path / "photo.jpg", "MPO", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "photo.jpg") as image:
+        assert image.format == "MPO" and getattr(image, "n_frames", 1) == 2
+    assert np.abs(pixels(tmp_path).astype(int) - 40).max() <= 1
+
+
+def test_photographs_are_turned_upright(tmp_path: Path) -> None:
+    image = np.zeros((8, 16), np.uint8)
+    image[:, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    stored = io.BytesIO()
+    Image.fromarray(image).save(stored, "PNG", exif=exif)
+    (tmp_path / "a.png").write_bytes(stored.getvalue())
+    assert np.array_equal(pixels(tmp_path)[0, ..., 0], np.rot90(image, -1))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("folder:{0}/none", "is not a folder"),
+        ("folder:{0}/empty", "empty holds no images"),
+        ("folder:{0}/text", "text holds no images"),
+        ("folder:{0}/pics,size=0", "size must be a side or height x width in pixels"),
+        ("folder:{0}/pics,size=28.5", "size must be"),
+        ("folder:{0}/pics,crop=left", "unknown crop 'left'; known: centre, none"),
+        ("folder:{0}/pics,colour=blue", "unknown colour 'blue'; known: grey, rgb"),
+        ("folder:{0}/pics,binarise=yes", "unknown binarisation 'yes'"),
+        ("folder:{0}/pics,sise=28", "did you mean 'size'?"),
+        ("folder:", "names no path; write folder:PATH"),
+    ],
+)
+def test_bad_names_and_empty_folders(name: str, says: str, pics: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "readme.md").write_text("none")
+    with pytest.raises(SeedbedError) as caught:
+        load(name.format(tmp_path))
+    assert says in str(caught.value)
+
+
+def test_too_few_to_split(tmp_path: Path) -> None:
+    for i in range(4):
+        save(tmp_path / f"{i}.png", noise(4, 4))
+    with pytest.raises(SeedbedError, match="has 4 examples; at least 5 are needed to split them"):
+        load(f"folder:{tmp_path}")

@@ -1,0 +1,236 @@
+"""Data of one's own as arrays and ``torch.utils.data.Dataset`` objects: splits, domains, layouts, and what is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from seedbed import data as registry
+from seedbed.core.domain import BINARY, REAL, Domain
+from seedbed.core.errors import SeedbedError
+from seedbed.core.noise import Noise, Streams
+from seedbed.data import DATA, is_own, load, names, register
+from seedbed.data.own import from_arrays, from_torch
+
+LEVELS = Domain("levels", 256)
+RNG = np.random.default_rng(0)
+
+
+def grey(count: int = 30, *shape: int) -> np.ndarray:
+    return RNG.integers(0, 256, (count, *(shape or (4, 6))), dtype=np.uint8)
+
+
+def whole(data: Any) -> set[tuple[float, ...]]:
+    return {tuple(row) for row in torch.cat(list(data.splits.values())).tolist()}
+
+
+def test_npy(tmp_path: Path) -> None:
+    x = grey()
+    np.save(tmp_path / "x.npy", x)
+    data = load(f"array:{tmp_path / 'x.npy'}")
+    assert (
+        data.domain == LEVELS and data.image == (1, 4, 6) and whole(data) == {tuple(r) for r in x.reshape(30, 24).tolist()}
+    )
+    assert {split: len(v) for split, v in data.splits.items()} == {"train": 24, "valid": 3, "test": 3}
+    binary = load(f"array:{tmp_path / 'x.npy'},binarise=dynamic")
+    assert binary.domain == BINARY and binary.view is not None
+    assert torch.equal(binary.splits["train"] * 255, data.splits["train"])
+    drawn = binary.view(binary.splits["train"], Noise((Streams(0),), "noise"))
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    threshold = load(f"array:{tmp_path / 'x.npy'},binarise=threshold")
+    assert torch.equal(threshold.splits["test"], (data.splits["test"] > 127).float())
+
+
+def test_npz_with_splits_of_its_own(tmp_path: Path) -> None:
+    x = {"train": grey(20), "valid": grey(5), "test": grey(7)}
+    np.savez(tmp_path / "all.npz", train=x["train"], valid=x["valid"], test=x["test"], names=np.arange(3))
+    data = load(f"array:{tmp_path / 'all.npz'}")
+    assert all(np.array_equal(data.splits[split].numpy(), x[split].reshape(-1, 24)) for split in x)
+    np.savez(tmp_path / "two.npz", train=x["train"], test=x["test"])
+    data = load(f"array:{tmp_path / 'two.npz'}")
+    assert [len(data.splits[s]) for s in ("train", "valid", "test")] == [18, 2, 7]
+    assert np.array_equal(data.splits["test"].numpy(), x["test"].reshape(-1, 24))
+    np.savez_compressed(tmp_path / "one.npz", images=x["train"])
+    assert len(whole(load(f"array:{tmp_path / 'one.npz'}"))) == 20
+
+
+@pytest.mark.parametrize(
+    ("values", "domain"),
+    [
+        (np.array([0, 1, 1]), BINARY),
+        (np.array([False, True, True]), BINARY),
+        (np.array([0.0, 1.0, 1.0]), BINARY),
+        (np.array([0, 1, 255], np.int64), LEVELS),
+        (np.array([0.0, 17.0, 255.0]), LEVELS),
+        (np.array([0, 3 / 255, 1], np.float32), LEVELS),  # as ToTensor makes them
+        (np.array([0.0, 0.5, 1.0]), REAL),
+        (np.array([-1.0, 0.0, 1.0]), REAL),
+        (np.array([0.0, 256.0, 3.0]), REAL),
+    ],
+)
+def test_the_domain_is_read_off_the_values(values: np.ndarray, domain: Domain) -> None:
+    data = from_arrays({"train": np.tile(values, (10, 1))})
+    assert data.domain == domain and data.image is None
+    expected = np.rint(values * 255) if domain == LEVELS and values.max() <= 1 else values
+    assert data.splits["train"][0].numpy() == pytest.approx(expected.astype(float))
+
+
+def test_one_domain_over_all_splits() -> None:
+    """A test split that happens to hold only 0 and 1 is of the kind that training is."""
+    data = from_arrays({"train": grey(8), "valid": np.zeros((2, 4, 6)), "test": np.ones((2, 4, 6))})
+    assert data.domain == LEVELS and float(data.splits["test"].max()) == 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "image"),
+    [((4, 6), (1, 4, 6)), ((1, 4, 6), (1, 4, 6)), ((4, 6, 1), (1, 4, 6)), ((3, 4, 6), (3, 4, 6)), ((4, 6, 3), (3, 4, 6))],
+)
+def test_layouts(shape: tuple[int, ...], image: tuple[int, int, int]) -> None:
+    x = grey(10, *shape)
+    data = from_arrays(dict.fromkeys(("train", "valid", "test"), x))
+    expected = x.transpose(0, 3, 1, 2) if shape[-1] in (1, 3) else x
+    assert data.image == image and np.array_equal(data.splits["train"].numpy(), expected.reshape(10, -1))
+
+
+class Pairs(Dataset):
+    """Images with labels, by index."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.items[index], index
+
+
+class Stream(IterableDataset):
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+
+class Endless(Dataset):
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def test_torch_data_sets_of_every_kind_agree() -> None:
+    x = torch.from_numpy(grey(20, 1, 4, 6))
+    kinds = (
+        TensorDataset(x, torch.arange(20)),
+        Pairs([item.numpy() for item in x]),
+        Pairs([Image.fromarray(item[0].numpy()) for item in x]),
+        Pairs(list(x.float() / 255)),
+        Stream(list(x)),
+    )
+    sets = [from_torch(kind) for kind in kinds]
+    assert all(data.domain == LEVELS and data.image == (1, 4, 6) for data in sets)
+    assert len({data.checksum() for data in sets}) == 1
+    assert from_torch(Pairs(list(x > 127)), Pairs(list(x[:3] > 127)), Stream(list(x[3:5] > 127))).domain == BINARY
+    assert from_torch(Pairs(list(torch.randn(9, 5, dtype=torch.bfloat16)))).domain == REAL
+    # Three rows of three channels: a torch data set has its channels first.
+    cube = torch.from_numpy(grey(9, 3, 4, 3))
+    assert from_torch(TensorDataset(cube)).image == (3, 4, 3)
+
+
+def test_a_registered_set_is_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_REGISTERED", set())
+    monkeypatch.delitem(DATA, "mine", raising=False)
+    try:
+        register("mine", TensorDataset(torch.from_numpy(grey(20))), binarise="dynamic")
+        assert "mine" in names() and is_own("mine")
+        assert load("mine").name == "mine" and load("mine").domain == BINARY
+        assert load("mine", seed=1).checksum() != load("mine").checksum()
+        register("mine", TensorDataset(torch.rand(9, 2)))
+        assert load("mine").domain == REAL
+    finally:
+        DATA.pop("mine", None)
+    for taken in ("mnist", "folder:x"):
+        with pytest.raises(SeedbedError, match="is the name of another data set"):
+            register(taken, TensorDataset(torch.rand(9, 2)))
+
+
+def wrong_zip(path: Path) -> None:
+    np.savez_compressed(path, x=grey())
+    content = bytearray(path.read_bytes())
+    content[80:120] = bytes(40)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (lambda p: None, "no such file"),
+        (lambda p: p.mkdir(), "cannot be read as .npy or .npz"),
+        (lambda p: p.write_text("hello"), "cannot be read as .npy or .npz"),
+        (lambda p: p.touch(), "cannot be read as .npy or .npz"),
+        (wrong_zip, "cannot be read as .npy or .npz"),
+        (lambda p: np.savez(p, x=np.array([{}], object)), "cannot be read as .npy or .npz without pickle"),
+        (lambda p: np.savez(p, x=grey(), y=grey()), "holds the arrays x, y; name them train, valid and test"),
+        (lambda p: np.savez(p), "holds the arrays none"),
+        (lambda p: np.savez(p, train=grey(), valid=grey()), "has splits train, valid; expected train, or train and test"),
+        (lambda p: np.savez(p, train=grey(), test=grey(9, 6, 4)), "hold examples of different shapes"),
+        (lambda p: np.savez(p, np.arange(5)), "has shape [5]; expected examples of 1 to 3 axes"),
+        (lambda p: np.savez(p, grey(9, 2, 4, 4)), "expected 1 or 3 channels"),
+        (lambda p: np.savez(p, np.zeros((0, 4))), "at least one value"),
+        (lambda p: np.savez(p, np.full((9, 4), np.nan)), "not finite"),
+        (lambda p: np.savez(p, np.full((9, 4), 1000)), "whole numbers 1000..1000; expected 8-bit levels 0..255"),
+        (lambda p: np.savez(p, np.full((9, 4), "a")), "expected whole or real numbers"),
+        (lambda p: np.savez(p, np.full((9, 4), 1j)), "expected whole or real numbers"),
+        (lambda p: np.savez(p, train=grey(), valid=grey(1), test=grey()), "has 1 example; a standard error takes 2"),
+        (lambda p: np.savez(p, grey(2)), "has 2 examples; at least 5 are needed"),
+    ],
+)
+def test_bad_files(write: Any, says: str, tmp_path: Path) -> None:
+    write(tmp_path / "x.npz")
+    with pytest.raises(SeedbedError) as caught:
+        load(f"array:{tmp_path / 'x.npz'}")
+    message = str(caught.value)
+    assert says in message and "x.npz" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        (Pairs([]), "the train data set has no examples"),
+        (Pairs([torch.zeros(3), torch.zeros(4)]), "example 1 of train has shape [4], the first has [3]"),
+        (Pairs([{"x": 1}] * 9), "expected examples of 1 to 3 axes"),
+        (Pairs(["text"] * 9), "expected examples of 1 to 3 axes"),
+        (Endless(), "has no length; give it __len__"),
+    ],
+)
+def test_bad_torch_data_sets(items: Dataset, says: str) -> None:
+    with pytest.raises(SeedbedError) as caught:
+        from_torch(items)
+    assert says in str(caught.value)
+
+
+def test_only_levels_are_binarised() -> None:
+    with pytest.raises(SeedbedError, match="is real data; binarise takes 8-bit levels"):
+        from_arrays({"train": RNG.normal(size=(9, 4))}, binarise="dynamic")
+
+
+def test_a_picture_has_the_sides_that_a_net_takes() -> None:
+    data = from_arrays({"train": grey(9, 8, 12)}, name="mine")
+    assert data.picture("Net") == data.picture("Net", multiple=4) == (1, 8, 12)
+    colour = from_arrays({"train": grey(9, 8, 8, 3)}, name="mine")
+    assert colour.picture("Net", side=8, channels=0) == (3, 8, 8)
+    for bad, options, says in (
+        (data, {"side": 28}, "Net takes images of 28 x 28, grey; mine has 8 x 12 with 1 channel;"),
+        (data, {"multiple": 8}, "sides that are multiples of 8, grey; mine has 8 x 12"),
+        (data, {"channels": 3}, "any size, 3 channels; mine has 8 x 12 with 1 channel;"),
+        (colour, {}, "any size, grey; mine has 8 x 8 with 3 channels; of a folder, choose size= and colour="),
+        (from_arrays({"train": grey(9, 5)}, name="mine"), {}, "mine has [5] values that are no picture; store them as"),
+    ):
+        with pytest.raises(SeedbedError) as caught:
+            bad.picture("Net", **options)
+        assert says in str(caught.value)
