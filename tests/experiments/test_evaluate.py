@@ -170,6 +170,8 @@ def test_a_second_opinion_and_the_use_of_latents_are_rows_like_any_other(capsys,
     rows = folder("ladder").evaluation("latents-valid-k20").read()
     mean = {(row.seed, row.metric): row.value for row in rows if row.split == "valid"}
     units = {(row.seed, row.metric): row for row in rows if row.split == "valid/units"}
+    low = [layer for layer in ("z1", "z2") if any(mean[seed, f"kl_{layer}_nats"] < 0.1 for seed in (0, 1))]
+    assert [layer for layer in ("z1", "z2") if f"layer {layer} has collapsed" in out] == low
     assert mean[0, "rate_nats"] == pytest.approx(mean[0, "kl_z1_nats"] + mean[0, "kl_z2_nats"], rel=1e-5)
     own_units = [row.value for (seed, name), row in units.items() if seed == 0 and name.startswith("kl_z2_")]
     assert sum(own_units) == pytest.approx(mean[0, "kl_z2_nats"], rel=1e-5)

@@ -18,6 +18,7 @@ SIZES = {
     "toy": "--train-size 400 --valid-size 40 --eval-size 40 --batch-size 16",
     "toy-variance": "--train-size 400 --valid-size 40 --eval-size 40 --batch-size 16",
     "mnist": "--batch-size 8 --hidden 8,4 --latents 2",
+    "mnist-convergence": "--batch-size 2",
     "iwae": "--batch-size 8 --hidden 8,4 --latents 2",
     "vae-static": "--batch-size 8 --hidden 8,4 --latents 2",
 }

@@ -10,7 +10,9 @@ from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.models import compat
 from seedbed.models.conv_vae import ConvVAE
+from seedbed.models.draw import DRAW
 from seedbed.models.flow import CouplingFlow
+from seedbed.models.image_flow import ImageFlow
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
 from seedbed.models.vae import VAE
@@ -24,8 +26,26 @@ MODELS = {
     "vae": (lambda: VAE(3, 2, (8, 8), activation="tanh"), 3, (elbo, elbo_kl, iwae(3), warm_up(elbo_kl, 5))),
     "vae-paths": (lambda: VAE(3, 2, (8, 8), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
     "vae-bernoulli": (lambda: VAE(3, 2, (8,), BERNOULLI, "silu"), 3, (elbo, elbo_kl, iwae(3))),
+    "vae-normal-prior": (lambda: VAE(3, 2, (8,), prior="normal"), 3, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"))),
+    "vae-vamp": (
+        lambda: VAE(3, 2, (8,), BERNOULLI, "tanh", prior="vamp", pseudo_inputs=4),
+        3,
+        (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(elbo_kl, 5)),
+    ),
     "lvae": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (elbo, elbo_kl, iwae(3))),
     "lvae-paths": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
+    "lvae-5layer": (
+        lambda: LadderVAE(3, (5, 4, 3, 2, 1), (9, 8, 7, 6, 5), BERNOULLI, "leaky_relu", norm=True),
+        3,
+        (elbo, elbo_kl, iwae(3), warm_up(free_bits(elbo_kl, 0.1), 5)),
+    ),
+    "draw": (lambda: DRAW(16, 2, 3, 5), 16, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(elbo_kl, 5))),
+    "draw-attention": (
+        lambda: DRAW(16, 2, 3, 5, read=2, write=3),
+        16,
+        (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl")),
+    ),
+    "draw4-attention": (lambda: DRAW(16, 2, 3, 5, 2, 2, error_image=False, overwrite=True), 16, (elbo_kl, iwae(3))),
     "iwae-1layer": (lambda: BottomUpVAE(3, (2,), ((8, 8),)), 3, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"))),
     "iwae-2layer": (
         lambda: BottomUpVAE(3, (3, 2), ((8, 8), (7,))),
@@ -37,12 +57,26 @@ MODELS = {
     "flow-spline": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh"), 2, (log_likelihood,)),
     "flow-mix": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh", mix=True), 2, (log_likelihood,)),
     "flow-spline-odd": (lambda: CouplingFlow(3, "spline", 3, (8,), "tanh", bins=5), 3, (log_likelihood,)),
+    "image-flow": (lambda: ImageFlow(16, 1, (1, 1), 3, 2, 2), 16, (elbo, elbo_kl, iwae(3))),
+    "image-flow-uniform": (lambda: ImageFlow(16, 1, (0, 2), 3, 1, 2, variational=False), 16, (elbo, iwae(2))),
     "wgan": (lambda: WGAN(2, 2, (8, 8), "tanh"), 2, (critic_utility(), generator_utility)),
     "compat-vae": (lambda: compat.ToyVAE(hidden=(8, 8)), 2, (elbo,)),
     "compat-lvae": (lambda: compat.ToyLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
     "compat-flow": (lambda: compat.ToyFlow(couplings=2, hidden=(8,)), 2, (log_likelihood,)),
 }
-BINARY = {"vae-bernoulli", "iwae-1layer", "iwae-2layer", "conv-vae"}
+BINARY = {
+    "vae-bernoulli",
+    "vae-vamp",
+    "lvae-5layer",
+    "draw",
+    "draw-attention",
+    "draw4-attention",
+    "iwae-1layer",
+    "iwae-2layer",
+    "conv-vae",
+    "image-flow",
+    "image-flow-uniform",
+}
 SEEDS = tuple(Streams(s) for s in range(3))
 each_model = pytest.mark.parametrize("name", MODELS)
 
@@ -83,10 +117,11 @@ def terms_of(utility):
 def test_a_stack_of_seeds_equals_the_loop(name):
     modules, x = built(name)
     stack = Stack.of(modules, SEEDS, "fp64")
-    params = {k: v.clone().requires_grad_() for k, v in stack.params.items()}
+    trained = {k for k, _ in modules[0].named_parameters()}  # a stack holds the buffers that differ, too
+    params = {k: v.clone().requires_grad_() for k, v in stack.params.items() if k in trained}
     for number, utility in enumerate(MODELS[name][2]):
         terms = terms_of(utility)
-        value, parts = stack.replace(params).call(terms, x, noise=stack.noise("noise", number))
+        value, parts = stack.replace({**stack.params, **params}).call(terms, x, noise=stack.noise("noise", number))
         grads = torch.autograd.grad(value.sum(), list(params.values()), allow_unused=True)
         assert value.shape == x.shape[:2]
         for s, module in enumerate(modules):

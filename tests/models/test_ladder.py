@@ -2,12 +2,15 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seedbed.core.noise import Noise, Streams
+from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.models import compat
 from seedbed.models.lvae import LadderVAE
+from seedbed.objectives.bounds import elbo_kl
 
 SEED = [Streams(0)]
 
@@ -64,6 +67,76 @@ def test_one_branch_gives_prior_and_merge():
     mean = (evidence.mean * evidence.scale**-2 + below.prior.mean * below.prior.scale**-2) / precision
     assert torch.allclose(below.posterior.mean, mean)
     assert torch.allclose(below.posterior.scale, precision**-0.5)
+
+
+def test_five_normalised_layers_spelled_out():
+    """The bound of the paper's image model (its equations 3 to 12), smaller and with layer norm."""
+    sizes, widths = (5, 4, 3, 2, 1), (9, 8, 7, 6, 5)
+    with SEED[0].scoped("init"):
+        model = LadderVAE(12, sizes, widths, BERNOULLI, "leaky_relu", norm=True).double()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(0.3 * torch.randn_like(p))
+    own = dict(model.named_parameters())
+    x = (torch.arange(7 * 12).view(7, 12) % 5 < 2).double()
+
+    def affine(name: str, value: Tensor) -> Tensor:
+        return value @ own[f"{name}.weight"].T + own[f"{name}.bias"]
+
+    def unit(layer: str, norm: str, value: Tensor) -> Tensor:
+        value = affine(layer, value)
+        centred = value - value.mean(1, keepdim=True)
+        value = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
+        value = value * own[f"{norm}.weight"] + own[f"{norm}.bias"]
+        return torch.maximum(value, 0.1 * value)
+
+    def gaussian(raw: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_scale = raw.chunk(2, 1)
+        return mean, (7 * torch.tanh(log_scale / 7)).exp() ** 2
+
+    d, evidence = x, []
+    for i in range(5):
+        d = unit(f"upward.{i}.layers.1", f"norms.{i}", unit(f"upward.{i}.layers.0", f"upward.{i}.norms.0", d))
+        evidence.append(gaussian(affine(f"evidence.{i}.layers.0", d)))
+    drawn, kl, z = noise64(), torch.zeros(7, dtype=torch.float64), x
+    for i in reversed(range(5)):
+        mean, variance = evidence[i]
+        prior_mean, prior_variance = torch.zeros(()), torch.ones(())
+        if i < 4:
+            h = unit(f"downward.{i}.layers.0", f"downward.{i}.norms.0", z)
+            h = unit(f"downward.{i}.layers.1", f"downward.{i}.norms.1", h)
+            prior_mean, prior_variance = gaussian(affine(f"downward.{i}.layers.2", h))
+            precision = 1 / variance + 1 / prior_variance
+            mean, variance = (mean / variance + prior_mean / prior_variance) / precision, 1 / precision
+        z = mean + variance.sqrt() * drawn.normal((7, sizes[i]))
+        ratio = variance / prior_variance
+        kl = kl + 0.5 * ((mean - prior_mean) ** 2 / prior_variance + ratio - 1 - ratio.log()).sum(1)
+    h = unit("decoder.layers.0", "decoder.norms.0", z)
+    h = unit("decoder.layers.1", "decoder.norms.1", h)
+    logits = affine("decoder.layers.2", h)
+    likelihood = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+    terms = elbo_kl(model, x, noise64(), {})
+    assert torch.allclose(terms.value, likelihood - kl, atol=1e-10)
+    assert [name for name in terms.parts if name.startswith("kl_")] == ["kl_z5", "kl_z4", "kl_z3", "kl_z2", "kl_z1"]
+
+
+def noise64() -> Noise:
+    return Noise(SEED, "noise", dtype=torch.float64)
+
+
+def test_normalised_examples_do_not_see_each_other():
+    with SEED[0].scoped("init"):
+        model = LadderVAE(2, (2, 2), (8, 8), norm=True).double()
+    x = points().double()
+    z = model.posterior(x, noise64())[0]
+    whole, one = model.log_posterior(x, z), {name: value[3:4] for name, value in z.items()}
+    assert torch.allclose(model.log_posterior(x[3:4], one)[0], whole[3], atol=1e-12)
+
+
+def test_the_decoder_starts_where_it_is_told():
+    logits = torch.linspace(-3, 3, 12)
+    model = LadderVAE(12, (2, 2), (8, 8), BERNOULLI, norm=True, output_bias=logits)
+    assert torch.equal(model.decoder.layers[-1].bias, logits)
 
 
 @pytest.mark.parametrize(("build", "count"), [(compat.ToyVAE, 68_620), (compat.ToyLVAE, 79_164), (compat.ToyFlow, 82_824)])

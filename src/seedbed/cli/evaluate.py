@@ -20,6 +20,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     import torch
 
+    from seedbed.evaluate.latents import collapsed_layers
     from seedbed.experiments.evaluate import Request, evaluate
     from seedbed.experiments.execute import usable_device
     from seedbed.experiments.progress import examples_bar
@@ -47,10 +48,12 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     )
     if options["record"]:
         _check_record(request, options["budget"])
-    table, measured = [], []
+    table, measured, collapsed = [], [], []
     for found in find_targets(targets, options).runs:
         with examples_bar(found.manifest.experiment, options["quiet"]) as progress:
             rows = evaluate(load(found.folder.path), request, again=options["again"], device=device, progress=progress)
+        kl = {(row.metric, row.seed): row.value for row in rows if row.split == request.split}
+        collapsed += [f"{found.manifest.experiment}: {says}" for says in collapsed_layers(kl)]
         # Fates come with the run's own rows: a seed that diverged is measured, counted, and left out of the mean.
         fates = [row for row in found.rows if row.split == "status"]
         table += summarise_run(found.folder, split=request.split, rows=[*rows, *fates])
@@ -58,6 +61,8 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
         note = f"evaluated in {request.precision}" if request.precision else ""
         measured.append(Measured(found.folder, [*rows, *fates], command, note))
     click.echo(text_table(table))
+    for says in collapsed:
+        click.echo(says)
     if options["record"]:
         record_runs(measured, options["budget"])
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -43,7 +43,7 @@ class Layer:
         prior: p(z | above).
         posterior: q(z | above, x), or q(z | below) in a model with ``inference``; ``None`` without data.
         closed_kl: whether E_q[log q - log p] is KL(posterior || prior) at the other latents. It is not where ``above`` was
-            drawn from this very z: then p(z | above) knows the draw.
+            drawn from this very z: then p(z | above) knows the draw. Nor is it where there is no closed form.
     """
 
     name: str
@@ -88,6 +88,9 @@ class LatentVariable(HasSample, ABC):
     A model writes one method, ``layers``: the top-down pass of the paper. Everything else follows from it. A model whose
     posterior runs the other way, q(z | x) = q(z1 | x) prod_l q(z_l | z_<l, x), writes ``inference`` too.
     """
+
+    # Whether log p(x | z) is finite and has a gradient in z, as annealing from p(z) to p(z | x) needs.
+    smooth: ClassVar[bool] = True
 
     @property
     @abstractmethod

@@ -12,11 +12,15 @@ from seedbed.core.noise import EvalNoise, Noise
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
 from seedbed.distributions.bernoulli import Bernoulli
+from seedbed.evaluate.estimate import draw_samples
 
 SHOWN = 64  # images of each kind
 SIDE = 8  # rows and columns of a grid
 REACH = 2.5  # standard deviations of the prior
 POINTS = 1000  # of the map of latents
+
+# Arrays for pictures, made of a stack: ``{name: {key: [seeds, ...]}}``.
+Artefacts = Callable[[Stack], Mapping[str, Mapping[str, np.ndarray]]]
 
 
 def shown(data: Dataset) -> Tensor:
@@ -28,7 +32,7 @@ def _spread(split: Tensor, count: int) -> Tensor:
     return split[:: max(1, len(split) // count)][:count]
 
 
-def image_artefacts(data: Dataset) -> Callable[[Stack], Mapping[str, Mapping[str, np.ndarray]]]:
+def image_artefacts(data: Dataset) -> Artefacts:
     """Arrays for pictures of a latent-variable model of binary images.
 
     ``samples``: draws x ~ p(x), and the means E[x | z] that they were drawn from. ``reconstructions``: E[x | z] at
@@ -65,6 +69,15 @@ def image_artefacts(data: Dataset) -> Callable[[Stack], Mapping[str, Mapping[str
         return out
 
     return make
+
+
+def sample_artefacts(data: Dataset) -> Artefacts:
+    """Draws x ~ p(x) alone, of models whose latents mean nothing to the eye, such as a dequantised image."""
+
+    def draw(model: LatentVariable, count: int, noise: Noise) -> Tensor:
+        return model.sample(count, noise)
+
+    return lambda stack: {"samples": {"x": draw_samples(stack, draw, SHOWN).byte().cpu().numpy()}}
 
 
 def image_reference(data: Dataset) -> Mapping[str, np.ndarray]:

@@ -11,7 +11,8 @@ def estimators(module: object, shape: Sequence[int]) -> dict[str, str]:
     found = {}
     if isinstance(module, LatentVariable):
         found["nll"] = "negative log-likelihood by importance sampling"
-        found["ais"] = "the same by annealed importance sampling, beside it"
+        if module.smooth:
+            found["ais"] = "the same by annealed importance sampling, beside it"
         found["latents"] = "rate, distortion, KL per layer and unit, active units"
     elif isinstance(module, HasLogProb):
         found["nll"] = "exact negative log-likelihood"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
-from seedbed.experiments import images, iwae, toy, vae_static, variance
+from seedbed.experiments import image_convergence, images, iwae, toy, vae_static, variance
 from seedbed.experiments.base import Experiment
 
 __all__ = ["EXPERIMENTS", "STUDIES", "Experiment", "Study", "find"]
@@ -74,6 +74,24 @@ STUDIES: dict[str, Study] = {
     "toy": Study("toy", toy.DOC, toy.EXPERIMENTS, toy.GRID, elsewhere=toy.ELSEWHERE, published=toy.PUBLISHED),
     "toy-variance": Study("toy-variance", variance.DOC, variance.EXPERIMENTS, tuple(variance.EXPERIMENTS)),
     "mnist": Study("mnist", images.DOC, images.MNIST, tuple(images.MNIST), seeds=3, metric=_NLL, evaluated=(_NLL,)),
+    "mnist-convergence": Study(
+        "mnist-convergence",
+        image_convergence.DOC,
+        image_convergence.MNIST,
+        image_convergence.GRID,
+        seeds=3,
+        metric="neg_elbo_nats",
+        published=image_convergence.PUBLISHED,
+    ),
+    "omniglot-convergence": Study(
+        "omniglot-convergence",
+        image_convergence.OMNIGLOT_DOC,
+        image_convergence.OMNIGLOT,
+        image_convergence.OMNIGLOT_GRID,
+        seeds=3,
+        metric="neg_elbo_nats",
+        published=image_convergence.OMNIGLOT_PUBLISHED,
+    ),
     "iwae": Study(
         "iwae",
         iwae.DOC,

@@ -54,8 +54,6 @@ class Experiment(ABC):
 
     # Fields that a budget replaces; `laptop` is what the fields say, `smoke` runs thirty steps, `demo` is for `make demo`.
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    # Examples that count as one epoch, for flags in epochs; 0 where the experiment counts in steps only.
-    epoch_examples: ClassVar[int] = 0
     # The test metric that it is about; empty for its study's.
     metric: ClassVar[str] = ""
     # Milliseconds of one step of ten seeds on two cores, for estimates before a study starts.
@@ -68,6 +66,11 @@ class Experiment(ABC):
                 raise SeedbedError(f"{f.name.replace('_', ' ')} must be at least {least:g}, got {value}")
             if most is not None and not value <= most:
                 raise SeedbedError(f"{f.name.replace('_', ' ')} must be at most {most:g}, got {value}")
+
+    @property
+    def epoch_examples(self) -> int:
+        """Examples that count as one epoch, for flags in epochs; 0 where the experiment counts in steps only."""
+        return 0
 
     @abstractmethod
     def task(self, streams: "list[Streams]") -> "Task":

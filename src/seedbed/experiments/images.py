@@ -11,46 +11,40 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from seedbed.core.noise import Streams
+    from seedbed.data.dataset import Dataset
     from seedbed.evaluate.estimate import Estimator
+    from seedbed.evaluate.images import Artefacts
     from seedbed.train.task import Task
 
 SETS = ("mnist-dynamic", "mnist-static", "mnist-epoch", "mnist-threshold")
+# Training images of the sets that have not 50,000, by the first part of their names.
+EXAMPLES = {"digits": 1257, "omniglot": 22_000}
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageVAE(Experiment):
-    """VAE with MLPs and Bernoulli pixels, the shape of the IWAE paper's one-layer model (Burda et al. 2016)."""
+class BinaryImages(Experiment):
+    """A model of binary images that one player trains."""
 
     data: str = option("mnist-dynamic", "binary images")
-    steps: int = option(100_000, "updates in all (schedules are tied to it)", least=1)
     batch_size: int = option(128, "examples per update", least=1)
     lr: float = option(2e-3, "step size", least=0.0)
-    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder")
-    latents: int = option(50, "size of z", least=1)
-    activation: Literal["tanh", "relu", "silu"] = option("tanh", "of both networks")
     ema: float = option(0.999, "decay of the weight average that is evaluated; 0 for none", least=0.0)
     eval_every: int = option(2000, "steps between validations", least=1)
-    # The paper's 3280 epochs in batches of 20; its step size falls by steps, ours by a cosine.
-    budgets: ClassVar = {"full": {"steps": 8_200_000, "batch_size": 20}}
-    epoch_examples = 50_000
-    ms_per_step = 36.0
     # What the nets ask of ``Dataset.picture``; ``None`` where any vector of pixels will do.
     takes: ClassVar[Mapping[str, int] | None] = None
 
-    def task(self, streams: "list[Streams]") -> "Task":
-        """Maximise the ELBO with analytic KL; the decoder starts at the training means."""
-        from seedbed.distributions.likelihood import BERNOULLI
-        from seedbed.evaluate.density import elbo_loss
-        from seedbed.models.vae import VAE
-        from seedbed.objectives.bounds import elbo_kl
-
-        def build(features: int, logits: "Tensor") -> VAE:
-            return VAE(features, self.latents, self.hidden, BERNOULLI, self.activation, logits)
-
-        return self.maximise(build, elbo_kl, elbo_loss, "neg_elbo_nats")
+    @property
+    def epoch_examples(self) -> int:
+        """Training images."""
+        return EXAMPLES.get(self.data.split("-")[0], 50_000)
 
     def maximise(
-        self, build: "Callable[[int, Tensor], nn.Module]", utility: Any, estimator: "Estimator", select: str
+        self,
+        build: "Callable[[int, Tensor], nn.Module]",
+        utility: Any,
+        estimator: "Estimator",
+        select: str,
+        artefacts: "Callable[[Dataset], Artefacts] | None" = None,
     ) -> "Task":
         """A game of one on the images.
 
@@ -59,6 +53,7 @@ class ImageVAE(Experiment):
             utility: what it maximises.
             estimator: losses per held-out image.
             select: the one of them that a run is judged by.
+            artefacts: of the data set, makes what makes arrays for pictures; ``image_artefacts`` by default.
 
         Raises:
             SeedbedError: if the data shall vary.
@@ -101,9 +96,34 @@ class ImageVAE(Experiment):
             ema=self.ema,
             patience=self.patience,
             precision=self.precision,
-            artefacts=image_artefacts(data),
+            artefacts=(artefacts or image_artefacts)(data),
             reference=lambda: image_reference(data),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageVAE(BinaryImages):
+    """VAE with MLPs and Bernoulli pixels, the shape of the IWAE paper's one-layer model (Burda et al. 2016)."""
+
+    steps: int = option(100_000, "updates in all (schedules are tied to it)", least=1)
+    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder")
+    latents: int = option(50, "size of z", least=1)
+    activation: Literal["tanh", "relu", "silu"] = option("tanh", "of both networks")
+    # The paper's 3280 epochs in batches of 20; its step size falls by steps, ours by a cosine.
+    budgets: ClassVar = {"full": {"steps": 8_200_000, "batch_size": 20}}
+    ms_per_step = 36.0
+
+    def task(self, streams: "list[Streams]") -> "Task":
+        """Maximise the ELBO with analytic KL; the decoder starts at the training means."""
+        from seedbed.distributions.likelihood import BERNOULLI
+        from seedbed.evaluate.density import elbo_loss
+        from seedbed.models.vae import VAE
+        from seedbed.objectives.bounds import elbo_kl
+
+        def build(features: int, logits: "Tensor") -> VAE:
+            return VAE(features, self.latents, self.hidden, BERNOULLI, self.activation, logits)
+
+        return self.maximise(build, elbo_kl, elbo_loss, "neg_elbo_nats")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +138,6 @@ class DigitsVAE(ImageVAE):
     latents: int = option(8, "size of z", least=1)
     eval_every: int = option(250, "steps between validations", least=1)
     budgets: ClassVar = {}
-    epoch_examples = 1257
     ms_per_step = 5.0
 
 

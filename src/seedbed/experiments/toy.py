@@ -32,9 +32,13 @@ class Toy(Experiment):
     valid_size: int = option(10_000, "validation points", least=1)
     ema: float = option(0.999, "decay of the weight average that is evaluated; 0 for none", least=0.0, most=1.0)
 
-    epoch_examples = 51_200
     # A compat model cannot represent the best single Gaussian, so it declares no trivial baseline.
     has_baseline: ClassVar[bool] = True
+
+    @property
+    def epoch_examples(self) -> int:
+        """Points that count as one epoch."""
+        return 51_200
 
     def dataset(self, seed: int | None = None) -> "Dataset":
         """The points of the experiment's data seed, or of another."""

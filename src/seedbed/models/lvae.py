@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import Distribution, LatentVariable, Layer
@@ -10,6 +11,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.nets.mlp import MLP, Activation, activation_named
+from seedbed.nets.norm import LayerNorm
 
 
 class LadderVAE(nn.Module, LatentVariable):
@@ -19,12 +21,18 @@ class LadderVAE(nn.Module, LatentVariable):
     branch, shared by model and posterior, gives the prior p(z_i | z_{i+1}); q(z_i | z_{i+1}, x) is their product (precisions
     add). What is sent down is the sample of the posterior when there is data, and of the prior when there is none.
 
+    The paper's model of images is ``LadderVAE(784, (64, 32, 16, 8, 4), (512, 256, 128, 64, 64), BERNOULLI, "leaky_relu",
+    norm=True)`` but for its batch norm. In its place stands layer norm: it needs no running statistics, is the same in
+    training and evaluation, and keeps examples apart, so that a bound per example is one, whatever the batch.
+
     Args:
         features: size of an example.
         latents: size of each z_i, from the data upward.
         hidden: width at each level, from the data upward.
         likelihood: the family of p(x | z1).
         activation: of all networks.
+        norm: normalise each hidden layer of all networks (``LayerNorm``).
+        output_bias: where the decoder's output starts, ``[parameters * features]``, e.g. the logits of the data's mean.
     """
 
     def __init__(
@@ -34,6 +42,8 @@ class LadderVAE(nn.Module, LatentVariable):
         hidden: Sequence[int] = (64, 64),
         likelihood: Likelihood = GAUSSIAN,
         activation: Activation = "relu",
+        norm: bool = False,
+        output_bias: Tensor | None = None,
     ) -> None:
         super().__init__()
         if not latents or len(latents) != len(hidden):
@@ -42,12 +52,17 @@ class LadderVAE(nn.Module, LatentVariable):
         self.prior = StandardNormal(latents[-1])
         self.activation = activation_named(activation)
         below = (features, *hidden[:-1])
-        self.upward = nn.ModuleList(MLP(n, (m,), m, activation) for n, m in zip(below, hidden, strict=True))
+        self.upward = nn.ModuleList(MLP(n, (m,), m, activation, norm=norm) for n, m in zip(below, hidden, strict=True))
+        self.norms = nn.ModuleList(LayerNorm(m) if norm else nn.Identity() for m in hidden)
         self.evidence = nn.ModuleList(MLP(m, (), 2 * d) for m, d in zip(hidden, latents, strict=True))
         self.downward = nn.ModuleList(
-            MLP(above, (m, m), 2 * d, activation) for above, m, d in zip(latents[1:], hidden[:-1], latents[:-1], strict=True)
+            MLP(above, (m, m), 2 * d, activation, norm=norm)
+            for above, m, d in zip(latents[1:], hidden[:-1], latents[:-1], strict=True)
         )
-        self.decoder = MLP(latents[0], (hidden[0], hidden[0]), likelihood.parameters * features, activation)
+        self.decoder = MLP(latents[0], (hidden[0], hidden[0]), likelihood.parameters * features, activation, norm=norm)
+        if output_bias is not None:
+            with torch.no_grad():
+                self.decoder.layers[-1].get_parameter("bias").copy_(output_bias)
 
     @property
     def domain(self) -> Domain:
@@ -57,8 +72,8 @@ class LadderVAE(nn.Module, LatentVariable):
     def bottom_up(self, x: Tensor) -> list[DiagonalNormal]:
         """The evidence about z1, ..., zL, each ``[batch, latents[i]]``."""
         evidence, d = [], x
-        for up, head in zip(self.upward, self.evidence, strict=True):
-            d = self.activation(up(d))
+        for up, norm, head in zip(self.upward, self.norms, self.evidence, strict=True):
+            d = self.activation(norm(up(d)))
             evidence.append(DiagonalNormal.from_raw(head(d)))
         return evidence
 

@@ -9,11 +9,15 @@ from torch import Tensor, nn
 from seedbed.core.capabilities import HasDataInit
 from seedbed.distributions.numeric import full, soft_clamp
 from seedbed.models.spline import spline_forward, spline_inverse
+from seedbed.nets.linear import linear
 from seedbed.nets.mlp import MLP, Activation
 
 
 class Transform(nn.Module, ABC):
-    """A bijection of the last axis; ``log_det`` is log |det dy/dx| per example (of ``inverse``: log |det dx/dy|)."""
+    """A bijection of the last axis, or of images.
+
+    ``log_det`` is log |det dy/dx| per example (of ``inverse``: log |det dx/dy|).
+    """
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,32 +43,50 @@ class Reverse(Transform):
 class Mix(Transform):
     """y = L U x with L unit lower and U upper triangular, log_det = sum log diag U: a learnt change of axes.
 
-    Kingma & Dhariwal 2018 (arXiv 1807.03039), section 3.2, without its permutation. It starts at the identity.
+    Kingma & Dhariwal 2018 (arXiv 1807.03039), section 3.2. It starts at the identity, or as theirs at a random rotation
+    P L U, of which the permutation P and the signs of U's diagonal stay as they are.
 
     Args:
         features: size of the last axis.
+        rotation: start at a random rotation.
     """
 
-    def __init__(self, features: int) -> None:
+    turn: Tensor
+    sign: Tensor
+
+    def __init__(self, features: int, rotation: bool = False) -> None:
         super().__init__()
+        self.rotation = rotation
         self.lower = nn.Parameter(torch.zeros(features, features))
         self.upper = nn.Parameter(torch.zeros(features, features))
         self.log_diagonal = nn.Parameter(torch.zeros(features))
+        if rotation:
+            turn, lower, upper = torch.linalg.lu(nn.init.orthogonal_(torch.empty(features, features)))
+            self.register_buffer("turn", turn)
+            self.register_buffer("sign", upper.diagonal().sign())
+            with torch.no_grad():
+                self.lower.copy_(lower.tril(-1))
+                self.upper.copy_(upper.triu(1))
+                self.log_diagonal.copy_(upper.diagonal().abs().log())
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """L and U, ``[features, features]`` each."""
         eye = torch.eye(len(self.log_diagonal), device=self.lower.device, dtype=self.lower.dtype)
-        return self.lower.tril(-1) + eye, self.upper.triu(1) + eye * self.log_diagonal.exp()
+        diagonal = self.log_diagonal.exp() * self.sign if self.rotation else self.log_diagonal.exp()
+        return self.lower.tril(-1) + eye, self.upper.triu(1) + eye * diagonal
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The same volume for every example."""
-        lower, upper = self.factors()
-        return x @ (lower @ upper).mT, self.log_diagonal.sum()
+        with torch.autocast(x.device.type, enabled=False):  # rounded to bf16, the way back would lead elsewhere
+            lower, upper = self.factors()
+            weight = lower @ upper
+            return linear(full(x), self.turn @ weight if self.rotation else weight, None), self.log_diagonal.sum()
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Two triangular systems."""
         lower, upper = self.factors()
-        half = torch.linalg.solve_triangular(lower, y.mT, upper=False, unitriangular=True)
+        columns = (y @ self.turn if self.rotation else y).mT
+        half = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
         return torch.linalg.solve_triangular(upper, half, upper=True).mT, -self.log_diagonal.sum()
 
 

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from seedbed.core.capabilities import Distribution, LatentVariable, Layer
 from seedbed.core.domain import Domain
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
-from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.distributions.normal import DiagonalNormal
+from seedbed.models.priors import PriorName, prior_named
 from seedbed.nets.mlp import MLP, Activation
 
 
 class VAE(nn.Module, LatentVariable):
-    """p(x, z) = N(z; 0, I) p(x | decoder(z)) with q(z | x) = N(z; encoder(x)).
+    """p(x, z) = p(z) p(x | decoder(z)) with q(z | x) = N(z; encoder(x)), p(z) = N(0, I) unless another prior is named.
 
     Args:
         features: size of an example.
@@ -22,6 +23,8 @@ class VAE(nn.Module, LatentVariable):
         likelihood: the family of p(x | z).
         activation: of both networks.
         output_bias: where the decoder's output starts, ``[parameters * features]``, e.g. the logits of the data's mean.
+        prior: ``standard``, or learnt with the model: ``normal`` or ``vamp`` (see ``models.priors``).
+        pseudo_inputs: learnt inputs of ``vamp``.
     """
 
     def __init__(
@@ -32,15 +35,18 @@ class VAE(nn.Module, LatentVariable):
         likelihood: Likelihood = GAUSSIAN,
         activation: Activation = "relu",
         output_bias: Tensor | None = None,
+        prior: PriorName = "standard",
+        pseudo_inputs: int = 500,
     ) -> None:
         super().__init__()
         self.likelihood = likelihood
-        self.prior = StandardNormal(latents)
         self.encoder = MLP(features, hidden, 2 * latents, activation)
         self.decoder = MLP(latents, hidden[::-1], likelihood.parameters * features, activation)
         if output_bias is not None:
             with torch.no_grad():
                 self.decoder.layers[-1].get_parameter("bias").copy_(output_bias)
+        # Last, so that no prior changes how the networks start.
+        self.prior = prior_named(prior, features, latents, pseudo_inputs, output_bias)
 
     @property
     def domain(self) -> Domain:
@@ -49,5 +55,9 @@ class VAE(nn.Module, LatentVariable):
 
     def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``z``."""
-        z = yield Layer("z", self.prior, None if x is None else DiagonalNormal.from_raw(self.encoder(x)))
+
+        def posterior(x: Tensor) -> DiagonalNormal:
+            return DiagonalNormal.from_raw(self.encoder(x))
+
+        z = yield Layer("z", self.prior(posterior), None if x is None else posterior(x), self.prior.closed_kl)
         return self.likelihood.build(self.decoder(z))

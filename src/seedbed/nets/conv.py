@@ -6,6 +6,7 @@ within a fifth of a loop over the seeds (784-pixel images, three seeds), forward
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 
@@ -27,3 +28,45 @@ class Images(nn.Module):
         batch = x.shape[:-1]
         out = self.layers(x.reshape(math.prod(batch), *self.shape))
         return out.reshape(*batch, math.prod(out.shape[1:]))
+
+
+class DenseNet(nn.Module):
+    """Images to images of the same size, each layer reading all before it (Huang et al. 2017, arXiv 1608.06993).
+
+    1x1 to ``width``; h = h + gate(dense(h)) with ``depth`` layers of 1x1, ReLU, 3x3 to ``growth``, ReLU, concatenated to
+    what they read, and gate(d) = a + b sigmoid(c) of a 1x1; 1x1 to ``outputs``, all zero before training. As
+    in the couplings of Nielsen et al. 2020 (arXiv 2007.02731). The first layer has a bias per position, so that the net
+    knows where it is.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        size: height and width.
+        width: channels of h.
+        depth: layers that are concatenated.
+        growth: channels that each of them adds.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, size: tuple[int, int], width: int = 64, depth: int = 8, growth: int = 16
+    ) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, width, 1)
+        self.place = nn.Parameter(torch.zeros(width, *size))
+        widths = [width + i * growth for i in range(depth)]
+        self.mixes = nn.ModuleList(nn.Conv2d(n, n, 1) for n in widths)
+        self.grows = nn.ModuleList(nn.Conv2d(n, growth, 3, padding=1) for n in widths)
+        self.gate = nn.Conv2d(width + depth * growth, 3 * width, 1)
+        self.last = nn.Conv2d(width, outputs, 1)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, inputs, height, width]`` to ``[batch, outputs, height, width]``."""
+        h = self.first(x)
+        h = h + self.place.to(h.dtype)
+        dense = h
+        for mix, grow in zip(self.mixes, self.grows, strict=True):
+            dense = torch.cat([dense, torch.relu(grow(torch.relu(mix(dense))))], 1)
+        a, b, c = self.gate(dense).chunk(3, 1)
+        return self.last(h + a + b * torch.sigmoid(c))

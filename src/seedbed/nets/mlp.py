@@ -1,6 +1,7 @@
 """Multi-layer perceptrons."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from seedbed.core.errors import unknown
 from seedbed.nets.linear import Linear
+from seedbed.nets.norm import LayerNorm
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
 
@@ -19,7 +21,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "elu": F.elu,
-    "leaky_relu": F.leaky_relu,
+    "leaky_relu": partial(F.leaky_relu, negative_slope=0.1),  # the ladder VAE's and the first source's
     "softplus": F.softplus,
 }
 
@@ -44,6 +46,7 @@ class MLP(nn.Module):
         features_out: size of the last axis of the output.
         activation: the function between layers.
         zero_last: start with a last layer of zeros, so that the output is 0.
+        norm: normalise each hidden layer by itself (``LayerNorm``) before the activation.
     """
 
     def __init__(
@@ -53,10 +56,12 @@ class MLP(nn.Module):
         features_out: int,
         activation: Activation = "relu",
         zero_last: bool = False,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         widths = (features_in, *hidden, features_out)
         self.layers = nn.ModuleList(Linear(n, m) for n, m in pairwise(widths))
+        self.norms = nn.ModuleList(LayerNorm(n) if norm else nn.Identity() for n in hidden)
         self.activation = activation_named(activation)
         if zero_last:
             for parameter in self.layers[-1].parameters():
@@ -65,6 +70,6 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[*batch, features_in]`` to ``[*batch, features_out]``."""
         *inner, last = self.layers
-        for layer in inner:
-            x = self.activation(layer(x))
+        for layer, norm in zip(inner, self.norms, strict=True):
+            x = self.activation(norm(layer(x)))
         return last(x)

@@ -25,3 +25,22 @@ class BatchNorm(nn.Module):
         flat = x.reshape(-1, x.shape[-1])
         out = F.batch_norm(flat, None, None, self.weight, self.bias, training=True)
         return out.reshape(x.shape)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / std over the features of each example, then scale and shift (Ba et al. 2016, arXiv 1607.06450).
+
+    Examples do not see each other, and there is nothing to remember.
+
+    Args:
+        features: size of the last axis.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[*batch, features]``."""
+        return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.weight)

@@ -1,0 +1,92 @@
+"""Priors of a latent that are learnt with the model."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seedbed.core.capabilities import Distribution
+from seedbed.core.errors import unknown
+from seedbed.distributions.mixture import NormalMixture
+from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+
+PriorName = Literal["standard", "normal", "vamp"]
+PRIORS = ("standard", "normal", "vamp")
+
+
+class NormalPrior(nn.Module):
+    """p(z) = N(mean, diag(exp(log_scale))^2), both learnt; it starts at N(0, I).
+
+    Args:
+        latents: size of z.
+    """
+
+    closed_kl = True
+
+    def __init__(self, latents: int) -> None:
+        super().__init__()
+        self.raw = nn.Parameter(torch.zeros(2 * latents))
+
+    def forward(self, posterior: Callable[[Tensor], DiagonalNormal]) -> Distribution:
+        """The prior; it has no use for the posterior."""
+        return DiagonalNormal.from_raw(self.raw)
+
+
+class VampPrior(nn.Module):
+    """p(z) = 1/K sum_k q(z | u_k), the posterior at K learnt inputs (Tomczak & Welling 2018, arXiv 1705.07120, eq. 9).
+
+    The inputs are kept within (0, 1) by the logistic function, where the paper cuts them off; so they keep a gradient.
+
+    Args:
+        features: size of an example.
+        inputs: K.
+        logits: where they are drawn around, ``[features]``, e.g. those of the data's mean; 0.05 by default, as there.
+    """
+
+    closed_kl = False
+
+    def __init__(self, features: int, inputs: int = 500, logits: Tensor | None = None) -> None:
+        super().__init__()
+        around = torch.full((features,), 0.05).logit() if logits is None else logits
+        # They have to differ: inputs that start alike stay alike.
+        self.logits = nn.Parameter(around + torch.randn(inputs, features))
+
+    def forward(self, posterior: Callable[[Tensor], DiagonalNormal]) -> Distribution:
+        """The mixture of what ``posterior`` makes of the learnt inputs."""
+        return NormalMixture(posterior(torch.sigmoid(self.logits)))
+
+
+class StandardPrior(nn.Module):
+    """p(z) = N(0, I).
+
+    Args:
+        latents: size of z.
+    """
+
+    closed_kl = True
+
+    def __init__(self, latents: int) -> None:
+        super().__init__()
+        self.prior = StandardNormal(latents)
+
+    def forward(self, posterior: Callable[[Tensor], DiagonalNormal]) -> Distribution:
+        """The prior; nothing about it is learnt."""
+        return self.prior
+
+
+def prior_named(
+    name: PriorName, features: int, latents: int, inputs: int = 500, logits: Tensor | None = None
+) -> StandardPrior | NormalPrior | VampPrior:
+    """Build a prior: ``standard`` N(0, I), ``normal`` with learnt mean and scale, or ``vamp`` of learnt inputs.
+
+    Raises:
+        SeedbedError: if there is none of that name.
+    """
+    if name == "standard":
+        return StandardPrior(latents)
+    if name == "normal":
+        return NormalPrior(latents)
+    if name == "vamp":
+        return VampPrior(features, inputs, logits)
+    raise unknown("prior", name, PRIORS)

@@ -1,0 +1,198 @@
+"""The image flow against autodiff, and as a distribution of bits: what it bounds sums to one over all images."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from seedbed.core.errors import SeedbedError
+from seedbed.core.noise import Noise, Streams
+from seedbed.evaluate.known import estimators
+from seedbed.models.image_flow import ConvCoupling, ImageFlow, MultiScale, PerPixel, Signs
+from seedbed.models.transforms import ActNorm, Mix
+from seedbed.nets.conv import DenseNet
+from seedbed.objectives.bounds import elbo, iwae
+
+Z = 4.5  # standard errors: about 20 comparisons in this file
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def noise(*address: int) -> Noise:
+    return Noise([Streams(3)], "noise", *address, dtype=torch.float64)
+
+
+def moved(module: torch.nn.Module, size: float = 0.3) -> torch.nn.Module:
+    """Away from where it starts: the last layer of every net is zero there."""
+    module = module.double()
+    with torch.no_grad():
+        for i, p in enumerate(module.parameters()):
+            p.add_(size * draw(*p.shape, seed=i))
+    return module
+
+
+def scales(steps: tuple[int, ...]) -> MultiScale:
+    def net(inputs: int, outputs: int, size: tuple[int, int]) -> DenseNet:
+        return DenseNet(inputs, outputs, size, 4, 2, 3)
+
+    with Streams(1).scoped("init"):
+        return moved(MultiScale((2, 4, 4), steps, net))
+
+
+MAPS = {
+    "actnorm": lambda: PerPixel(ActNorm(3)),
+    "1x1": lambda: PerPixel(Mix(3, rotation=True)),
+    "coupling": lambda: ConvCoupling(3, DenseNet(1, 4, (2, 4), 3, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_of_images(name):
+    with Streams(0).scoped("init"):
+        transform = moved(MAPS[name]())
+    x = draw(3, 3, 2, 4)
+    y, log_det = transform(x)
+    back, inverse_log_det = transform.inverse(y)
+    assert torch.allclose(back, x, atol=1e-10) and torch.allclose(log_det, -inverse_log_det, atol=1e-10)
+
+    def one(v: Tensor) -> Tensor:
+        return transform(v.view(1, 3, 2, 4))[0].flatten()
+
+    jacobian = torch.stack([torch.func.jacrev(one)(v.flatten()) for v in x])
+    assert torch.allclose(log_det, jacobian.det().abs().log(), atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [(1,), (1, 1), (0, 2), (1, 0, 1), (2, 1, 1)])
+def test_scales_are_a_bijection(steps):
+    transform, x = scales(steps), draw(2, 3, 32)
+    y, log_det = transform(x)
+    assert y.shape == x.shape and log_det.shape == (2, 3)
+    back, inverse_log_det = transform.inverse(y)
+    assert torch.allclose(back, x, atol=1e-9) and torch.allclose(log_det, -inverse_log_det, atol=1e-9)
+    jacobian = torch.stack([torch.func.jacrev(lambda v: transform(v)[0])(v) for v in x[0]])
+    assert torch.allclose(log_det[0], jacobian.det().abs().log(), atol=1e-8)
+
+
+def test_what_is_sliced_off_is_done():
+    """The first half of what the first scale makes of the image is the same whatever the coarser scales are."""
+    transform, x = scales((1, 1)), draw(3, 32)
+    before = transform(x)[0]
+    with torch.no_grad():
+        for p in transform.scales[1].parameters():
+            p.add_(0.5)
+    after = transform(x)[0]
+    assert torch.equal(before[:, :16], after[:, :16]) and not torch.allclose(before[:, 16:], after[:, 16:])
+
+
+def test_the_1x1_convolution_starts_as_a_rotation():
+    with Streams(0).scoped("init"):
+        mix = Mix(6, rotation=True).double()
+    matrix, log_det = mix(torch.eye(6).double())
+    assert torch.allclose(matrix @ matrix.T, torch.eye(6).double(), atol=1e-5) and log_det.abs() < 1e-5
+    assert (matrix.abs() > 0.01).sum() > 12
+
+
+def test_the_first_batch_is_normalised():
+    with Streams(0).scoped("init"):
+        model = ImageFlow(16, 1, (1, 1), 4, 2, 3).double()
+    x = (draw(400, 16) > 0.5).double()
+    model.data_init(x)
+    v = model.dequantise(x).rsample(noise())
+    y = model.flow.chain[0](v)[0]
+    # A rotation of what ActNorm made, and couplings that do nothing yet.
+    assert y.mean().abs() < 0.02 and (y.std() - 1).abs() < 0.02
+
+
+def test_variational_dequantisation_is_a_change_of_variables():
+    """v = (2 x - 1) softplus(a) and the channels beside it, by autodiff; nothing has probability on the other side."""
+    with Streams(2).scoped("init"):
+        model = moved(ImageFlow(4, 1, (1, 1), 3, 1, 2))
+    x = torch.tensor([[1.0, 0.0, 0.0, 1.0]]).double()
+    q = model.dequantise(x)
+    drawn = noise()
+    u, rest = drawn.uniform((1, 4), 10)[:, 0], drawn.normal((1, 4), 10)[:, 0]
+    a = q.mean_a + q.log_scale.exp() * torch.cat([torch.logit(u), rest], 1)
+    v = q.rsample(noise(), 10)[:, 0]
+    sign = torch.cat([2 * x - 1, torch.ones(1, 4).double()], 1)[0]
+
+    def to_v(a: Tensor) -> Tensor:
+        return sign * torch.cat([a[:4].exp().log1p(), a[4:]])
+
+    assert torch.allclose(v, torch.stack([to_v(row) for row in a]), atol=1e-9)
+    slopes = torch.stack([torch.func.jacrev(to_v)(row).det().abs().log() for row in a])
+    gaussian = torch.distributions.Normal(q.mean_a[0, 4:], q.log_scale[0, 4:].exp()).log_prob(a[:, 4:]).sum(-1)
+    scale = q.log_scale[0, :4].exp()  # the density of a logistic variable is sech^2 (./2) / 4
+    logistic = (1 / (4 * scale * torch.cosh((a[:, :4] - q.mean_a[0, :4]) / (2 * scale)).square())).log().sum(-1)
+    expected = gaussian + logistic - slopes
+    assert torch.allclose(q.log_prob(v[:, None])[:, 0], expected, atol=1e-8)
+    assert bool((q.log_prob(-v[:, None]) == -math.inf).all())
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_it_starts_at_uniform_dequantisation(variational):
+    """(x + u) / 2 through the quantiles of a Laplace distribution, whose own distribution function leads back."""
+    x = (draw(500, 4) > 0).double()
+    q = ImageFlow(4, 0, (0, 1), 3, 1, 2, variational).double().dequantise(x)
+    v = q.rsample(noise(), 20)
+    y = torch.distributions.Laplace(0.0, 1.0).cdf(v)
+    assert bool(((2 * y).floor() == x).all())
+    u = (2 * y - x).flatten()
+    assert abs(u.mean() - 0.5) < Z * (1 / 12 / 40_000) ** 0.5 and abs(u.var() - 1 / 12) < Z * (1 / 180 / 40_000) ** 0.5
+    # log q(v | x) and that of u, which is 0, differ by the change of variables.
+    slope = torch.distributions.Laplace(0.0, 1.0).log_prob(v).sum(-1) + 4 * math.log(2)
+    assert torch.allclose(q.log_prob(v), slope, atol=1e-9)
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_it_is_a_distribution_of_images(variational):
+    """P(x) = E_q w sums to one over all 16 images of 2 x 2 bits; the bounds sum to less; draws occur as often as P says."""
+    with Streams(2).scoped("init"):
+        model = ImageFlow(4, 1, (1, 1), 3, 1, 2, variational).double()
+    x = torch.tensor(list(product([0.0, 1.0], repeat=4))).double()
+    model.data_init(x.repeat(50, 1))
+    moved(model, 0.1)  # far from q the weights have no variance
+    k = 8_000
+    with torch.no_grad():
+        z, layers, likelihood = model.posterior(x, noise(), k)
+        assert bool((likelihood.log_prob(x) == 0).all())
+        log_w = layers[0].prior.log_prob(z["v"]) - layers[0].posterior.log_prob(z["v"])
+        w = log_w.exp()
+        p, error = w.mean(0), w.std(0) / k**0.5
+        assert abs(p.sum() - 1) < Z * error.square().sum().sqrt() and error.square().sum().sqrt() < 0.05
+        assert log_w.mean(0).exp().sum() < 1
+        five = iwae(5)(model, x, noise(1), {}).value
+        assert torch.isfinite(five).all() and torch.isfinite(elbo(model, x, noise(2), {}).value).all()
+        drawn = model.sample(5_000, noise(3))
+    share = (drawn[:, None] == x).all(-1).double().mean(0)
+    assert bool(((share - p).abs() < Z * (error**2 + p * (1 - p) / 5_000).sqrt()).all())
+
+
+def test_signs():
+    signs = Signs(torch.tensor([[1.0, -2.0], [0.0, 3.0]]))
+    assert signs.log_prob(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist() == [0.0, 0.0]
+    assert signs.log_prob(torch.tensor([[0.0, 0.0], [0.0, 1.0]])).tolist() == [-math.inf, 0.0]
+
+
+def test_annealing_has_no_way_through_signs():
+    assert "ais" not in estimators(ImageFlow(16, 1, (0, 1), 2, 1, 2), (16,))
+
+
+def test_images_that_do_not_fit():
+    with pytest.raises(SeedbedError, match="3 scales need images whose sides 4 divides, such as 32 x 20; got 30 x 20"):
+        ImageFlow(600, shape=(30, 20))
+    with pytest.raises(SeedbedError, match="at least 2 channels; augment"):
+        ImageFlow(16, 0, (1, 1))
+    with pytest.raises(SeedbedError, match="20 features as 4 x 4 pixels; give it the shape"):
+        ImageFlow(20)
+
+
+def test_the_sources_size():
+    """3,634,680 there; here with L and U apart in the 1x1 convolutions, and a bias per position in each net."""
+    model = ImageFlow(784, variational=False)
+    apart = sum(4 * (c * c + c) for c in (2, 4, 8))
+    places = 4 * 64 * (784 + 196 + 49)
+    assert sum(p.numel() for p in model.parameters()) == 3_634_680 + apart + places
