@@ -46,7 +46,8 @@ def test_every_command_that_works_works(capsys, tmp_path, monkeypatch):
     def images(name: str) -> Dataset:
         grey = torch.rand(3, 40, 784, generator=torch.Generator().manual_seed(0))
         splits = {"train": grey[0].round(), "valid": grey[1].round(), "test": grey[2].round()}
-        return Dataset(name=name, domain=BINARY, protocol="stands in for files that nobody has to have", splits=splits)
+        protocol = "stands in for files that nobody has to have"
+        return Dataset(name=name, domain=BINARY, protocol=protocol, splits=splits, image=(1, 28, 28))
 
     for name in ("mnist-dynamic", "mnist-static"):
         monkeypatch.setitem(DATA, name, lambda seed=0, name=name: images(name))
