@@ -62,6 +62,16 @@ def test_each_number_says_how_many_samples_it_took(tmp_path, write):
     assert [row["status"] for row in rows.values()].count("not_run") == 1
 
 
+def test_fewer_samples_stand_beside_more_of_the_same_training_and_never_in_their_place(tmp_path, write):
+    path, vae = tmp_path / "results.json", write(tmp_path / "runs", "vae")
+    for k in (60, 20):
+        record(path, [evaluated(vae, k)], "laptop", {})
+    assert read(path)[VAE, "nll_nats"]["k"] == 60 and read(path)[VAE, "neg_iw20_nats"]["k"] == 20
+    again = evaluated(vae, 20)
+    record(path, [Measured(again.folder, again.rows, "train anew && evaluate it", "in bf16")], "laptop", {})
+    assert read(path)[VAE, "nll_nats"]["k"] == 20
+
+
 def test_an_exact_likelihood_has_no_samples(tmp_path, write):
     path = record(tmp_path / "r.json", [evaluated(write(tmp_path, "flow"), ladder=False)], "laptop", {})
     assert read(path)[FLOW, "nll_nats"]["k"] is None

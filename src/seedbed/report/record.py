@@ -75,6 +75,7 @@ def record(
     unfinished = sorted({row["experiment"] for row in fresh if not row.pop("finished")})
     if unfinished:
         raise SeedbedError(f"{unfinished[0]} is not finished; run the same command again to continue it, then record")
+    fresh = [row for row in fresh if not any(_says_more(there, row) for there in old)]
     keys = {(row["experiment"], row["metric"], row["budget"]) for row in fresh}
     rows = [row for row in old if (row["experiment"], row["metric"], row["budget"]) not in keys] + fresh
     rows = [row for row in rows if row["status"] != "not_run"]
@@ -84,6 +85,16 @@ def record(
     text = json.dumps({"rows": rows}, indent=1, allow_nan=False)
     write_atomic(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
     return path
+
+
+def _says_more(there: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether a likelihood of fewer samples would take the place of one of more, of the same training.
+
+    Its own rung, ``neg_iw<k>_nats``, stands beside all the same.
+    """
+    same = all(there[key] == row[key] for key in ("experiment", "metric", "budget"))
+    trained = [str(one["command"]).split(" && ")[0] for one in (there, row)]
+    return same and (there["k"] or 0) > (row["k"] or 0) > 0 and trained[0] == trained[1]
 
 
 def _rows(one: Measured, budget: str, published: Published, seeds: Sequence[int] | None) -> list[dict[str, Any]]:
