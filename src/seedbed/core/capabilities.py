@@ -82,6 +82,34 @@ class HasDataInit(ABC):
         """Set those parameters in place from ``x``, ``[batch, *example]``."""
 
 
+@dataclass(frozen=True)
+class Painting:
+    """How an image came about, stroke by stroke.
+
+    A window is told by five numbers: its centre's column and row (the first pixel's are 0), the stride between its filters
+    and their scale (standard deviation), all in pixels, and its gain.
+
+    Args:
+        means: E[x] as the canvas has it after each stroke, ``[strokes, *batch, features]``.
+        read: the window that each stroke's latent was read through, ``[strokes, *batch, 5]``; ``None`` without attention.
+        write: the window that each stroke was written through; ``None`` without attention.
+        filters: along each axis of the window that is read, and of the one that is written; 0 without attention.
+    """
+
+    means: Tensor
+    read: Tensor | None
+    write: Tensor | None
+    filters: tuple[int, int]
+
+
+class HasPaint(ABC):
+    """A model that makes an image in strokes, one per latent."""
+
+    @abstractmethod
+    def paint(self, z: Latents) -> Painting:
+        """How p(x | z) came about: the last mean is its own."""
+
+
 class LatentVariable(HasSample, ABC):
     """p(x, z) = p(x | z) prod_l p(z_l | z_>l) with a posterior q(z | x) = prod_l q(z_l | z_>l, x).
 

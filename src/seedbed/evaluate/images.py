@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.capabilities import Distribution, HasPaint, LatentVariable, Layer
 from seedbed.core.noise import EvalNoise, Noise
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
@@ -15,6 +15,7 @@ from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.evaluate.estimate import draw_samples
 
 SHOWN = 64  # images of each kind
+PAINTED = 6  # of the samples, from blank to done
 SIDE = 8  # rows and columns of a grid
 REACH = 2.5  # standard deviations of the prior
 POINTS = 1000  # of the map of latents
@@ -42,6 +43,10 @@ def image_artefacts(data: Dataset) -> Artefacts:
     components. A code is E_q[z | x] in every layer (a draw where q has no mean); layers below a chosen one are at their
     prior's mean.
 
+    Of models that paint also ``canvas``: E[x] after each stroke of the first samples, ``[strokes, images, features]``. With
+    attention also ``windows``: where was read and written, ``[strokes, images, 5]``, and through how many ``filters``
+    (see ``Painting``).
+
     Args:
         data: binary images, of which ``shown(data)`` are reconstructed.
     """
@@ -66,6 +71,13 @@ def image_artefacts(data: Dataset) -> Artefacts:
         if channels == 1 and math.prod(sides) == x[0].numel():
             for name in ("traversals", "interpolations"):
                 out[name] = {"grid": _half(codes[name].unflatten(-1, sides))}
+            if isinstance(stack.model(0), HasPaint):
+                painted = call(_painting, "samples", SHOWN)  # the samples' own noise: these are the first of them
+                out["canvas"] = {"mean": _half(_laid(painted["mean"], data))}
+                if windows := {
+                    name: painted[name].cpu().numpy() for name in ("read", "write", "filters") if name in painted
+                }:
+                    out["windows"] = windows
         return out
 
     return make
@@ -119,6 +131,15 @@ def factorised_bernoulli(data: Dataset) -> tuple[Tensor, float]:
 def _samples(model: LatentVariable, count: int, noise: Noise) -> dict[str, Tensor]:
     _, likelihood = model.generate(count, noise)
     return {"x": likelihood.rsample(noise), "mean": _mean(likelihood)}
+
+
+def _painting(model: LatentVariable, count: int, noise: Noise) -> dict[str, Tensor]:
+    assert isinstance(model, HasPaint), "only of models that paint"
+    z, _ = model.generate(count, noise)
+    painting = model.paint({name: value[:PAINTED] for name, value in z.items()})
+    windows = {name: box for name, box in (("read", painting.read), ("write", painting.write)) if box is not None}
+    filters = {"filters": torch.tensor(painting.filters, device=painting.means.device)} if windows else {}
+    return {"mean": painting.means, **windows, **filters}
 
 
 def _reconstructions(model: LatentVariable, x: Tensor, noise: Noise) -> dict[str, Tensor]:

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import Distribution, Latents, LatentVariable, Layer
+from seedbed.core.capabilities import Distribution, HasPaint, Latents, LatentVariable, Layer, Painting
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.distributions.likelihood import BERNOULLI
@@ -100,22 +99,7 @@ class Attention(nn.Module):
         return (window.rows.mT @ patch @ window.columns).flatten(-2) / window.gain
 
 
-@dataclass(frozen=True)
-class Painting:
-    """How an image came about, step by step.
-
-    Args:
-        means: E[x] as the canvas has it after each step, ``[steps, *batch, features]``.
-        read: where the encoder looks at each step, ``[steps, *batch, 5]`` (see ``Window.box``); ``None`` without attention.
-        write: where the decoder writes at each step; ``None`` without attention.
-    """
-
-    means: Tensor
-    read: Tensor | None
-    write: Tensor | None
-
-
-class DRAW(nn.Module, LatentVariable):
+class DRAW(nn.Module, LatentVariable, HasPaint):
     """A canvas that is written to in steps, each with a latent of its own, by two recurrent networks.
 
     ``error = x - sigmoid(c); h_enc = LSTM([read(x, error, h_dec), h_dec]); z ~ N(mean(h_enc), scale(h_enc));``
@@ -206,7 +190,8 @@ class DRAW(nn.Module, LatentVariable):
             means.append(torch.sigmoid(canvas))
             if self.writer is not None:
                 write.append(self.writer(decoder[0]).box)
-        return Painting(torch.stack(means), *(torch.stack(boxes) if boxes else None for boxes in (read, write)))
+        filters = (self.reader.size if self.reader else 0, self.writer.size if self.writer else 0)
+        return Painting(torch.stack(means), *(torch.stack(boxes) if boxes else None for boxes in (read, write)), filters)
 
     def _start(self, start: Tensor) -> CellState:
         h, c = start.unbind(0)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from seedbed.report import pictures
+from seedbed.report.canvas import moving_gif, stored_painting, strip_png
 from seedbed.report.curves import Curves, curves, value_scale
 from seedbed.report.gather import Run
-from seedbed.report.pictures import chosen_seeds
+from seedbed.report.pictures import best_seed, chosen_seeds
+from seedbed.report.pixels import Pixels, as_image
 from seedbed.report.words import short
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
@@ -52,6 +54,12 @@ def draw_figures(folder: Folder) -> list[Path]:
                 path = folder.path / "figures" / f"{name}.png"
                 write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, format="png", dpi=DPI))
                 written.append(path)
+    best = best_seed(run, next(iter(run.judged), ""))
+    if best is not None and (painting := stored_painting(run, best)) is not None:
+        for name, content in (("canvas.png", strip_png(painting)), ("canvas.gif", moving_gif(painting))):
+            path = folder.path / "figures" / name
+            write_atomic(path, lambda temporary, c=content: temporary.write_bytes(c))
+            written.append(path)
     return written
 
 
@@ -95,8 +103,8 @@ def run_tiles(run: Run, chosen: Mapping[int, str]) -> dict[tuple[str, str], np.n
     return tiles
 
 
-def _rgb(pixels: pictures.Pixels) -> np.ndarray:
-    return np.asarray(pictures.as_image(pixels).convert("RGB").resize((TILE, TILE), 2))  # 2: bilinear
+def _rgb(pixels: Pixels) -> np.ndarray:
+    return np.asarray(as_image(pixels).convert("RGB").resize((TILE, TILE), 2))  # 2: bilinear
 
 
 def mosaic(

@@ -4,24 +4,21 @@ Written as PNG with a palette straight from the numbers, without a plotting libr
 """
 
 import base64
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seedbed.report.canvas import PAINTED, Painting, moving_gif, stored_painting, strip_png
 from seedbed.report.gather import Run, higher_is_better
-
-if TYPE_CHECKING:
-    from PIL import Image
+from seedbed.report.pixels import GREY, Pixels, greys, png
 
 SIDE = 150  # pixels of a picture of points
 LEVELS = 48  # colours of a density: enough for the eye, few enough for a small file
-GREYS = 16  # of a sheet of images: a pixel of four bits
 GRID = 6  # images to a side
+MOVING = 300_000  # bytes of an animation: a larger one stays beside the run
 MAP = 360  # pixels of a map of latents: its points are coloured and named
 # What a picture shows, where its name does not say it: a mean is not a draw.
 SAYS = {
@@ -42,22 +39,21 @@ HUES = (
 )
 
 
-Pixels = tuple[NDArray[np.uint8], Sequence[tuple[int, int, int]]]  # indices into a palette, and the palette
-
-
 @dataclass(frozen=True)
 class Picture:
     """One picture.
 
     Args:
-        uri: the PNG as a ``data:`` address.
+        uri: the PNG or GIF as a ``data:`` address.
         alt: what it shows, in words.
         note: one or two words below it.
+        moves: whether it is animated: the page then shows it on demand.
     """
 
     uri: str
     alt: str
     note: str
+    moves: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,8 @@ class Strip:
     Args:
         kind: what they show.
         pictures: one per chosen seed.
-        size: ``wide`` for grids of images, to be seen large; ``large`` for those with much to see.
+        size: ``wide`` for grids of images, to be seen large; ``large`` for those with much to see; ``broad`` for those that
+            take the whole width.
     """
 
     kind: str
@@ -98,8 +95,7 @@ def run_strips(run: Run, task: str, metric: str) -> list[Strip]:
     """
     seeds, chosen, reference = run.manifest.seeds, chosen_seeds(run, metric), run.arrays("reference")
     size, strips, details = "wide" if _of_images(reference) else "", [], {}
-    ranked = run.kept(metric).sort_values(ascending=not higher_is_better(metric)).index.tolist()
-    best = next(iter([*ranked, *chosen]), None)
+    best = best_seed(run, metric)
     for kind, key, stored in stored_arrays(run):
         alone = bool(size) and kind in DETAILS
         shown = []
@@ -114,7 +110,21 @@ def run_strips(run: Run, task: str, metric: str) -> list[Strip]:
             strips.append(Strip(kind, shown, size))
     if ordered := [picture for kind in DETAILS for picture in details.get(kind, [])]:
         strips.append(Strip(f"its latents at its best (seed {best})", ordered, "large"))
+    if best is not None and (painting := stored_painting(run, best)) is not None:
+        strips.append(Strip(f"its canvas at its best (seed {best})", _canvas(painting, f"{run.label} on {task}"), "broad"))
     return strips
+
+
+def _canvas(painting: Painting, what: str) -> list[Picture]:
+    """The canvas as a strip, and moving if that is small."""
+    box = (
+        " Boxes: the window that is written through, as thick as its filters' scale." if painting.windows is not None else ""
+    )
+    note = f"samples' means E[x | z] after each stroke, from the left.{box}"
+    out = [Picture(_address("png", strip_png(painting)), f"canvas of {what} over its strokes", note)]
+    if len(moving := moving_gif(painting)) <= MOVING:
+        out.append(Picture(_address("gif", moving), f"canvas of {what}, moving", "stroke by stroke", moves=True))
+    return out
 
 
 def _of_images(reference: Mapping[str, NDArray]) -> bool:
@@ -122,12 +132,22 @@ def _of_images(reference: Mapping[str, NDArray]) -> bool:
 
 
 def stored_arrays(run: Run) -> Iterator[tuple[str, str, NDArray]]:
-    """Every array that all seeds of a run have stored: what it shows, its key, and itself, ``[seeds, ...]``."""
+    """Every array that all seeds of a run have stored: what it shows, its key, and itself, ``[seeds, ...]``.
+
+    Not of a canvas over time, which is no single picture: see ``canvas.stored_painting``.
+    """
     folder = run.folder.path / "artefacts"
-    for name in sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True) if folder.is_dir() else []:
+    names = sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True) if folder.is_dir() else []
+    for name in (name for name in names if name not in PAINTED):
         for key, array in run.arrays(name).items():
             if len(array) == len(run.manifest.seeds):  # else a group of seeds is still training
                 yield (name if key in ("x", "log_q", "z", "grid") else f"{name}, {key}"), key, array
+
+
+def best_seed(run: Run, metric: str) -> int | None:
+    """The best seed by its test value, or one that was lost if all were; ``None`` before any has ended."""
+    ranked = run.kept(metric).sort_values(ascending=not higher_is_better(metric)).index.tolist()
+    return next(iter([*ranked, *chosen_seeds(run, metric)]), None)
 
 
 def chosen_seeds(run: Run, metric: str) -> dict[int, str]:
@@ -206,8 +226,7 @@ def sheet(array: NDArray, side: int = SIDE) -> Pixels:
     size = max(grid.shape)
     grid = np.pad(grid, ((0, size - grid.shape[0]), (0, size - grid.shape[1])))
     enlarged = grid.repeat(times := max(1, side // size), 0).repeat(times, 1)
-    grey = [(v, v, v) for v in (round(255 * (1 - i / (GREYS - 1))) for i in range(GREYS))]
-    return np.rint(enlarged * (GREYS - 1)).astype(np.uint8), grey
+    return greys(enlarged), GREY
 
 
 def latent_map(array: NDArray, labels: NDArray | None) -> Pixels:
@@ -240,17 +259,8 @@ def _ramp(count: int, start: float) -> list[tuple[int, int, int]]:
 
 
 def _uri(pixels: Pixels) -> str:
-    buffer = io.BytesIO()
-    bits = max(1, (len(pixels[1]) - 1).bit_length())
-    as_image(pixels).save(buffer, "PNG", bits=bits)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return _address("png", png(pixels))
 
 
-def as_image(pixels: Pixels) -> "Image.Image":
-    """A picture with its palette."""
-    from PIL import Image
-
-    indices, palette = pixels
-    image = Image.frombytes("P", indices.shape[::-1], np.ascontiguousarray(indices).tobytes())
-    image.putpalette([channel for colour in palette for channel in colour])
-    return image
+def _address(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode()

@@ -1,0 +1,115 @@
+"""A canvas over time: the strip, the animation and the boxes, against the filters and canvases they are made from."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import seedbed
+from seedbed.experiments import STUDIES
+from seedbed.models.draw import filterbank
+from seedbed.report.canvas import BOX, TILE, Painting, corners, frames, moving_gif, stored_painting, strip, tiles
+from seedbed.report.document import compose
+from seedbed.report.figures import draw_figures
+from seedbed.report.gather import Run
+from seedbed.report.html import render
+from seedbed.report.pictures import best_seed, run_strips
+
+SIDE, STROKES, IMAGES = 8, 3, 2
+TIMES = TILE // SIDE
+
+
+def painting(column=3.0, row=4.0, stride=1.5, scale=0.01, filters=3) -> Painting:
+    """A dark canvas without ink, and the same window everywhere."""
+    window = np.broadcast_to(np.array([column, row, stride, scale, 1.0]), (STROKES, IMAGES, 5))
+    return Painting(np.zeros((STROKES, IMAGES, SIDE, SIDE)), window, filters)
+
+
+def boxed(tile: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.nonzero(tile == BOX)
+    return columns.min(), rows.min(), columns.max(), rows.max()
+
+
+def test_a_box_has_its_corners_at_the_outermost_filters():
+    window = np.array([[3.0, 4.0, 1.5, 0.1, 1.0], [3.5, 2.5, 1.0, 0.2, 2.0]])
+    for filters in (1, 2, 3, 4):
+        # Narrow filters wholly inside the image: a filter's mean pixel is its centre.
+        x, y, stride, scale = (torch.as_tensor(window[:, i]) for i in range(4))
+        pixels = torch.arange(8 * 100, dtype=torch.float64) / 100
+        columns, rows = (filterbank(100 * at, 100 * stride, 100 * scale, filters, 800) @ pixels for at in (x, y))
+        truth = torch.stack([columns[:, 0], rows[:, 0], columns[:, -1], rows[:, -1]], -1)
+        assert np.allclose(corners(window, filters), truth.numpy(), atol=1e-3), filters
+    # Drawn: the middle of pixel a is at (a + 1/2) dots of TIMES.
+    drawn = boxed(tiles(painting())[0, 0])
+    truth = (np.array([1.5, 2.5, 4.5, 5.5]) + 0.5) * TIMES - 0.5
+    assert np.abs(np.array(drawn) - truth).max() <= 0.5
+
+
+def test_a_box_is_as_thick_as_its_scale_and_stays_on_its_image():
+    for scale, thick in ((0.0, 1), (0.3, 3), (0.6, 6), (50.0, TIMES)):
+        tile = tiles(painting(scale=scale))[0, 0]
+        assert (tile[round(4.5 * TIMES)] == BOX).sum() == 2 * thick, scale
+    assert not (tiles(painting(column=1e9, row=-1e9)) == BOX).any() and not (tiles(painting(column=np.nan)) == BOX).any()
+    around = painting(column=3.5, row=3.5, stride=1e6, scale=1e6)
+    assert not (tiles(around) == BOX).any()
+    half = tiles(painting(column=7.0))[0, 0] == BOX  # its right side lies beyond
+    assert half[:, round(6.0 * TIMES)].sum() > TIMES and not half[:, -1].all()
+    assert not (tiles(Painting(painting().means)) == BOX).any()
+
+
+def test_the_strip_and_the_animation_hold_every_stroke():
+    means = np.random.default_rng(0).random((STROKES, IMAGES, SIDE, SIDE))
+    shown, _ = strip(Painting(means))
+    grey = np.rint(means * 15)
+    for stroke in range(STROKES):
+        for image in range(IMAGES):
+            corner = 15 + image * (SIDE * TIMES + 3), stroke * (SIDE * TIMES + 3)
+            found = shown[corner[0] :, corner[1] :][: SIDE * TIMES : TIMES, : SIDE * TIMES : TIMES]
+            assert np.array_equal(found, grey[stroke, image])
+    for canvas in (means, np.zeros_like(means), np.full_like(means, np.nan)):  # one that never changes, one that diverged
+        moving = Image.open(io.BytesIO(moving_gif(Painting(canvas))))
+        assert moving.format == "GIF" and moving.n_frames == STROKES
+        for index, (pixels, palette) in enumerate(frames(Painting(canvas))):
+            moving.seek(index)
+            assert np.array_equal(np.asarray(moving.convert("RGB")), np.array(palette)[pixels])
+            assert moving.info["duration"] == (2000 if index == STROKES - 1 else 250)
+    many, _ = strip(Painting(np.zeros((64, 1, SIDE, SIDE))))
+    assert many.shape[1] == 12 * (SIDE * TIMES + 3) - 3
+
+
+@pytest.mark.parametrize("model", ["draw-attention", "draw"])
+def test_a_run_leaves_its_canvas(model, tmp_path):
+    tiny = {"data": "digits-binary", "steps": 2, "eval_every": 2, "batch_size": 16, "precision": "fp32", "hidden": 8}
+    size = {"latents": 2, "strokes": STROKES, **({"read": 2, "write": 3} if model == "draw-attention" else {})}
+    threads = torch.get_num_threads()
+    experiment = STUDIES["mnist-convergence"].experiments[f"mnist-convergence/mnist-dynamic/{model}"]
+    folder = seedbed.run(experiment.with_config({**tiny, **size}), seeds=2, out=tmp_path).folder
+    torch.set_num_threads(threads)
+    canvas, windows = folder.arrays("canvas")["mean"], folder.arrays("windows")
+    assert canvas.shape == (2, STROKES, 6, 64)
+    # The same noise: the last canvas is the mean that the samples were drawn from, and another before.
+    means = folder.arrays("samples")["mean"][:, :6]
+    assert np.array_equal(canvas[:, -1], means) and not np.array_equal(canvas[:, 0], means)
+    run = Run.read(folder.path)
+    best = best_seed(run, "neg_elbo_nats")
+    assert best is not None
+    found = stored_painting(run, best)
+    assert found is not None and found.means.shape == (STROKES, 6, 8, 8)
+    if model == "draw":
+        assert windows == {} and found.windows is None
+    else:
+        assert windows["read"].shape == windows["write"].shape == (2, STROKES, 6, 5)
+        assert windows["filters"].tolist() == [[2, 3]] * 2 and found.filters == 3
+        assert found.windows is not None and np.array_equal(found.windows, windows["write"][best])
+    paths = {p.name: p for p in draw_figures(folder)}
+    assert Image.open(paths["canvas.gif"]).n_frames == STROKES and Image.open(paths["canvas.png"]).size[0] > 2 * TILE
+    last = run_strips(run, "digits", "neg_elbo_nats")[-1]
+    assert last.says == f"its canvas at its best (seed {best})" and [p.moves for p in last.pictures] == [False, True]
+    assert ("Boxes" in last.pictures[0].note) == (model == "draw-attention")
+    page = render(compose([run]))
+    (gif,) = re.findall(r'<details><summary>[^<]*</summary><img src="data:image/gif;base64,([^"]+)"', page)
+    assert base64.b64decode(gif) == paths["canvas.gif"].read_bytes()
