@@ -9,9 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-import seedbed
-from seedbed.experiments import STUDIES
-from seedbed.models.draw import filterbank
+from seedbed.core.domain import BINARY
+from seedbed.core.noise import Streams
+from seedbed.core.stack import Stack
+from seedbed.data.dataset import Dataset
+from seedbed.evaluate.images import image_artefacts, image_reference
+from seedbed.models.draw import DRAW, filterbank
 from seedbed.report.canvas import BOX, TILE, Painting, corners, frames, moving_gif, stored_painting, strip, tiles
 from seedbed.report.document import compose
 from seedbed.report.figures import draw_figures
@@ -81,14 +84,21 @@ def test_the_strip_and_the_animation_hold_every_stroke():
     assert many.shape[1] == 12 * (SIDE * TIMES + 3) - 3
 
 
-@pytest.mark.parametrize("model", ["draw-attention", "draw"])
-def test_a_run_leaves_its_canvas(model, tmp_path):
-    tiny = {"data": "digits-binary", "steps": 2, "eval_every": 2, "batch_size": 16, "precision": "fp32", "hidden": 8}
-    size = {"latents": 2, "strokes": STROKES, **({"read": 2, "write": 3} if model == "draw-attention" else {})}
-    threads = torch.get_num_threads()
-    experiment = STUDIES["mnist-convergence"].experiments[f"mnist-convergence/mnist-dynamic/{model}"]
-    folder = seedbed.run(experiment.with_config({**tiny, **size}), seeds=2, out=tmp_path).folder
-    torch.set_num_threads(threads)
+@pytest.mark.parametrize("attention", [True, False])
+def test_a_run_shows_its_canvas(attention, tmp_path, write):
+    streams = [Streams(0), Streams(1)]
+    windows = {"read": 2, "write": 3} if attention else {}
+    models = []
+    for one in streams:
+        with one.scoped("init"):
+            models.append(DRAW(SIDE**2, 2, STROKES, 8, **windows))
+    noise = torch.rand(3, 40, SIDE**2, generator=torch.Generator().manual_seed(0)).round()
+    splits = dict(zip(("train", "valid", "test"), noise, strict=True))
+    data = Dataset(name="noise", domain=BINARY, protocol="noise", splits=splits)
+    folder = write(tmp_path, "draw", seeds=2, metric="neg_elbo_nats", arrays=False)
+    for name, arrays in image_artefacts(data)(Stack.of(models, streams)).items():
+        folder.save_arrays(name, [0, 1], arrays)
+    folder.save_reference(image_reference(data))
     canvas, windows = folder.arrays("canvas")["mean"], folder.arrays("windows")
     assert canvas.shape == (2, STROKES, 6, 64)
     # The same noise: the last canvas is the mean that the samples were drawn from, and another before.
@@ -99,7 +109,7 @@ def test_a_run_leaves_its_canvas(model, tmp_path):
     assert best is not None
     found = stored_painting(run, best)
     assert found is not None and found.means.shape == (STROKES, 6, 8, 8)
-    if model == "draw":
+    if not attention:
         assert windows == {} and found.windows is None
     else:
         assert windows["read"].shape == windows["write"].shape == (2, STROKES, 6, 5)
@@ -109,7 +119,7 @@ def test_a_run_leaves_its_canvas(model, tmp_path):
     assert Image.open(paths["canvas.gif"]).n_frames == STROKES and Image.open(paths["canvas.png"]).size[0] > 2 * TILE
     last = run_strips(run, "digits", "neg_elbo_nats")[-1]
     assert last.says == f"its canvas at its best (seed {best})" and [p.moves for p in last.pictures] == [False, True]
-    assert ("Boxes" in last.pictures[0].note) == (model == "draw-attention")
+    assert ("Boxes" in last.pictures[0].note) == attention
     page = render(compose([run]))
     (gif,) = re.findall(r'<details><summary>[^<]*</summary><img src="data:image/gif;base64,([^"]+)"', page)
     assert base64.b64decode(gif) == paths["canvas.gif"].read_bytes()
