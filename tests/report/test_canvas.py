@@ -116,7 +116,8 @@ def test_a_run_shows_its_canvas(attention, tmp_path, write):
         assert windows["filters"].tolist() == [[2, 3]] * 2 and found.filters == 3
         assert found.windows is not None and np.array_equal(found.windows, windows["write"][best])
     paths = {p.name: p for p in draw_figures(folder)}
-    assert Image.open(paths["canvas.gif"]).n_frames == STROKES and Image.open(paths["canvas.png"]).size[0] > 2 * TILE
+    with Image.open(paths["canvas.gif"]) as moving, Image.open(paths["canvas.png"]) as still:
+        assert moving.n_frames == STROKES and still.size[0] > 2 * TILE
     last = run_strips(run, "digits", "neg_elbo_nats")[-1]
     assert last.says == f"its canvas at its best (seed {best})" and [p.moves for p in last.pictures] == [False, True]
     assert ("Boxes" in last.pictures[0].note) == attention
