@@ -191,7 +191,8 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
             if self.writer is not None:
                 write.append(self.writer(decoder[0]).box)
         filters = (self.reader.size if self.reader else 0, self.writer.size if self.writer else 0)
-        return Painting(torch.stack(means), *(torch.stack(boxes) if boxes else None for boxes in (read, write)), filters)
+        looked, wrote = (torch.stack(boxes) if boxes else None for boxes in (read, write))
+        return Painting(torch.stack(means), looked, wrote, filters)
 
     def _start(self, start: Tensor) -> CellState:
         h, c = start.unbind(0)
