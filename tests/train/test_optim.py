@@ -1,9 +1,11 @@
 """The optimisers are torch.optim's to the last term, for every seed of a stack at its own step size."""
 
+import math
+
 import pytest
 import torch
 
-from seedbed.train.optim import OPTIMIZERS, SGD, Adam, Adamax, AdamW, RMSProp
+from seedbed.train.optim import OPTIMIZERS, SGD, Adam, Adamax, AdamW, RMSProp, Soap
 from seedbed.train.schedules import cosine
 
 STEPS, SEEDS, SIZE = 50, 3, 7
@@ -98,3 +100,106 @@ def test_defaults_are_torchs():
                 assert getattr(rule, mine) == defaults[his], (name, mine)
         if hasattr(rule, "beta1"):
             assert (rule.beta1, rule.beta2) == defaults["betas"]
+
+
+SHAPES = ((4, 3), (5,), (6, 2, 2))  # a weight, a bias, filters
+
+
+def quadratic(dtype=torch.float64):
+    """The gradient of a badly scaled quadratic in every matrix, with noise: ``A W B`` plus a draw."""
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    sizes = [math.prod(shape) for shape in SHAPES]
+    maps = [draw(size, size) for size in sizes]
+    curvature = torch.block_diag(*(a @ torch.diag(10.0 ** torch.linspace(-2, 1, len(a)).double()) @ a.mT for a in maps))
+    noise = draw(STEPS, SEEDS, sum(sizes))
+    start = draw(SEEDS, sum(sizes)).to(dtype)
+    return start, lambda x, step: x @ curvature.to(x) + 0.1 * noise[step].to(x)
+
+
+def soap_path(rule, dtype=torch.float64, spoilt=None, shapes=SHAPES):
+    start, gradient = quadratic(dtype)
+    rule, params, path = rule.bind(shapes), start.clone(), []
+    state = rule.init(params)
+    for step in range(STEPS):
+        grads = gradient(params, step)
+        if spoilt is not None and step == STEPS // 2:
+            grads[spoilt] = torch.nan
+        params, state = rule.update(params, grads, state, torch.full((SEEDS, 1), 0.01, dtype=dtype))
+        path.append(params)
+    return torch.stack(path)
+
+
+def reference_soap(seed, decay=0.0, every=4, memory=0.8, largest=5, beta1=0.9, beta2=0.99, lr=0.01):
+    """One seed, each tensor on its own, every change of basis written as one Kronecker product of the flattened tensor."""
+    start, gradient = quadratic()
+    x, t = start[seed].clone(), 0
+    kept = []
+    for shape in SHAPES:
+        rows, columns = (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (math.prod(shape), 1)
+        turned = [len(shape) > 1 and side <= largest for side in (rows, columns)]
+        zeros = torch.zeros(rows * columns, dtype=torch.float64)
+        outers = [torch.zeros(side, side, dtype=torch.float64) for side in (rows, columns)]
+        bases = [torch.eye(side, dtype=torch.float64) for side in (rows, columns)]
+        kept.append([rows, columns, turned, zeros.clone(), zeros.clone(), outers, bases])
+    path = []
+    for step in range(STEPS):
+        full, t, place = gradient(start.index_put((torch.tensor(seed),), x), step)[seed] + decay * x, t + 1, 0
+        new = []
+        for tensor in kept:
+            rows, columns, turned, m, v, outers, bases = tensor
+            g = full[place : place + rows * columns]
+            matrix = g.view(rows, columns)
+            if step % every == 0:
+                for i, outer in enumerate((matrix @ matrix.mT, matrix.mT @ matrix)):
+                    outers[i] = memory * outers[i] + (1 - memory) * outer
+                    if turned[i]:
+                        bases[i] = torch.linalg.qr(outers[i] @ bases[i]).Q
+            turn = torch.kron(bases[0].contiguous(), bases[1].contiguous()).mT
+            m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * (turn @ g) ** 2
+            tensor[3], tensor[4] = m, v
+            adam = (turn @ m) / (1 - beta1**t) / ((v / (1 - beta2**t)).sqrt() + 1e-8)
+            new.append(x[place : place + rows * columns] - lr * turn.mT @ adam)
+            place += rows * columns
+        x = torch.cat(new)
+        path.append(x)
+    return torch.stack(path)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_soap_is_adam_in_a_basis_that_turns(decay):
+    path = soap_path(Soap(every=4, memory=0.8, largest=5, weight_decay=decay))
+    for seed in range(SEEDS):
+        torch.testing.assert_close(path[:, seed], reference_soap(seed, decay), rtol=1e-7, atol=1e-7)
+    assert not torch.allclose(path, soap_path(Adam(beta2=0.99, weight_decay=decay)), atol=1e-3)
+
+
+def test_soap_without_matrices_is_adam():
+    path = soap_path(Soap(largest=1))
+    torch.testing.assert_close(path, soap_path(Adam(beta2=0.99)), rtol=1e-12, atol=1e-12)
+
+
+def test_soaps_basis_becomes_the_eigenvectors():
+    generator = torch.Generator().manual_seed(2)
+    left, right = (torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64)).Q for n in (4, 3))
+    scales = torch.tensor([[8.0, 4.0, 2.0, 1.0]]).double().mT * torch.tensor([[9.0, 3.0, 1.0]]).double()
+    rule = Soap(every=1, memory=0.99).bind([(4, 3)])
+    params = torch.zeros(1, 12, dtype=torch.float64)
+    state = rule.init(params)
+    for _ in range(2000):
+        gradient = left @ (scales * torch.randn(4, 3, generator=generator, dtype=torch.float64)) @ right.mT
+        _, state = rule.update(params, gradient.reshape(1, -1), state, torch.full((1, 1), 1e-3, dtype=torch.float64))
+    for side, truth in (("left", left), ("right", right)):
+        basis = state[f"0.{side}.basis"][0]
+        torch.testing.assert_close(basis.mT @ basis, torch.eye(len(basis), dtype=torch.float64))
+        # The outer products are means of about a hundred: eigenvectors err by a tenth at most.
+        assert ((basis * truth).sum(0).abs() > 0.98).all()
+
+
+def test_a_lost_seed_does_not_turn_the_others():
+    sound, spoilt = soap_path(Soap(every=5)), soap_path(Soap(every=5), spoilt=1)
+    assert torch.equal(sound[:, [0, 2]], spoilt[:, [0, 2]])
+    assert not torch.isfinite(spoilt[-1, 1]).any()

@@ -87,7 +87,8 @@ class Learner:
         }
         mine = {key for keys in self.owned.values() for key in keys}
         self.fixed = {key: value for key, value in stack.params.items() if key not in mine}
-        self.optimizers = {p.name: p.optimizer.init(self.params[p.name]) for p in players}
+        self.rules = {p.name: p.optimizer.bind(shape for _, shape, _ in self.layout[p.name]) for p in players}
+        self.optimizers = {name: rule.init(self.params[name]) for name, rule in self.rules.items()}
         self.states: dict[str, Any] = {
             name: tree_map(lambda *leaves: torch.stack(leaves).to(device), *rows) for name, rows in starts.items()
         }
@@ -160,7 +161,7 @@ class Learner:
         rate = player.optimizer.lr * player.schedule(self.step, self.task.steps)
         lr = torch.full((len(self.streams), 1), rate, device=self.device, dtype=self.dtype)
         with torch.no_grad():
-            new, self.optimizers[name] = player.optimizer.update(self.params[name], gradient, self.optimizers[name], lr)
+            new, self.optimizers[name] = self.rules[name].update(self.params[name], gradient, self.optimizers[name], lr)
             # One sum sees it all: a gradient that is not finite leaves parameters that are not; neither may a finite one.
             finite = torch.isfinite(new.sum(1) + seen).cpu()
             if not bool(finite.all()):

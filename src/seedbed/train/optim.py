@@ -1,14 +1,20 @@
 """Optimisers over a stack of seeds: every number an optimiser keeps is per seed, its step count included.
 
-Parameters of one player are one matrix ``[seeds, parameters]``; a step is a few elementwise operations on it. The rules are
-``torch.optim``'s to the last term (tests compare them), gradients are those of a loss (to be minimised).
+Parameters of one player are one matrix ``[seeds, parameters]``; a step is a few elementwise operations on it (Soap alone
+looks for the weight matrices in it). Rules that ``torch.optim`` has are its own to the last term (tests compare them).
+Gradients are those of a loss (to be minimised).
 """
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from seedbed.core.products import full_width_products
 
 # Moments and the step count, each with a leading seed axis. ``update`` consumes it (in place) and returns it.
 OptimizerState = dict[str, Tensor]
@@ -25,6 +31,10 @@ class Optimizer(ABC):
 
     lr: float = 1e-3
     weight_decay: float = 0.0
+
+    def bind(self, shapes: Iterable[Iterable[int]]) -> "Optimizer":
+        """The same rule for parameters that are tensors of these shapes, one after another in a row."""
+        return self
 
     @abstractmethod
     def init(self, params: Tensor) -> OptimizerState:
@@ -126,6 +136,110 @@ class AdamW(Adam):
         return True
 
 
+class Matrix(NamedTuple):
+    """Where a weight matrix ``[rows, columns]`` lies in a row of parameters, and which of its sides are turned."""
+
+    start: int
+    rows: int
+    columns: int
+    sides: tuple[str, ...]
+
+    def of(self, flat: Tensor) -> Tensor:
+        """It, in ``[seeds, parameters]``: a view ``[seeds, rows, columns]``."""
+        return flat[:, self.start : self.start + self.rows * self.columns].unflatten(1, (self.rows, self.columns))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soap(Adam):
+    """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al. 2024, arXiv 2409.11321).
+
+    ``L = mean(G G^T), R = mean(G^T G)`` of a weight matrix's gradient G; with their eigenvectors ``Q_L, Q_R`` the step is
+    ``Q_L Adam(Q_L^T G Q_R) Q_R^T``. Biases, and sides longer than ``largest``, keep their axes. The paper takes G into L and
+    R and turns the first moment anew at every step; here both are done when the basis changes, once in ``every`` steps, so
+    that a step costs two products per side.
+
+    Args:
+        every: steps between two changes of the basis, each by one step of orthogonal iteration from the last.
+        memory: decay of L and R from one change to the next.
+        largest: sides that are turned have at most so many units.
+        shapes: of the parameters; see ``bind``.
+    """
+
+    beta2: float = 0.99
+    every: int = 10
+    memory: float = 0.9
+    largest: int = 256
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    def bind(self, shapes: Iterable[Iterable[int]]) -> "Optimizer":
+        """The rule that knows where the weight matrices are."""
+        return replace(self, shapes=tuple(tuple(shape) for shape in shapes))
+
+    def matrices(self) -> Iterator[tuple[str, Matrix]]:
+        """The weight matrices, named by their places; filters are rows of one output channel each."""
+        start = 0
+        for place, shape in enumerate(self.shapes):
+            size = math.prod(shape)
+            if len(shape) > 1:
+                rows, columns = shape[0], size // shape[0]
+                sides = (("left", rows), ("right", columns))
+                if turned := tuple(side for side, length in sides if length <= self.largest):
+                    yield str(place), Matrix(start, rows, columns, turned)
+            start += size
+
+    def init(self, params: Tensor) -> OptimizerState:
+        """Zero moments, and no turn yet."""
+        state = super().init(params)
+        for name, matrix in self.matrices():
+            for side in matrix.sides:
+                length = matrix.rows if side == "left" else matrix.columns
+                state[f"{name}.{side}.outer"] = params.new_zeros((len(params), length, length))
+                state[f"{name}.{side}.basis"] = torch.eye(length).to(params).repeat(len(params), 1, 1)
+        return state
+
+    def update(self, params: Tensor, grads: Tensor, state: OptimizerState, lr: Tensor) -> tuple[Tensor, OptimizerState]:
+        """One step: new parameters and state."""
+        grads = self.decay(params, grads) if self.weight_decay else grads
+        with full_width_products():
+            if int(state["t"][0]) % self.every == 0:
+                self._turn(grads, state)
+            turned = self._each(grads, state, _into)
+            step, state = super().update(torch.zeros_like(params), turned, state, lr)
+            return self._each(step, state, _back).add_(params), state
+
+    def _turn(self, grads: Tensor, state: OptimizerState) -> None:
+        """Take the gradient into L and R, and move basis and first moment on."""
+        moment = self._each(state["m"], state, _back)
+        for name, matrix in self.matrices():
+            gradient = matrix.of(grads)
+            for side in matrix.sides:
+                outer, basis = state[f"{name}.{side}.outer"], state[f"{name}.{side}.basis"]
+                outer.lerp_(gradient @ gradient.mT if side == "left" else gradient.mT @ gradient, 1 - self.memory)
+                state[f"{name}.{side}.basis"] = torch.linalg.qr(outer @ basis).Q
+        state["m"] = self._each(moment, state, _into)
+
+    def _each(self, flat: Tensor, state: OptimizerState, change: Callable[..., Tensor]) -> Tensor:
+        """``[seeds, parameters]`` with every weight matrix changed."""
+        pieces, end = [], 0
+        for name, matrix in self.matrices():
+            left, right = (state.get(f"{name}.{side}.basis") for side in ("left", "right"))
+            pieces += [flat[:, end : matrix.start], change(matrix.of(flat), left, right).flatten(1)]
+            end = matrix.start + matrix.rows * matrix.columns
+        return torch.cat([*pieces, flat[:, end:]], 1)
+
+
+def _into(x: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
+    """``Q_L^T X Q_R``."""
+    x = x if left is None else left.mT @ x
+    return x if right is None else x @ right
+
+
+def _back(x: Tensor, left: Tensor | None, right: Tensor | None) -> Tensor:
+    """``Q_L X Q_R^T``."""
+    x = x if left is None else left @ x
+    return x if right is None else x @ right.mT
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adamax(Optimizer):
     """Adam with the infinity norm, u = max(beta2 u, |g| + eps) (Kingma and Ba 2015, arXiv 1412.6980)."""
@@ -182,6 +296,7 @@ class SGD(Optimizer):
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
+    "soap": Soap,
     "adamax": Adamax,
     "rmsprop": RMSProp,
     "sgd": SGD,
