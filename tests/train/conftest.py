@@ -122,6 +122,7 @@ def toy(model, **settings):
 
 WORKLOADS = {
     "vae": toy("vae", hidden=(8, 8)),
+    "vae-soap": toy("vae", hidden=(8, 8), optimizer="soap"),
     "lvae": toy("lvae", hidden=(8, 8)),
     "flow": toy("flow", hidden=(8,), couplings=2),
     "spline-flow": toy("spline-flow", hidden=(8,), couplings=2),

@@ -153,11 +153,12 @@ def reference_soap(seed, decay=0.0, every=4, memory=0.8, largest=5, beta1=0.9, b
             rows, columns, turned, m, v, outers, bases = tensor
             g = full[place : place + rows * columns]
             matrix = g.view(rows, columns)
-            if step % every == 0:
+            if (step + 1) % every == 0:
                 for i, outer in enumerate((matrix @ matrix.mT, matrix.mT @ matrix)):
                     outers[i] = memory * outers[i] + (1 - memory) * outer
                     if turned[i]:
-                        bases[i] = torch.linalg.qr(outers[i] @ bases[i]).Q
+                        floor = 1e-4 * outers[i].trace() / len(outers[i]) * torch.eye(len(outers[i]), dtype=torch.float64)
+                        bases[i] = torch.linalg.qr((outers[i] + floor) @ bases[i]).Q
             turn = torch.kron(bases[0].contiguous(), bases[1].contiguous()).mT
             m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * (turn @ g) ** 2
             tensor[3], tensor[4] = m, v

@@ -136,6 +136,9 @@ class AdamW(Adam):
         return True
 
 
+FLOOR = 1e-4  # of the mean eigenvalue: gradients smaller than that do not turn the basis
+
+
 class Matrix(NamedTuple):
     """Where a weight matrix ``[rows, columns]`` lies in a row of parameters, and which of its sides are turned."""
 
@@ -201,7 +204,7 @@ class Soap(Adam):
         """One step: new parameters and state."""
         grads = self.decay(params, grads) if self.weight_decay else grads
         with full_width_products():
-            if int(state["t"][0]) % self.every == 0:
+            if (int(state["t"][0]) + 1) % self.every == 0:
                 self._turn(grads, state)
             turned = self._each(grads, state, _into)
             step, state = super().update(torch.zeros_like(params), turned, state, lr)
@@ -215,7 +218,9 @@ class Soap(Adam):
             for side in matrix.sides:
                 outer, basis = state[f"{name}.{side}.outer"], state[f"{name}.{side}.basis"]
                 outer.lerp_(gradient @ gradient.mT if side == "left" else gradient.mT @ gradient, 1 - self.memory)
-                state[f"{name}.{side}.basis"] = torch.linalg.qr(outer @ basis).Q
+                # Axes along which there is no gradient would be turned by rounding alone: these stay where they are.
+                floor = FLOOR * outer.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+                state[f"{name}.{side}.basis"] = torch.linalg.qr(torch.baddbmm(floor * basis, outer, basis)).Q.contiguous()
         state["m"] = self._each(moment, state, _into)
 
     def _each(self, flat: Tensor, state: OptimizerState, change: Callable[..., Tensor]) -> Tensor:
