@@ -33,6 +33,7 @@ bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/seeds.py
 	$(BIN)/python benchmarks/images.py
+	$(BIN)/python benchmarks/convergence.py
 
 docs: .venv/ready
 	$(BIN)/python -m seedbed.report.page results docs/results.md
