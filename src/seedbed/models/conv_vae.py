@@ -10,7 +10,7 @@ from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
-from seedbed.nets.conv import Images
+from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images
 from seedbed.nets.linear import Linear
 
 SIDE = 28
@@ -48,13 +48,13 @@ class ConvVAE(nn.Module, LatentVariable):
         self.likelihood = likelihood
         self.prior = StandardNormal(latents)
         self.encoder = Images(
-            nn.Conv2d(1, 32, 3),
+            Conv2d(1, 32, 3),
             nn.ELU(),
             nn.AvgPool2d(2),
-            nn.Conv2d(32, 64, 3),
+            Conv2d(32, 64, 3),
             nn.ELU(),
             nn.AvgPool2d(2),
-            nn.Conv2d(64, 256, 5),
+            Conv2d(64, 256, 5),
             nn.ELU(),
             shape=(1, SIDE, SIDE),
         )
@@ -62,15 +62,15 @@ class ConvVAE(nn.Module, LatentVariable):
         self.stem = Linear(latents, 256)
         self.decoder = Images(
             nn.ELU(),
-            nn.ConvTranspose2d(256, 64, 5),
+            ConvTranspose2d(256, 64, 5),
             nn.ELU(),
             nn.UpsamplingBilinear2d(scale_factor=2),
-            nn.Conv2d(64, 32, 3, padding=2),
+            Conv2d(64, 32, 3, padding=2),
             nn.ELU(),
             nn.UpsamplingBilinear2d(scale_factor=2),
-            nn.Conv2d(32, 16, 3, padding=2),
+            Conv2d(32, 16, 3, padding=2),
             nn.ELU(),
-            nn.Conv2d(16, likelihood.parameters, 3, padding=2),
+            Conv2d(16, likelihood.parameters, 3, padding=2),
             shape=(256, 1, 1),
         )
         if output_bias is not None:
