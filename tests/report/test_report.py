@@ -326,7 +326,8 @@ def test_pictures_of_images_say_what_they_are(tmp_path, write):
     assert "inputs" in page.text and "draws x ~ p(x)" in page.text and len(page.all("img", "src")) == 1 + 15
     assert len(text) < 250_000
     written = write_report(compose(read(tmp_path / "runs")), tmp_path / "page.html")
-    plates = {p.stem for p in written if p.parent.name == "page-figures"} - {"curves-steps", "curves-time", "intervals"}
+    common = {"curves-steps", "curves-time", "intervals", "convergence"}
+    plates = {p.stem for p in written if p.parent.name == "page-figures"} - common
     assert plates == {"samples", "samples-mean", "reconstructions-mean", "traversals", "interpolations", "latents"}
 
 
@@ -365,7 +366,7 @@ def test_figures_for_a_paper_are_the_same_each_time(study, tmp_path):
     figures = [(p, q) for p, q in zip(first, second, strict=True) if p.parent.name == "page-figures"]
     assert {p.name for p, _ in figures} == {
         f"{name}.{kind}"
-        for name in ("curves-steps", "curves-time", "intervals", "density", "samples")
+        for name in ("curves-steps", "curves-time", "intervals", "convergence", "density", "samples")
         for kind in ("svg", "pdf")
     }
     assert all(p.read_bytes() == q.read_bytes() for p, q in figures)

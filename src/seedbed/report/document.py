@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seedbed.report.bars import Bars, bar_charts
 from seedbed.report.curves import Curves, curve_groups
 from seedbed.report.details import seeds_table, tests_table
 from seedbed.report.gather import Run
@@ -23,6 +24,7 @@ class Report:
         title: of the page.
         families: the runs by data set, compared.
         charts: curves by data set and metric.
+        bars: convergence metrics by data set and metric.
         tables: by name, in the order of the page.
         sentences: on where the variance over seeds comes from.
         colour: a colour per label, the same on every data set.
@@ -31,6 +33,7 @@ class Report:
     title: str
     families: list[Family]
     charts: list[tuple[str, list[Curves]]]
+    bars: list[Bars]
     tables: dict[str, Table]
     sentences: list[str]
     colour: dict[str, int]
@@ -60,12 +63,13 @@ def compose(runs: Sequence[Run], title: str = "", metric: str | None = None, thr
         (family.group.task, many) for family in families for many in curve_groups(family.group.runs, family.group.metric)
     ]
     arms = found_arms(runs, metric)
+    convergence = convergence_table(families, threshold)
     tables = [
         summary_table(families),
         across_table(families),
         verdict_table(families),
         variance_table(arms) if arms else None,
-        convergence_table(families, threshold),
+        convergence,
         tests_table(families),
         seeds_table(families),
     ]
@@ -74,6 +78,7 @@ def compose(runs: Sequence[Run], title: str = "", metric: str | None = None, thr
         title or _title(runs),
         families,
         charts,
+        bar_charts(convergence),
         {table.name: table for table in tables if table is not None and table.body},
         [arm.sentence for arm in arms],
         {label: index for index, label in enumerate(labels)},
@@ -104,7 +109,9 @@ def write_report(report: Report, path: Path, command: str = "", refresh: int | f
     if refresh is None:
         for table in report.tables.values():
             beside += table.write(path.with_name(f"{path.stem}-tables"))
-        beside += write_plates(report.families, report.charts, report.colour, path.with_name(f"{path.stem}-figures"))
+        beside += write_plates(
+            report.families, report.charts, report.bars, report.colour, path.with_name(f"{path.stem}-figures")
+        )
     links = {p.name: p.relative_to(path.parent).as_posix() for p in beside}
     save_text(path, render(report, command, refresh, links))
     return [path, *beside]

@@ -14,7 +14,7 @@ from seedbed.report.gather import Run
 from seedbed.report.groups import settings_that_differ, shown
 from seedbed.report.pictures import Strip, data_strips, run_strips
 from seedbed.report.sentences import sentence
-from seedbed.report.svg import bounds_svg, curves_svg, intervals_svg
+from seedbed.report.svg import bars_svg, bounds_svg, curves_svg, intervals_svg
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import lead, overall
 from seedbed.report.words import duration
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-_OWN_PLATES = ("curves-steps", "curves-time", "intervals")  # linked in their own sections
+_OWN_PLATES = ("curves-steps", "curves-time", "intervals", "convergence")  # linked in their own sections
 
 
 def render(
@@ -58,6 +58,7 @@ def render(
         charts=[_chart(report, i, task, many) for i, (task, many) in enumerate(report.charts)],
         intervals=[(family, intervals_svg(family, report.colour)) for family in report.families if family.ranked],
         bounds=_bounds(report),
+        bars=[(c, [(label, report.colour[label]) for label in c.labels], bars_svg(c, report.colour)) for c in report.bars],
         pictures=_pictures(report),
         common={k: v for k, v in _settings(report.runs).items() if k not in (*differing, "data")},
         differing=differing,

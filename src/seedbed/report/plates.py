@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seedbed.report.bars import COUNT, Bars
 from seedbed.report.curves import Curves, Scale, spanning
 from seedbed.report.figures import COLOURS, draw_curves, house_style, mosaic, new_figure, run_tiles
 from seedbed.report.gather import Run
@@ -25,7 +26,11 @@ WIDTH = 7.0  # inches: a page without its margins
 
 
 def write_plates(
-    families: Sequence[Family], charts: Sequence[tuple[str, list[Curves]]], colour: Mapping[str, int], folder: Path
+    families: Sequence[Family],
+    charts: Sequence[tuple[str, list[Curves]]],
+    bars: Sequence[Bars],
+    colour: Mapping[str, int],
+    folder: Path,
 ) -> list[Path]:
     """Write every figure that there is something for, each as SVG and PDF."""
     written = []
@@ -34,6 +39,7 @@ def write_plates(
             "curves-steps": curves_plate(charts, "step", colour),
             "curves-time": curves_plate(charts, "time", colour),
             "intervals": intervals_plate(families, colour),
+            "convergence": bars_plate(bars, colour),
             **pictures_plates(families),
         }
         for name, figure in plates.items():
@@ -59,10 +65,10 @@ def _save(figure: "Figure", stem: Path) -> list[Path]:
     return [stem.with_suffix(suffix) for suffix in formats]
 
 
-def _panels(count: int, height: float, extra: float = 0.0) -> "tuple[Figure, list]":
-    across = min(PER_ROW, count)
+def _panels(count: int, height: float, extra: float = 0.0, per_row: int = PER_ROW) -> "tuple[Figure, list]":
+    across = min(per_row, count)
     down = math.ceil(count / across)
-    figure = new_figure(max(WIDTH * across / PER_ROW, 3.4), height * down + extra)
+    figure = new_figure(max(WIDTH * across / per_row, 3.4), height * down + extra)
     axes = figure.subplots(down, across, squeeze=False).ravel().tolist()
     for axis in axes[count:]:
         axis.set_axis_off()
@@ -88,6 +94,34 @@ def curves_plate(charts: Sequence[tuple[str, list[Curves]]], along: str, colour:
         handles |= {label: handle for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if len(handles) > 1:
         figure.legend(handles.values(), names, loc="outside upper center", ncols=columns)
+    return figure
+
+
+def bars_plate(charts: Sequence[Bars], colour: Mapping[str, int]) -> "Figure | None":
+    """Convergence metrics as groups of bars with standard deviations over seeds, one panel per data set and metric."""
+    if not charts:
+        return None
+    names = list(dict.fromkeys(label for chart in charts for label in chart.labels))
+    figure, axes = _panels(len(charts), 1.75, 0.35, per_row=2)
+    for axis, chart in zip(axes, charts, strict=True):
+        beside, scale, base = axis.twinx(), chart.scale, chart.base
+        thick, last = 0.8 / len(chart.labels), len(chart.losses)
+        for model, label in enumerate(chart.labels):
+            at = np.arange(last + 1) - 0.4 + thick * (model + 0.5)
+            shade = COLOURS[colour[label] % len(COLOURS)]
+            bar = axis.bar(at[:-1], chart.means[:, model] - base, thick, bottom=base, color=shade, label=short(label))
+            axis.errorbar(at[:-1], chart.means[:, model], chart.stds[:, model], fmt="none", ecolor="black", elinewidth=0.7)
+            beside.bar(at[-1], chart.exceeds[model], thick, color=bar[0].get_facecolor())
+        axis.set(title=short(chart.task, 32), ylabel=chart.metric, ylim=(scale.low, scale.high))
+        if scale.log:
+            axis.set_yscale("log")
+            axis.set_yticks(scale.ticks(), [f"{v:g}" for v in scale.ticks()])
+            axis.minorticks_off()
+        axis.set_xticks(range(last + 1), [*chart.losses, COUNT])
+        beside.set(ylabel="evaluations", ylim=(0, max(1.15 * float(np.nanmax(chart.exceeds)), 1.0)))
+        beside.spines["right"].set_visible(True)
+    handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(names), 5))
     return figure
 
 

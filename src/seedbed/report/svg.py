@@ -9,6 +9,7 @@ from html import escape
 
 import numpy as np
 
+from seedbed.report.bars import COUNT, Bars
 from seedbed.report.curves import Curves, Floats, Scale, spanning, value_scale
 from seedbed.report.verdicts import Family
 from seedbed.report.words import direction, number, short, spread
@@ -88,6 +89,43 @@ def bounds_svg(ladders: Mapping[str, Mapping[int, Floats]], colour: Mapping[str,
         means = ", ".join(f"{number(float(mean), 4)} at k = {k:g}" for k, mean in zip(ks, rows.mean(0), strict=True))
         said.append(f"{label}: {means}.")
     return _svg('class="bounds"', f"The negative bound on {task} against k. {' '.join(said)}", HEIGHT, [*parts, "</g>"])
+
+
+def bars_svg(chart: Bars, colour: Mapping[str, int]) -> str:
+    """A group of bars per convergence metric; at the right the count that has no unit, its numbers above its bars."""
+    groups, width, height = [*chart.losses, COUNT], WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    scale, counts = chart.scale, Scale(0.0, max(1.15 * float(np.nanmax(chart.exceeds)), 1.0), False)
+    step, foot = width / len(groups), HEIGHT - BOTTOM
+    title = f"{chart.metric}{' (log)' if scale.log else ''}"
+    thick = 0.8 * step / len(chart.labels)
+
+    def left(group: int, model: int) -> float:
+        return LEFT + step * (group + 0.1) + thick * model
+
+    def above(on: Scale, value: float) -> float:
+        return TOP + (1 - min(max(_at(on, value), 0.0), 1.0)) * height
+
+    parts = ['<g class="axes">']
+    for value in scale.ticks():
+        y, across = above(scale, value), step * len(chart.losses)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}h{across:.1f}"/>{_text(LEFT - 6, y + 4, "e", _tick(value))}')
+    names = enumerate(groups)
+    parts += [_text(LEFT + step * (index + 0.5), foot + 16, "m", name) for index, name in names]
+    parts.append(f'<path d="M{LEFT} {TOP}V{foot}H{WIDTH - RIGHT}"/>{_text(LEFT + width / 2, HEIGHT - 6, "m", "validation")}')
+    parts.append(f'<text transform="translate(13 {TOP + height / 2:.0f}) rotate(-90)" class="m">{escape(title)}</text></g>')
+    for model, label in enumerate(chart.labels):
+        parts.append(f'<g class="run {_class(colour[label])}" data-run="{escape(label)}">')
+        for group in range(len(chart.losses)):
+            mean, std = float(chart.means[group, model]), float(chart.stds[group, model])
+            x, y, start = left(group, model), above(scale, mean), above(scale, chart.base)
+            ends = [above(scale, end) for end in (mean - std, mean + std)]
+            parts.append(f'<path class="bar" d="M{x:.1f} {start:.1f}V{y:.1f}h{thick:.1f}V{start:.1f}z"/>')
+            parts.append(f'<path class="std" d="M{x + thick / 2:.1f} {ends[0]:.1f}V{ends[1]:.1f}"/>')
+        count = float(chart.exceeds[model])
+        x, y = left(len(chart.losses), model), above(counts, count)
+        parts.append(f'<path class="bar" d="M{x:.1f} {foot}V{y:.1f}h{thick:.1f}V{foot}z"/>')
+        parts.append(f"{_text(x + thick / 2, y - 4, 'm', number(count, 2))}</g>")
+    return _svg('class="bars"', chart.words, HEIGHT, parts)
 
 
 def _axis(many: Sequence[Curves], axis: str) -> Scale:
