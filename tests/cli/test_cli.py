@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seedbed.cli.main import main
@@ -212,6 +214,22 @@ def test_wrong_domain_is_refused(capsys, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     assert "expects binary data, got real" in refused(capsys, "run", "mine.py:experiment", "-n", "1", *TINY)
+    assert not Path("runs").exists()  # it would stand in front of a finished run
+
+
+def test_what_is_refused_leaves_the_finished_run_as_it_was(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ("run", "vae-static/mnist-static/mlp-20epochs", "-n", "1", "-d", "array:x.npz", "--hidden", "4", "--latents", "2")
+    images = {name: np.eye(16, dtype=np.float32).reshape(16, 4, 4) for name in ("train", "valid", "test")}
+    np.savez("x.npz", **images)
+    tiny = ("--steps", "2", "--eval-every", "1", "--batch-size", "8", "-q")
+    seedbed_run = (*run, *tiny)
+    assert call(capsys, *seedbed_run)[0] == 0
+    before = sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*"))
+    for more in (("--k", "5", "--beta", "2"), ("--k", "5", "--warm-up", "0.5"), ("--warm-up", "1.5"), ("--k", "0")):
+        refused(capsys, *seedbed_run, *more)
+        refused(capsys, *seedbed_run, *more, "--again")
+    assert sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*")) == before
 
 
 def test_an_experiment_of_ones_own(capsys, tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def test_an_evaluated_run_is_recorded_by_one_command(capsys, work):
     (shown,) = [row for row in summarise_run(own) if row.metric == "nll_nats"]
     assert rows["nll_nats"]["mean"] == pytest.approx(shown.mean, abs=1e-6) and rows["nll_nats"]["status"] == "measured"
     for more in (["--split", "valid"], ["--examples", 9]):
-        assert "whole test split" in refused(capsys, "evaluate", *flags, *more)
+        assert "of the whole test split" in refused(capsys, "evaluate", *flags, *more)
     assert "smoke run is no result" in refused(capsys, "evaluate", *flags, "--budget", "smoke")
     # Training's own numbers go beside them.
     flags = ["--steps", 6, "--eval-every", 3, "--batch-size", 16, "--hidden", "8,4", "--latents", 2, "-n", 2, "-q"]
@@ -128,6 +128,33 @@ def test_more_effort_counts_and_new_seeds_are_added(capsys, work):
     assert call(capsys, "evaluate", "images", "-q", "-k", 7)[0] == 0
     after = own.evaluation("nll-test-k7").read()
     assert after[: len(before)] == before and {row.seed for row in after[len(before) :]} == {2}
+
+
+def test_measuring_anew_keeps_the_old_numbers_until_there_are_others(capsys, work, monkeypatch):
+    assert call(capsys, "evaluate", "images", "-q", "-k", 8)[0] == 0
+    path = folder("images").evaluation("nll-test-k8").path
+    before = path.read_text()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("seedbed.experiments.evaluate._measured", interrupted)
+        assert call(capsys, "evaluate", "images", "-q", "-k", 8, "--again")[0] != 0
+    assert path.read_text() == before
+    assert call(capsys, "evaluate", "images", "-q", "-k", 8, "--again")[0] == 0
+    assert path.read_text() == before  # the same draws, once
+
+
+def test_a_model_without_annealing_is_measured_with_the_samples_that_are_asked_for(capsys, work):
+    tiny = {"steps": 2, "eval_every": 2, "batch_size": 16, "data": "digits-binary", "width": 2, "depth": 1, "growth": 2}
+    seedbed.run(
+        "mnist-convergence/mnist-dynamic/flow", seeds=1, out="runs", name="bits", threads=1, couplings=(0, 1), **tiny
+    )
+    for k in (2, 3):
+        assert call(capsys, "evaluate", "bits", "-q", "-k", k, "--examples", 5)[0] == 0
+    stored = folder("bits").evaluation("nll-test-k3-n5").read()
+    assert {row.metric for row in stored} >= {"neg_iw3_nats"} and folder("bits").evaluation("nll-test-k2-n5").read()
 
 
 def test_every_model_is_measured_by_what_it_has(capsys, work):
@@ -165,6 +192,14 @@ def test_a_second_opinion_and_the_use_of_latents_are_rows_like_any_other(capsys,
     assert "measured in fp32" in refused(capsys, "evaluate", "images", *flags, "--precision", "bf16")
     assert "it has: nll (exact" in refused(capsys, "evaluate", "flow", *flags)
 
+    assert call(capsys, "evaluate", "images", *flags, "--record")[0] == 0  # takes too long for a whole split
+    rows = {row["metric"]: row for row in json.loads(Path("results/digits.json").read_text())["rows"]}
+    assert rows["ais_minus_is_nats"]["n"] == 12 and "12 examples, evenly spread" in rows["ais_minus_is_nats"]["protocol"]
+
+    says = refused(capsys, "evaluate", "ladder", "--metric", "latents", "-k", 5000, "--memory-gib", 1e-4)
+    assert "5000 samples of one example take" in says and "fit: lower --samples or raise --memory-gib" in says
+    for limit in ("nan", 0):
+        assert "memory must be more than 0 GiB" in refused(capsys, "evaluate", "ladder", "--memory-gib", limit)
     code, out, err = call(capsys, "evaluate", "ladder", "--metric", "latents", "-q", "--split", "valid")
     assert code == 0 and "active_units_z1" in out and "kl_z1_0_nats" not in out, err
     rows = folder("ladder").evaluation("latents-valid-k20").read()

@@ -4,9 +4,21 @@ import pytest
 import torch
 
 import seedbed
+from seedbed.core.domain import BINARY
+from seedbed.core.errors import SeedbedError
+from seedbed.data.dataset import Dataset
 from seedbed.experiments import STUDIES
 from seedbed.experiments.image_convergence import MNIST, OMNIGLOT
 
+
+def images(height, width, channels=1):
+    """Images of zeros; without channels, vectors."""
+    image = (channels, height, width) if channels else None
+    zeros = {split: torch.zeros(3, max(channels, 1) * height * width) for split in ("train", "valid", "test")}
+    return Dataset(name="zeros", domain=BINARY, protocol="zeros", splits=zeros, image=image)
+
+
+PIXELS = images(28, 28)
 STUDY = STUDIES["mnist-convergence"]
 TINY = {"data": "digits-binary", "steps": 6, "eval_every": 3, "batch_size": 16, "precision": "fp32"}
 SIZES = {
@@ -39,6 +51,36 @@ def test_each_model_runs_and_shows_the_use_of_its_latents(model, tmp_path):
     assert len(parts) == layers, parts
 
 
+@pytest.mark.parametrize("model", ["draw", "draw-attention"])
+def test_draw_takes_grey_images_of_any_size(model):
+    draw = named(model).with_config(SIZES[model])
+    shape = (14, 56)
+    built = draw.model(images(*shape), None)
+    assert built.reader is None or built.reader.shape == built.writer.shape == shape
+    for data, says in ((images(28, 28, 3), "takes images of any size, grey"), (images(4, 4, 0), "no picture")):
+        with pytest.raises(SeedbedError, match=says):
+            draw.model(data, None)
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ((14, 56, 1), "multiples of 4, grey; zeros has 14 x 56"),
+        ((28, 28, 3), "multiples of 4, grey; zeros has 28 x 28 with 3 channels"),
+        ((4, 4, 0), "no picture"),
+        ((12, 56, 1), ""),
+    ],
+)
+def test_the_flow_says_which_images_it_takes(image, says, monkeypatch):
+    flow = named("flow").with_config({**SIZES["flow"], "batch_size": 2})
+    monkeypatch.setattr("seedbed.data.load", lambda *_, **__: images(*image))
+    if says:
+        with pytest.raises(SeedbedError, match=says):
+            flow.task(flow.streams([0]))
+    else:
+        assert flow.task(flow.streams([0])).build().flow.transforms[0].shape == (2, 12, 56)
+
+
 def test_what_the_study_declares():
     assert STUDY.seeds == 3 and STUDY.metric == "neg_elbo_nats"
     assert {name.rsplit("/", 1)[1] for name in STUDY.grid} == {"vae", "lvae", "draw", "flow"}
@@ -51,7 +93,7 @@ def test_what_the_study_declares():
 def test_full_is_the_source_s_size():
     """Parameters as it counts them (DRAW's differ by a layer behind the canvas, see the model's test)."""
     vae = named("vae").with_budget("full")
-    assert sum(p.numel() for p in vae.model(784, None).parameters()) == 1_162_000
+    assert sum(p.numel() for p in vae.model(PIXELS, None).parameters()) == 1_162_000
     assert (vae.steps, vae.lr, vae.warm_up) == (195_000, 1e-3, 0.2)
     draw = named("draw").with_budget("full")
     assert (draw.strokes, draw.hidden, draw.latents, draw.read, draw.write) == (10, 256, 32, 0, 0)

@@ -3,14 +3,16 @@
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.evaluate.known import estimators
-from seedbed.models.image_flow import ConvCoupling, ImageFlow, MultiScale, PerPixel, Signs
+from seedbed.models.image_flow import ConvCoupling, Dequantisation, ImageFlow, MultiScale, PerPixel, Signs
 from seedbed.models.transforms import ActNorm, Mix
 from seedbed.nets.conv import DenseNet
 from seedbed.objectives.bounds import elbo, iwae
@@ -107,36 +109,41 @@ def test_the_first_batch_is_normalised():
     assert y.mean().abs() < 0.02 and (y.std() - 1).abs() < 0.02
 
 
-def test_variational_dequantisation_is_a_change_of_variables():
-    """v = (2 x - 1) softplus(a) and the channels beside it, by autodiff; nothing has probability on the other side."""
-    with Streams(2).scoped("init"):
-        model = moved(ImageFlow(4, 1, (1, 1), 3, 1, 2))
+def test_variational_dequantisation_is_a_normal_cut_off_at_zero():
+    """Against scipy's density, distribution and, by d F(v) = 0, slopes; nothing has probability on the other side."""
     x = torch.tensor([[1.0, 0.0, 0.0, 1.0]]).double()
-    q = model.dequantise(x)
-    drawn = noise()
-    u, rest = drawn.uniform((1, 4), 10)[:, 0], drawn.normal((1, 4), 10)[:, 0]
-    a = q.mean_a + q.log_scale.exp() * torch.cat([torch.logit(u), rest], 1)
-    v = q.rsample(noise(), 10)[:, 0]
-    sign = torch.cat([2 * x - 1, torch.ones(1, 4).double()], 1)[0]
+    mean = torch.tensor([[3.0, 1.0, 0.2, 0.0, 5.0, -4.0]]).double().requires_grad_()
+    log_scale = torch.tensor([[0.0, 0.3, -1.0, 0.5, 0.2, -0.1]]).double().requires_grad_()
+    q, count = Dequantisation(x, mean, log_scale, uniform=False), 20_000
+    v = q.rsample(noise(), count)[:, 0]
+    m, s = mean[0].detach().numpy(), log_scale[0].detach().exp().numpy()
+    truths = [stats.truncnorm(-m[i] / s[i], np.inf, m[i], s[i]) for i in range(4)] + [stats.norm(m[i], s[i]) for i in (4, 5)]
+    size = (torch.cat([2 * x - 1, torch.ones(1, 2).double()], 1) * v).detach().numpy()
+    for i, truth in enumerate(truths):
+        assert stats.kstest(size[:, i], truth.cdf).pvalue > 1e-4
+    expected = sum(truth.logpdf(size[:, i]) for i, truth in enumerate(truths))
+    assert np.allclose(q.log_prob(v[:, None])[:, 0].detach(), expected, atol=1e-8)
+    # A draw at quantile F stays there: dv/dm = -(dF/dm) / f, by differences of scipy's F.
+    (slope,) = torch.autograd.grad(v[0, 1], mean, retain_graph=True)
+    h, one = 1e-5, size[0, 1]
+    ends = [stats.truncnorm.cdf(one, -(m[1] + d) / s[1], np.inf, m[1] + d, s[1]) for d in (-h, h)]
+    assert abs(float(slope[0, 1]) - (ends[1] - ends[0]) / (2 * h) / truths[1].pdf(one)) < 1e-6  # x = 0: v = -|v|
+    wrong = torch.cat([-v[:, :4], v[:, 4:]], 1)
+    assert bool((q.log_prob(wrong[:, None]) == -math.inf).all())
 
-    def to_v(a: Tensor) -> Tensor:
-        return sign * torch.cat([a[:4].exp().log1p(), a[4:]])
 
-    assert torch.allclose(v, torch.stack([to_v(row) for row in a]), atol=1e-9)
-    slopes = torch.stack([torch.func.jacrev(to_v)(row).det().abs().log() for row in a])
-    gaussian = torch.distributions.Normal(q.mean_a[0, 4:], q.log_scale[0, 4:].exp()).log_prob(a[:, 4:]).sum(-1)
-    scale = q.log_scale[0, :4].exp()  # the density of a logistic variable is sech^2 (./2) / 4
-    logistic = (1 / (4 * scale * torch.cosh((a[:, :4] - q.mean_a[0, :4]) / (2 * scale)).square())).log().sum(-1)
-    expected = gaussian + logistic - slopes
-    assert torch.allclose(q.log_prob(v[:, None])[:, 0], expected, atol=1e-8)
-    assert bool((q.log_prob(-v[:, None]) == -math.inf).all())
+def test_no_draw_loses_its_bit_in_fp32():
+    x = torch.tensor([[1.0, 0.0]]).expand(1000, 2)
+    for mean, log_scale in ((6.0, -2.0), (3.0, 0.0), (0.0, -2.0), (0.0, 2.0)):
+        q = Dequantisation(x, torch.full((1000, 3), mean), torch.full((1000, 3), log_scale), uniform=False)
+        v = q.rsample(Noise([Streams(0)], "noise"), 100)
+        assert bool((v[..., 0] > 0).all() and (v[..., 1] < 0).all()) and bool(torch.isfinite(q.log_prob(v)).all())
 
 
-@pytest.mark.parametrize("variational", [False, True])
-def test_it_starts_at_uniform_dequantisation(variational):
+def test_fixed_dequantisation_is_uniform():
     """(x + u) / 2 through the quantiles of a Laplace distribution, whose own distribution function leads back."""
     x = (draw(500, 4) > 0).double()
-    q = ImageFlow(4, 0, (0, 1), 3, 1, 2, variational).double().dequantise(x)
+    q = ImageFlow(4, 0, (0, 1), 3, 1, 2, variational=False).double().dequantise(x)
     v = q.rsample(noise(), 20)
     y = torch.distributions.Laplace(0.0, 1.0).cdf(v)
     assert bool(((2 * y).floor() == x).all())
@@ -152,9 +159,13 @@ def test_it_is_a_distribution_of_images(variational):
     """P(x) = E_q w sums to one over all 16 images of 2 x 2 bits; the bounds sum to less; draws occur as often as P says."""
     with Streams(2).scoped("init"):
         model = ImageFlow(4, 1, (1, 1), 3, 1, 2, variational).double()
+    if model.dequantiser is not None:  # wide, from 0 on, so that the weights of an untrained p have a variance to speak of
+        with torch.no_grad():
+            model.dequantiser.last.bias[:4] -= 2.0
+            model.dequantiser.last.bias[8:12] += 0.3
     x = torch.tensor(list(product([0.0, 1.0], repeat=4))).double()
     model.data_init(x.repeat(50, 1))
-    moved(model, 0.1)  # far from q the weights have no variance
+    moved(model, 0.1)
     k = 8_000
     with torch.no_grad():
         z, layers, likelihood = model.posterior(x, noise(), k)

@@ -221,6 +221,11 @@ def test_what_has_no_kl_to_weigh_is_refused():
     for utility in (beta(iwae(3), 2.0), free_bits(iwae(3), 2.0)):
         with pytest.raises(SeedbedError, match="weigh the KL of elbo or elbo_kl; this bound has iw3, elbo"):
             utility(m, x, noise(), {})
+    for utility in (free_bits(beta(elbo_kl, 4.0), 1.0), free_bits(free_bits(elbo_kl, 1.0), 1.0)):
+        with pytest.raises(SeedbedError, match="free bits take the KL itself"):
+            utility(m, x, noise(), {})
+    with pytest.raises(SeedbedError, match="warm_up goes outermost"):
+        warm_up(warm_up(elbo_kl, 4), 4)
     with pytest.raises(SeedbedError, match="warm_up goes outermost"):
         beta(warm_up(elbo, 3), 2.0)
     with pytest.raises(SeedbedError, match="warm_up goes outermost"):

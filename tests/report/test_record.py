@@ -10,10 +10,10 @@ from seedbed.report.record import Measured, Promise, record
 from seedbed.store.table import Row
 
 VAE, FLOW = "toy/rings/vae", "toy/rings/flow"
-PROMISED = {
-    VAE: Promise("nll_nats", 1.25, f"seedbed run {VAE} && seedbed evaluate {VAE} --record"),
-    FLOW: Promise("gap_nats", 0.5, f"seedbed run {FLOW} --record"),
-}
+PROMISED = [
+    Promise(VAE, "nll_nats", "laptop", 1.25, f"seedbed run {VAE} && seedbed evaluate {VAE} --record"),
+    Promise(FLOW, "gap_nats", "laptop", 0.5, f"seedbed run {FLOW} --record"),
+]
 
 
 def trained(folder):
@@ -70,6 +70,29 @@ def test_fewer_samples_stand_beside_more_of_the_same_training_and_never_in_their
     again = evaluated(vae, 20)
     record(path, [Measured(again.folder, again.rows, "train anew && evaluate it", "in bf16")], "laptop", {})
     assert read(path)[VAE, "nll_nats"]["k"] == 20
+
+
+def test_what_the_budget_full_would_give_stays_declared(tmp_path, write):
+    path, vae = tmp_path / "results.json", write(tmp_path / "runs", "vae")
+    more = Promise(VAE, "gap_nats", "full", 90.0, f"seedbed run {VAE} --budget full --record")
+    for budget, status in (("laptop", ["not_run", "measured"]), ("full", ["measured", "measured"])):
+        record(path, [trained(vae)], budget, {}, [*PROMISED, more])
+        rows = [
+            row for row in json.loads(path.read_text())["rows"] if row["metric"] == "gap_nats" and row["experiment"] == VAE
+        ]
+        assert [row["status"] for row in rows] == status and [row["budget"] for row in rows] == ["full", "laptop"]
+
+
+def test_a_protocol_names_the_precision_of_the_training(tmp_path, write):
+    path, vae = tmp_path / "results.json", write(tmp_path / "runs", "vae")
+    record(path, [trained(vae)], "laptop", {})
+    assert "bf16" not in read(path)[VAE, "gap_nats"]["protocol"]
+    file = vae.path / "run.json"
+    manifest = json.loads(file.read_text())
+    manifest["config"]["precision"] = "bf16"
+    file.write_text(json.dumps(manifest))
+    record(path, [trained(vae)], "laptop", {})
+    assert "in bf16" in read(path)[VAE, "gap_nats"]["protocol"]
 
 
 def test_an_exact_likelihood_has_no_samples(tmp_path, write):

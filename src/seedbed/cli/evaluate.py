@@ -58,7 +58,10 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
         fates = [row for row in found.rows if row.split == "status"]
         table += summarise_run(found.folder, split=request.split, rows=[*rows, *fates])
         command = f"{found.manifest.command} && {command_line()}"
-        note = f"evaluated in {request.precision}" if request.precision else ""
+        half = request.metric != "ais" and (request.precision or found.manifest.config.get("precision")) == "bf16"
+        note = "evaluated in bf16" if half else "evaluated in fp32" if request.precision == "fp32" else ""
+        if request.examples:
+            note += f"{'; ' if note else ''}{request.examples} examples, evenly spread"
         measured.append(Measured(found.folder, [*rows, *fates], command, note))
     click.echo(text_table(table))
     for says in collapsed:
@@ -70,5 +73,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
 def _check_record(request: "Request", budget: str) -> None:
     """Refuse what is no result, before it is computed."""
     check_budget(budget)
-    if request.split != "test" or request.examples:
-        raise SeedbedError("results are of the whole test split; leave --split and --examples out, or --record")
+    if request.split != "test" or (request.examples and request.metric != "ais"):
+        raise SeedbedError(
+            "results are of the whole test split (of ais, parts); leave --split and --examples out, or --record"
+        )

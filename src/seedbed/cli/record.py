@@ -48,7 +48,7 @@ def record_runs(measured: "Sequence[Measured]", budget: str, seeds: Sequence[int
         by_study.setdefault(_study(manifest.experiment), []).append(one)
     for name, mine in by_study.items():
         found = STUDIES.get(name)
-        published, promised = (found.published, _promises(found)) if found else ({}, {})
+        published, promised = (found.published, _promises(found)) if found else ({}, [])
         path = record(Path("results") / f"{name}.json", mine, budget, published, promised, seeds)
         click.echo(f"wrote {path}", err=True)
 
@@ -58,13 +58,18 @@ def _study(experiment: str) -> str:
     return Path(experiment).name.replace(".py:", "-") if ".py:" in experiment else experiment.split("/")[0]
 
 
-def _promises(study: Study) -> "dict[str, Promise]":
+def _promises(study: Study) -> "list[Promise]":
+    """The number of every experiment within an hour, and of those that declare it at the size of its source."""
     from seedbed.report.record import Promise
 
-    promises = {}
-    for name in study.grid:
-        metric, flags = study.metric_of(name), "--record"
-        if metric in study.evaluated:
-            flags = f"&& seedbed evaluate {name} --record"
-        promises[name] = Promise(metric, study.experiments[name].hours, f"seedbed run {name} {flags}")
+    promises = []
+    for name, experiment in study.experiments.items():
+        metric = study.metric_of(name)
+        then = f"&& seedbed evaluate {name}" if metric in study.evaluated else ""
+        for budget in ("laptop", "full"):
+            if budget == "laptop" or budget in experiment.budgets:
+                flag = "" if budget == "laptop" else f"--budget {budget} "
+                hours = experiment.with_budget(budget).hours * study.seeds / 10
+                command = f"seedbed run {name} {flag}{then}".strip()
+                promises.append(Promise(name, metric, budget, hours, f"{command} {flag}--record"))
     return promises

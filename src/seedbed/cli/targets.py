@@ -40,10 +40,10 @@ def check_metric(runs: "Sequence[Run]", metric: str) -> None:
     Raises:
         SeedbedError: with the nearest match, or with what there is.
     """
-    from seedbed.report.gather import DIAGNOSTICS
+    from seedbed.report.gather import is_diagnostic
 
     known = {m for run in runs for m in run.judged}
-    if metric in DIAGNOSTICS:
+    if is_diagnostic(metric):
         raise SeedbedError(f"{metric} explains a result and has no better or worse; compare on {', '.join(sorted(known))}")
     if known and metric not in known:
         raise unknown("test metric", metric, known)

@@ -1,6 +1,7 @@
 """A data set: named splits as tensors, their domain, and the protocol that made them."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -53,6 +54,11 @@ class Dataset:
     def shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return tuple(self.splits["train"].shape[1:])
+
+    @property
+    def features(self) -> int:
+        """Numbers per example."""
+        return math.prod(self.shape)
 
     def picture(self, model: str, *, side: int = 0, multiple: int = 1, channels: int = 1) -> tuple[int, int, int]:
         """Channels, height and width, once they are such that a net can take them.

@@ -17,7 +17,7 @@ from seedbed.evaluate.estimate import draw_samples
 SHOWN = 64  # images of each kind
 PAINTED = 6  # of the samples, from blank to done
 SIDE = 8  # rows and columns of a grid
-REACH = 2.5  # standard deviations of the prior
+REACH = 2.5  # standard deviations of N(0, I)
 POINTS = 1000  # of the map of latents
 
 # Arrays for pictures, made of a stack: ``{name: {key: [seeds, ...]}}``.
@@ -37,7 +37,7 @@ def image_artefacts(data: Dataset) -> Artefacts:
     """Arrays for pictures of a latent-variable model of binary images.
 
     ``samples``: draws x ~ p(x), and the means E[x | z] that they were drawn from. ``reconstructions``: E[x | z] at
-    z ~ q(z | x). ``traversals``: E[x | z] while one unit of the top layer goes through the prior's range, a row for each of
+    z ~ q(z | x). ``traversals``: E[x | z] while one unit of the top layer goes from -2.5 to 2.5, a row for each of
     the units whose mean varies most, the others at the first image's code. ``interpolations``: E[x | z] on the line between
     the codes of two images, which are shown at its ends. ``latents``: codes of the top layer on their first two principal
     components. A code is E_q[z | x] in every layer (a draw where q has no mean); layers below a chosen one are at their

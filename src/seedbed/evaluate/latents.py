@@ -15,6 +15,7 @@ from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.evaluate.estimate import per_example
 from seedbed.evaluate.known import need_latents
 from seedbed.evaluate.likelihood import check_domain, check_request
+from seedbed.evaluate.memory import peak_bytes
 
 ACTIVE = 0.01  # a variance of z, whose prior's is 1
 COLLAPSED = 0.1  # nats of a layer's KL: it says next to nothing about x
@@ -33,7 +34,7 @@ class LatentUse:
     units: dict[str, tuple[Tensor, str]]
 
 
-def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20) -> LatentUse:
+def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memory_gib: float = 4.0) -> LatentUse:
     """Rate, distortion, KL and active units of every seed of a stack on the same examples.
 
     ``rate_nats`` = KL(q(z | x) || p(z)), summed over layers, and ``distortion_nats`` = -E_q log p(x | z) add up to the
@@ -49,9 +50,11 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20) -> Late
         x: ``[n, *example]``, at least two.
         address: names the draws, e.g. the split.
         samples: draws of z per example, at least two.
+        memory_gib: what this may take beside models and data.
 
     Raises:
-        SeedbedError: for a model without latents, values outside of its domain, too few examples or samples.
+        SeedbedError: for a model without latents, values outside of its domain, too few examples or samples, or samples that
+            do not fit in memory, with how many would.
 
     Active units: Burda et al. 2016 (arXiv 1509.00519), section 5.1; rate, distortion: Alemi et al. 2018 (arXiv 1711.00464).
     """
@@ -64,7 +67,13 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20) -> Late
     def one(model: LatentVariable, x: Tensor, noise: Noise) -> dict[str, Tensor]:
         return _one(model, x, noise, samples)
 
-    found = per_example(stack, one, x, f"{address} latents", chunk=BLOCK)
+    need = peak_bytes(lambda: per_example(stack, one, x[:1], f"{address} latents"))
+    if (fits := int(memory_gib * 2**30 / need)) < 1:
+        raise SeedbedError(
+            f"{samples} samples of one example take {need / 2**30:.2g} GiB, the limit is {memory_gib:g}; about "
+            f"{int(samples * memory_gib * 2**30 / need)} fit: lower --samples or raise --memory-gib"
+        )
+    found = per_example(stack, one, x, f"{address} latents", chunk=min(BLOCK, fits))
     layers = [name.removeprefix("first ") for name in found if name.startswith("first ")]
     spread = {layer: _covariance(found[f"first {layer}"], found[f"second {layer}"]) for layer in layers}
     active = {layer: (value > ACTIVE).sum(-1, keepdim=True).double() for layer, value in spread.items()}

@@ -56,7 +56,7 @@ class Experiment(ABC):
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     # The test metric that it is about; empty for its study's.
     metric: ClassVar[str] = ""
-    # Milliseconds of one step of ten seeds on two cores, for estimates before a study starts.
+    # Milliseconds of one step of ten seeds on two cores at `laptop`, for estimates before a study starts.
     ms_per_step: ClassVar[float] = 10.0
 
     def __post_init__(self) -> None:

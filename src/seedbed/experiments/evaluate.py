@@ -52,6 +52,12 @@ class Request:
     precision: str = ""
     memory_gib: float = 4.0
 
+    def __post_init__(self) -> None:
+        if not self.memory_gib > 0:
+            raise SeedbedError(f"memory must be more than 0 GiB, got {self.memory_gib}")
+        if self.examples < 0:
+            raise SeedbedError(f"examples must be at least 0 (all), got {self.examples}")
+
     @property
     def draws(self) -> int:
         """Draws of z per example."""
@@ -84,13 +90,14 @@ def evaluate(
     with streams[0].scoped("init"):
         name = _name(run, request, task.build(), task.precision, task.data)
     table = run.folder.evaluation(name)
-    if again:
-        table.path.unlink(missing_ok=True)
-    have = {row.seed for row in table.read()}
+    have = set() if again else {row.seed for row in table.read()}
     for group, stack in run.stacks(device) if set(run.seeds) - have else ():
         new = [seed not in have for seed in group]
         if any(new):
             rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), request, progress)
+            if again:
+                table.path.unlink(missing_ok=True)  # not before there is something in its place
+                again = False
             table.append(rows)
             _note(run, name, request, device, seconds, group)
     return [row for row in run.folder.evaluation(name).read() if row.seed in ends]
@@ -132,7 +139,7 @@ def _measure(stack: "Stack", data: "Dataset", request: Request, progress: "Progr
     if request.metric == "sw":
         return {split: SlicedWasserstein(data, len(x))(stack, split)}
     if request.metric == "latents":
-        use = latent_use(stack, x, split, request.draws)
+        use = latent_use(stack, x, split, request.draws, memory_gib=request.memory_gib)
         return {split: use.totals, f"{split}/units": use.units}
     if request.metric == "ais":
         settings = {name: getattr(request, name) for name in ("chains", "temperatures", "leapfrogs", "start")}
@@ -159,7 +166,7 @@ def _name(run: Run, request: Request, module: "nn.Module", precision: str, data:
             raise SeedbedError("ais is measured in fp32: rounded energies would bias its acceptance; leave --precision out")
         parts += [f"c{request.chains}", f"t{request.temperatures}", f"l{request.leapfrogs}"]
         parts.append("q" if request.start == "posterior" else "")
-    if "nll" in known and "ais" in known:
+    if "latents" in known and request.metric != "sw":
         parts.append(f"k{request.draws}")
     if 0 < request.examples < len(data.splits[request.split]):
         parts.append(f"n{request.examples}")

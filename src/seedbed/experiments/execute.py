@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
-from seedbed.data import is_own
 from seedbed.experiments import find
 from seedbed.experiments.base import Experiment
 from seedbed.experiments.warm_start import check_start, start_weights
@@ -72,12 +71,14 @@ def execute(
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
     folder = run_folder(name, experiment, out, tag)
-    if again and folder.exists():
-        _discard(folder)
-    if experiment.warm_start and not folder.exists():
-        check_start(experiment, name, seeds)
-    elif is_own(experiment.data) and not folder.exists():
-        experiment.task(experiment.streams(seeds[:1])).build()  # what is wrong with the data leaves no run behind
+    if again or not folder.exists():
+        # What is refused leaves no run behind, and throws none away.
+        if experiment.warm_start:
+            check_start(experiment, name, seeds)
+        else:
+            _check(experiment, seeds)
+        if folder.exists():
+            _discard(folder)
     manifest = _manifest(folder, name, experiment, seeds, strategy, device, threads)
     groups = [group for group in manifest.groups if set(group) & set(seeds)]
     from seedbed.experiments.progress import bar
@@ -89,6 +90,16 @@ def execute(
             for index, group in enumerate(groups):
                 train(folder, experiment, group, manifest, checkpoint_seconds, lambda *a, i=index: progress(i, *a))
     return folder
+
+
+def _check(experiment: Experiment, seeds: Sequence[int]) -> None:
+    """Refuse settings, data or a model that do not go together."""
+    from seedbed.train.learner import check_domain
+
+    streams = experiment.streams(seeds[:1])
+    task = experiment.task(streams)
+    with streams[0].scoped("init"):
+        check_domain(task.build(), task)
 
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:

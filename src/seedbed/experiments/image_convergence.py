@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from seedbed.core.noise import Noise, Streams
+    from seedbed.data.dataset import Dataset
     from seedbed.train.task import Task
 
 # The source's 500 epochs of 50,000 images in batches of 128, the KL weight rising over the first 100.
@@ -32,7 +33,7 @@ class ConvergenceVAE(BoundVAE):
     hidden: tuple[int, ...] = option((512, 512), "widths of the encoder, mirrored by the decoder")
     latents: int = option(64, "size of z", least=1)
     activation: Literal["tanh", "relu", "silu", "elu", "leaky_relu"] = option("leaky_relu", "of both networks")
-    warm_up: float = option(0.1, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0)
+    warm_up: float = option(0.1, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0, most=1.0)
     prior: Literal["standard", "normal", "vamp"] = option(
         "standard", "of z: N(0, I), a Gaussian that is learnt, or the posterior at inputs that are learnt (vamp)"
     )
@@ -40,13 +41,13 @@ class ConvergenceVAE(BoundVAE):
     budgets: ClassVar = {"full": {**_SOURCE, "hidden": (512, 256, 128, 64), "activation": "relu"}}
     ms_per_step = 70.0
 
-    def model(self, features: int, output_bias: "Tensor | None") -> "nn.Module":
+    def model(self, data: "Dataset", output_bias: "Tensor | None") -> "nn.Module":
         """With the prior that is asked for."""
         from seedbed.distributions.likelihood import BERNOULLI
         from seedbed.models.vae import VAE
 
         return VAE(
-            features,
+            data.features,
             self.latents,
             self.hidden,
             BERNOULLI,
@@ -60,7 +61,7 @@ class ConvergenceVAE(BoundVAE):
     def hours(self) -> float:
         """Estimated hours of ten seeds on two cores: a vamp prior encodes its inputs beside the images."""
         inputs = self.pseudo_inputs if self.prior == "vamp" else 0
-        return self.steps * (self.ms_per_step + 0.32 * inputs) / 3.6e6
+        return self.steps * (self.ms_per_step * self.batch_size / 128 + 0.32 * inputs) / 3.6e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +74,21 @@ class ConvergenceLVAE(BoundVAE):
     latents: tuple[int, ...] = option((64, 32, 16), "size of each latent, from the data upward")
     activation: Literal["tanh", "relu", "silu", "elu", "leaky_relu"] = option("leaky_relu", "of all networks")
     norm: bool = option(True, "normalise each hidden layer (layer norm, in place of the paper's batch norm)")
-    warm_up: float = option(0.2, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0)
+    warm_up: float = option(0.2, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0, most=1.0)
     budgets: ClassVar = {"full": {**_SOURCE, "hidden": (512, 256, 256), "latents": (64, 64, 64)}}
     ms_per_step = 140.0
 
-    def model(self, features: int, output_bias: "Tensor | None") -> "nn.Module":
+    @property
+    def hours(self) -> float:
+        """Estimated hours of ten seeds on two cores."""
+        return self.steps * self.ms_per_step * self.batch_size / 128 / 3.6e6
+
+    def model(self, data: "Dataset", output_bias: "Tensor | None") -> "nn.Module":
         """As many stochastic layers as there are sizes."""
         from seedbed.distributions.likelihood import BERNOULLI
         from seedbed.models.lvae import LadderVAE
 
-        return LadderVAE(features, self.latents, self.hidden, BERNOULLI, self.activation, self.norm, output_bias)
+        return LadderVAE(data.features, self.latents, self.hidden, BERNOULLI, self.activation, self.norm, output_bias)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +119,24 @@ class ConvergenceDRAW(BoundVAE):
     budgets: ClassVar = {"full": {**_SOURCE, "clip": 0.0, "precision": "fp32"}}
     ms_per_step = 650.0
 
-    def model(self, features: int, output_bias: "Tensor | None") -> "nn.Module":
+    @property
+    def takes(self) -> "Mapping[str, int]":
+        """Grey images of any size."""
+        return {"channels": 1}
+
+    @property
+    def hours(self) -> float:
+        """Estimated hours of ten seeds on two cores; fp32 takes about a half more than bf16."""
+        slower = 1.0 if self.precision == "bf16" else 1.5
+        return self.steps * self.ms_per_step * slower * self.strokes / 10 * self.batch_size / 128 / 3.6e6
+
+    def model(self, data: "Dataset", output_bias: "Tensor | None") -> "nn.Module":
         """`activation` has no say here."""
         from seedbed.models.draw import DRAW
 
+        channels, *shape = data.picture("DRAW", **self.takes)
         return DRAW(
-            features,
+            channels * shape[0] * shape[1],
             self.latents,
             self.strokes,
             self.hidden,
@@ -127,6 +145,7 @@ class ConvergenceDRAW(BoundVAE):
             self.error_image,
             self.overwrite,
             output_bias,
+            (shape[0], shape[1]),
         )
 
 
@@ -171,14 +190,36 @@ class ConvergenceFlow(BinaryImages):
     }
     ms_per_step = 1200.0
 
+    @property
+    def hours(self) -> float:
+        """Estimated hours of ten seeds on two cores, by the products of the couplings' nets."""
+        return self.steps * self.ms_per_step * self._work() / ConvergenceFlow()._work() / 3.6e6
+
+    def _work(self) -> int:
+        channels, pixels, total = 1 + self.augment, 784, 0
+        widths = [self.width + i * self.growth for i in range(self.depth)]
+        dense = sum(n * n + 9 * n * self.growth for n in widths) + 3 * self.width * (self.width + self.depth * self.growth)
+        for scale, count in enumerate(self.couplings):
+            if scale:  # squeezed, and half of it done where there was a step
+                channels, pixels = channels * (2 if self.couplings[scale - 1] else 4), pixels // 4
+            total += count * pixels * (dense + self.width * channels * 3 // 2)
+        return (total + 196 * dense * self.variational) * self.batch_size
+
+    @property
+    def takes(self) -> "Mapping[str, int]":
+        """Grey images that can be halved between scales, and once for the net that dequantises them."""
+        return {"channels": 1, "multiple": 2 ** max(len(self.couplings) - 1, int(self.variational))}
+
     def task(self, streams: "list[Streams]") -> "Task":
         """Maximise the bound at one draw of the dequantised image."""
         from seedbed.evaluate.images import sample_artefacts
         from seedbed.models.image_flow import ImageFlow
         from seedbed.objectives.bounds import elbo
 
-        def build(features: int, logits: "Tensor") -> ImageFlow:
-            return ImageFlow(features, self.augment, self.couplings, self.width, self.depth, self.growth, self.variational)
+        def build(data: "Dataset", logits: "Tensor") -> ImageFlow:
+            _, *shape = data.picture("ImageFlow", **self.takes)
+            sizes = (self.width, self.depth, self.growth)
+            return ImageFlow(data.features, self.augment, self.couplings, *sizes, self.variational, (shape[0], shape[1]))
 
         def losses(model: ImageFlow, x: "Tensor", noise: "Noise") -> "Mapping[str, Tensor]":
             return {"neg_elbo_nats": -elbo(model, x, noise, {}).value}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SETS = ("mnist-dynamic", "mnist-static", "mnist-epoch", "mnist-threshold")
 # Training images of the sets that have not 50,000, by the first part of their names.
-EXAMPLES = {"digits": 1257, "omniglot": 22_000}
+EXAMPLES = {"digits": 1257, "omniglot": 22_000, "caltech101": 4_100}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,11 @@ class BinaryImages(Experiment):
     lr: float = option(2e-3, "step size", least=0.0)
     ema: float = option(0.999, "decay of the weight average that is evaluated; 0 for none", least=0.0)
     eval_every: int = option(2000, "steps between validations", least=1)
-    # What the nets ask of ``Dataset.picture``; ``None`` where any vector of pixels will do.
-    takes: ClassVar[Mapping[str, int] | None] = None
+
+    @property
+    def takes(self) -> "Mapping[str, int] | None":
+        """What the nets ask of ``Dataset.picture``; ``None`` where any vector of pixels will do."""
+        return None
 
     @property
     def epoch_examples(self) -> int:
@@ -40,7 +43,7 @@ class BinaryImages(Experiment):
 
     def maximise(
         self,
-        build: "Callable[[int, Tensor], nn.Module]",
+        build: "Callable[[Dataset, Tensor], nn.Module]",
         utility: Any,
         estimator: "Estimator",
         select: str,
@@ -49,7 +52,7 @@ class BinaryImages(Experiment):
         """A game of one on the images.
 
         Args:
-            build: a model, from the number of pixels and the logits of their training means.
+            build: a model, from the images and the logits of their training means.
             utility: what it maximises.
             estimator: losses per held-out image.
             select: the one of them that a run is judged by.
@@ -74,7 +77,7 @@ class BinaryImages(Experiment):
         BINARY.check(data.domain, f"{type(self).__name__} on {data.name}")
         if self.takes is not None:
             data.picture(type(self).__name__, **self.takes)
-        (features,), (logits, baseline) = data.shape, factorised_bernoulli(data)
+        logits, baseline = factorised_bernoulli(data)
         batches, view = batches_of(data, self.batch_size)
         player = Player(
             utility=utility,
@@ -83,7 +86,7 @@ class BinaryImages(Experiment):
             clip=self.clip or None,
         )
         return Task(
-            build=lambda: build(features, logits),
+            build=lambda: build(data, logits),
             game=Game((player,)),
             data=data,
             batches=batches,
@@ -120,8 +123,8 @@ class ImageVAE(BinaryImages):
         from seedbed.models.vae import VAE
         from seedbed.objectives.bounds import elbo_kl
 
-        def build(features: int, logits: "Tensor") -> VAE:
-            return VAE(features, self.latents, self.hidden, BERNOULLI, self.activation, logits)
+        def build(data: "Dataset", logits: "Tensor") -> VAE:
+            return VAE(data.features, self.latents, self.hidden, BERNOULLI, self.activation, logits)
 
         return self.maximise(build, elbo_kl, elbo_loss, "neg_elbo_nats")
 

@@ -75,7 +75,8 @@ class ConvVAE(nn.Module, LatentVariable):
         )
         if output_bias is not None:
             with torch.no_grad():
-                mean = output_bias.view(likelihood.parameters, features).mean(1)
+                # Of the probabilities: a pixel that is never on has a logit far below what it weighs in the mean.
+                mean = torch.logit(torch.sigmoid(output_bias.view(likelihood.parameters, features)).mean(1))
                 self.decoder.layers[-1].get_parameter("bias").copy_(mean)
 
     @property

@@ -16,14 +16,15 @@ from seedbed.core.capabilities import Distribution, HasDataInit, LatentVariable,
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
-from seedbed.distributions.normal import HALF_LOG_2PI
+from seedbed.distributions.normal import HALF_LOG_2PI, DiagonalNormal
 from seedbed.distributions.numeric import draw, full, soft_clamp
 from seedbed.models.flow import Flow
 from seedbed.models.transforms import ActNorm, Mix, Transform
 from seedbed.nets.conv import DenseNet
 
-SMALLEST = 1e-30  # of |v|: below it the logarithm of fp32 is lost
-SMALLEST_DRAW = 2.0**-25  # fp32 draws multiples of 2^-24 from U[0, 1), and 0 has no logit
+SMALLEST = 1e-30  # of |v|: its sign is the bit, which rounding to 0 or beyond would lose
+START = 3.0  # about where q puts the pixels' sizes before training, in deviations: few are cut off there
+SMALLEST_DRAW = 2.0**-25  # fp32 draws multiples of 2^-24 from U[0, 1), and 0 has no logarithm
 
 
 class PerPixel(Transform, HasDataInit):
@@ -227,42 +228,51 @@ class FlowDensity:
 
 
 class Dequantisation:
-    """q(v | x): v_d = (2 x_d - 1) softplus(a_d) for the pixels, whose signs are the bits; v = a for what is added to them.
+    """q(v | x): v_d = (2 x_d - 1) |v_d| for the pixels, whose signs are the bits; what is added to them is normal.
 
-    a = mean + scale * epsilon with epsilon standard logistic in the pixels, normal in the rest. At mean 0 and scale 1 this
-    is uniform dequantisation: |v_d| is Exponential(1), the same as (x + u) / 2 with u ~ U(0, 1), moved to the real line by
-    the quantiles of a Laplace distribution.
+    The sizes |v_d| are normal too, cut off at 0: far from it that is what a flow to N(0, I) makes of them for nothing, and
+    near it there is density enough for the weights p(v) / q(v | x) to have a variance. Or they are Exponential(1), which is
+    uniform dequantisation: the same as (x + u) / 2 with u ~ U(0, 1), moved to the real line by the quantiles of a Laplace
+    distribution.
 
     Args:
         x: bits, ``[batch, pixels]``.
-        mean: of a, ``[batch, features]``.
-        log_scale: of a, ``[batch, features]``.
+        mean: of the sizes before they are cut off, at least 0, and of the rest, ``[batch, features]``.
+        log_scale: the logarithm of their deviations, ``[batch, features]``.
+        uniform: take the pixels' sizes from Exponential(1).
     """
 
     domain = REAL
 
-    def __init__(self, x: Tensor, mean: Tensor, log_scale: Tensor) -> None:
-        self.sign, self.mean_a, self.log_scale = 2 * x - 1, mean, log_scale
+    def __init__(self, x: Tensor, mean: Tensor, log_scale: Tensor, uniform: bool) -> None:
+        pixels = x.shape[-1]
+        self.sign, self.uniform = 2 * x - 1, uniform
+        self.mean, self.log_scale = mean[..., :pixels], log_scale[..., :pixels]
+        self.rest = DiagonalNormal(mean[..., pixels:], log_scale[..., pixels:])
 
     def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
         """``[batch, features]`` or ``[samples, batch, features]``."""
-        pixels, features = self.sign.shape[-1], self.mean_a.shape[-1]
         u = draw(noise.uniform, self.sign.shape, samples).clamp(min=SMALLEST_DRAW)
-        rest = draw(noise.normal, (*self.sign.shape[:-1], features - pixels), samples)
-        a = self.mean_a + self.log_scale.exp() * torch.cat([torch.logit(u), rest], -1)
-        return torch.cat([self.sign * F.softplus(a[..., :pixels]), a[..., pixels:]], -1)
+        if self.uniform:
+            size = -torch.log(u)
+        else:
+            scale = self.log_scale.exp()
+            size = self.mean - scale * torch.special.ndtri(u * torch.special.ndtr(self.mean / scale))
+        v = self.sign * size.clamp(min=SMALLEST)
+        return torch.cat([v, self.rest.rsample(noise, samples)], -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(v | x) in nats; minus infinity where a sign is not its bit's."""
         pixels = self.sign.shape[-1]
-        signed, rest = self.sign * value[..., :pixels], value[..., pixels:]
-        size = signed.clamp(min=SMALLEST)
-        a = size + torch.log(-torch.expm1(-size))
-        epsilon = (torch.cat([a, rest], -1) - self.mean_a) * (-self.log_scale).exp()
-        e, f = epsilon[..., :pixels], epsilon[..., pixels:]
-        # d softplus(a) / da = sigmoid(a), whose logarithm is a - softplus(a)
-        log_q = (F.logsigmoid(e) + F.logsigmoid(-e) - (a - size)).sum(-1) - (0.5 * f.square() + HALF_LOG_2PI).sum(-1)
-        return torch.where((signed < 0).any(-1), -torch.inf, log_q - self.log_scale.sum(-1))
+        size = self.sign * value[..., :pixels]
+        if self.uniform:
+            of_pixels = -size
+        else:
+            inverse = (-self.log_scale).exp()
+            above = torch.log(torch.special.ndtr(self.mean * inverse))
+            of_pixels = -0.5 * ((size - self.mean) * inverse).square() - self.log_scale - HALF_LOG_2PI - above
+        log_q = of_pixels.sum(-1) + self.rest.log_prob(value[..., pixels:])
+        return torch.where((size < 0).any(-1), -torch.inf, log_q)
 
     def kl(self, other: Distribution) -> Tensor:
         """Has no closed form.
@@ -321,7 +331,7 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
         width: of every net (``DenseNet``), as are
         depth: its layers, and
         growth: what each adds.
-        variational: q learns where v lies, from where it starts: at uniform dequantisation.
+        variational: q learns where v lies; else it is uniform dequantisation.
         shape: height and width, if the image is not square.
 
     Raises:
@@ -365,11 +375,13 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
         """q(v | x), from ``[batch, pixels]``."""
         if self.dequantiser is None:
             zero = x.new_zeros(*x.shape[:-1], self.flow.base.features)
-            return Dequantisation(x, zero, zero)
+            return Dequantisation(x, zero, zero, uniform=True)
         image = (2 * x - 1).unflatten(-1, (1, -1, self.across))
         raw = full(F.pixel_shuffle(self.dequantiser(F.pixel_unshuffle(image, 2)), 2))
         mean, log_scale = raw.flatten(1).chunk(2, 1)
-        return Dequantisation(x, mean, soft_clamp(log_scale, 2.0))
+        sizes, rest = mean.split([self.pixels, mean.shape[-1] - self.pixels], 1)
+        mean = torch.cat([F.softplus(sizes + START), rest], 1)  # below 0, hardly a draw would be left of the normal
+        return Dequantisation(x, mean, soft_clamp(log_scale, 2.0), uniform=False)
 
     def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``v``."""

@@ -84,10 +84,12 @@ class Mix(Transform):
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Two triangular systems."""
-        lower, upper = self.factors()
-        columns = (y @ self.turn if self.rotation else y).mT
-        half = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
-        return torch.linalg.solve_triangular(upper, half, upper=True).mT, -self.log_diagonal.sum()
+        with torch.autocast(y.device.type, enabled=False):
+            lower, upper = self.factors()
+            y = full(y)
+            columns = (y @ self.turn if self.rotation else y).mT
+            half = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
+            return torch.linalg.solve_triangular(upper, half, upper=True).mT, -self.log_diagonal.sum()
 
 
 class ActNorm(Transform, HasDataInit):

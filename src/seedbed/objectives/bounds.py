@@ -124,6 +124,8 @@ def free_bits(utility: Bound, nats: float) -> Bound:
     def bound(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
         parts = utility(model, x, noise, state).parts
         _penalty(parts)
+        if "penalty" in parts:
+            raise SeedbedError("free bits take the KL itself; write beta(free_bits(utility, nats), weight), not the reverse")
         layers = [part for name, part in parts.items() if name.startswith("kl_")] or [parts["kl"]]
         charged = reduce(operator.add, (kl.mean(0).clamp(min=nats) for kl in layers))
         return _penalised(parts, charged.expand_as(parts["kl"]))
@@ -144,6 +146,9 @@ class WarmUp:
 
     utility: Bound
     updates: int
+
+    def __post_init__(self) -> None:
+        _check_stateless(self.utility)
 
     def initial_state(self, model: LatentVariable, batch: Tensor) -> State:
         """No update done."""

@@ -19,7 +19,8 @@ from seedbed.store.table import COLUMNS, Row
 
 GAP = "gap_nats"
 SAMPLING = ("ess", "ess_min")  # how far an importance-sampled number may be trusted
-DIAGNOSTICS = ("kl_nats", *SAMPLING)  # they explain a number; neither more nor less of them is better
+# They explain a number; neither more nor less of them is better.
+_DIAGNOSTIC = re.compile("kl_.*|rate_nats|distortion_nats|active_units.*|ais_.*|" + "|".join(SAMPLING))
 HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage", "recognised_share")
 _RUNG = re.compile(r"neg_iw(\d+)_nats")
 _REPLACED = re.compile(r"\.replaced-\d{8}-\d{6}$")  # a run that `--again` moved aside
@@ -28,6 +29,11 @@ _REPLACED = re.compile(r"\.replaced-\d{8}-\d{6}$")  # a run that `--again` moved
 def higher_is_better(metric: str) -> bool:
     """Whether a metric is declared so; all others are losses."""
     return metric.split("@")[0] in HIGHER_IS_BETTER
+
+
+def is_diagnostic(metric: str) -> bool:
+    """Whether a metric only explains others, so that runs are not compared on it."""
+    return _DIAGNOSTIC.fullmatch(metric) is not None
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -152,7 +158,7 @@ class Run:
     @property
     def judged(self) -> list[str]:
         """The test metrics that runs may be compared on: those of which less, or more, is better."""
-        return [metric for metric in self.metrics("test") if metric not in DIAGNOSTICS]
+        return [metric for metric in self.metrics("test") if not is_diagnostic(metric)]
 
     @cached_property
     def _units(self) -> dict[tuple[str, str], str]:

@@ -39,9 +39,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class Promise:
-    """The number that an experiment of a study is about, and what it takes to have it."""
+    """A number that a study is about, and what it takes to have it."""
 
+    experiment: str
     metric: str
+    budget: str
     hours: float
     command: str
 
@@ -51,7 +53,7 @@ def record(
     measured: Sequence[Measured],
     budget: str,
     published: Published,
-    promised: Mapping[str, Promise] | None = None,
+    promised: Sequence[Promise] = (),
     seeds: Sequence[int] | None = None,
 ) -> Path:
     """Merge test metrics of finished runs into a results file; rows of other experiments and metrics stay.
@@ -61,7 +63,7 @@ def record(
         measured: one run of each experiment.
         budget: of these runs.
         published: known values, where there are any.
-        promised: of every experiment of the study; those without a number are declared.
+        promised: of the study; numbers that are not there are declared.
         seeds: the seeds that count; by default all of each run.
 
     Raises:
@@ -79,8 +81,8 @@ def record(
     keys = {(row["experiment"], row["metric"], row["budget"]) for row in fresh}
     rows = [row for row in old if (row["experiment"], row["metric"], row["budget"]) not in keys] + fresh
     rows = [row for row in rows if row["status"] != "not_run"]
-    done = {(row["experiment"], row["metric"]) for row in rows}
-    rows += [_not_run(name, what, published) for name, what in (promised or {}).items() if (name, what.metric) not in done]
+    done = {(row["experiment"], row["metric"], row["budget"]) for row in rows}
+    rows += [_not_run(one, published) for one in promised if (one.experiment, one.metric, one.budget) not in done]
     rows.sort(key=lambda row: (row["experiment"], row["metric"], row["budget"]))
     text = json.dumps({"rows": rows}, indent=1, allow_nan=False)
     write_atomic(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
@@ -115,6 +117,7 @@ def _row(one: Measured, row: Summary, budget: str, published: Published, samples
     lost = row.diverged >= row.seeds
     bound = "; ELBO stands for log q" if row.metric == "gap_nats" and "latents" in manifest.config else ""
     steps, batch = manifest.config["steps"], manifest.config["batch_size"]
+    trained = "" if (precision := manifest.config.get("precision", "fp32")) == "fp32" else f" in {precision}"
     note = f"; {one.note}" if one.note else ""
     return {
         "experiment": row.experiment,
@@ -131,7 +134,7 @@ def _row(one: Measured, row: Summary, budget: str, published: Published, samples
         "k": samples if row.metric == "nll_nats" else _bound_samples(row.metric),
         "seeds": row.seeds,
         "diverged": row.diverged,
-        "protocol": f"{manifest.data.get('protocol', '')}; test split; {steps} steps of {batch}{bound}{note}",
+        "protocol": f"{manifest.data.get('protocol', '')}; test split; {steps} steps of {batch}{trained}{bound}{note}",
         "budget": budget,
         "device": f"{manifest.device}, {manifest.threads} threads x {manifest.strategy}",
         "seconds": round(row.seconds, 1),
@@ -141,19 +144,19 @@ def _row(one: Measured, row: Summary, budget: str, published: Published, samples
     }
 
 
-def _not_run(name: str, what: Promise, published: Published) -> dict[str, Any]:
+def _not_run(what: Promise, published: Published) -> dict[str, Any]:
     empty = dict.fromkeys(
         ("mean", "low", "high", "std", "mc_se", "n", "k", "seeds", "diverged", "device", "seconds", "commit")
     )
     return {
-        "experiment": name,
+        "experiment": what.experiment,
         "metric": what.metric,
         "unit": "nats",
         "status": "not_run",
-        "published": published.get((name, what.metric)),
+        "published": published.get((what.experiment, what.metric)),
         **empty,
         "protocol": "",
-        "budget": "laptop",
+        "budget": what.budget,
         "command": what.command,
         "hours": round(what.hours, 2),
     }

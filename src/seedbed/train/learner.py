@@ -65,7 +65,7 @@ class Learner:
             with stream.scoped("init"):
                 module = task.build().to(dtype=self.dtype)
             if row == 0:
-                _check_domain(module, task)
+                check_domain(module, task)
             if isinstance(module, HasDataInit):
                 with torch.no_grad():
                     module.data_init(self._seen(first[row].cpu(), Noise([stream], "init", "data_init", dtype=self.dtype)))
@@ -287,8 +287,12 @@ def start_from(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
             parameter.copy_(weights[name])
 
 
-def _check_domain(module: nn.Module, task: Task) -> None:
-    """Refuse data that the model's likelihood cannot score, before anything is trained."""
+def check_domain(module: nn.Module, task: Task) -> None:
+    """Refuse data that the model's likelihood cannot score, before anything is trained.
+
+    Raises:
+        SeedbedError: with the domain that it scores and that of the data.
+    """
     domain = getattr(module, "domain", None)
     if isinstance(domain, Domain):
         domain.check(task.data.domain, f"{type(module).__name__} on {task.data.name}")
