@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Streams
+from seedbed.core.noise import Noise, Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.evaluate.annealing import Annealing, annealed_importance_sampling, second_opinion
+from seedbed.evaluate.latents import latent_use
 from seedbed.evaluate.likelihood import importance_sampling, monte_carlo_error
 from seedbed.models.vae import VAE
+from seedbed.objectives.bounds import elbo_kl
 
 Z = 4.0
 POINT = torch.tensor([0.9, -1.1, 0.4], dtype=torch.float64)
@@ -47,28 +49,43 @@ def test_a_longer_path_is_tighter_and_its_error_is_its_spread(linear_gaussian):
     assert abs(long["nll_ais_nats"].mean().item() - truth - bias) < Z * spread / 8
 
 
-class Trained(VAE):
-    """Twelve pixels from a latent of two that they pin down well, and an encoder that knows less."""
+def rings(count: int) -> torch.Tensor:
+    """Twelve pixels around a circle, those on one side of it mostly on: two numbers say which side, and how clearly."""
+    generator = torch.Generator().manual_seed(7)
+    angle, contrast = torch.rand(2, count, 1, generator=generator, dtype=torch.float64)
+    place = torch.arange(12, dtype=torch.float64) / 12
+    p = torch.sigmoid(6 * contrast * torch.sin(2 * math.pi * (place - angle)))
+    return (torch.rand(count, 12, generator=generator, dtype=torch.float64) < p).double()
 
-    def __init__(self) -> None:
-        super().__init__(12, 2, (8,), BERNOULLI, "tanh")
-        with torch.no_grad():
-            for p in self.decoder.parameters():
-                p.mul_(4)
+
+@pytest.fixture(scope="module")
+def trained():
+    """Three seeds of a VAE with a 2-d latent after 250 updates on the rings."""
+    streams, modules, x = [Streams(seed) for seed in range(3)], [], rings(256)
+    for stream in streams:
+        with stream.scoped("init"):
+            modules.append(VAE(12, 2, (16,), BERNOULLI, "tanh").double())
+        optimizer = torch.optim.Adam(modules[-1].parameters(), lr=3e-2)
+        for step in range(250):
+            noise = Noise([stream], "noise", step, dtype=torch.float64)
+            optimizer.zero_grad()
+            (-elbo_kl(modules[-1], x, noise, {}).value.mean()).backward()
+            optimizer.step()
+    trained = Stack.of(modules, streams, "fp64")
+    use = latent_use(trained, x, "train")
+    assert use.totals["active_units"][0].eq(2).all()  # both say something about x
+    return trained
 
 
 @pytest.fixture
-def decoders():
-    """Three seeds of a decoder with a 2-d latent, examples drawn from one of them, and log p(x) by quadrature."""
-    streams, modules = [Streams(seed) for seed in range(3)], []
-    for stream in streams:
-        with stream.scoped("init"):
-            modules.append(Trained().double())
-    stack = Stack.of(modules, streams, "fp64")
-    x = modules[0].sample(12, stack.noise("eval", "x")).detach()
+def decoders(trained):
+    """Those decoders, examples that they have not seen, and log p(x) by quadrature."""
+    stack = trained.replace({name: value.clone() for name, value in trained.params.items()})
+    x = rings(268)[-12:]
     axis = torch.linspace(-7, 7, 281, dtype=torch.float64)
     z = torch.cartesian_prod(axis, axis).unsqueeze(1)
     with torch.no_grad():
+        modules = [stack.model(row) for row in range(3)]
         exact = torch.stack([m.joint(x, {"z": z}).logsumexp(0) for m in modules]) + 2 * (axis[1] - axis[0]).log()
     return stack, x, exact
 

@@ -116,6 +116,13 @@ def test_layers_without_networks_are_refused():
         BottomUpVAE(3, (2, 2), ((4,),))
 
 
+def test_convolutions_start_at_the_mean_of_the_probabilities():
+    """Pixels share a bias: half of them never on, half on as often as not, they are on a quarter of the time."""
+    logits = torch.cat([torch.full((392,), -12.0), torch.zeros(392)])
+    bias = ConvVAE(784, 2, output_bias=logits).decoder.layers[-1].bias
+    assert torch.sigmoid(bias).item() == pytest.approx(0.25, abs=1e-4)
+
+
 def test_the_convolutions_are_the_source_s():
     """Its nets spelled out, with the padded convolution of a single point that is a transposed one here."""
     torch.manual_seed(0)
