@@ -13,7 +13,7 @@ from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.normal import HALF_LOG_2PI, DiagonalNormal, StandardNormal
 from seedbed.evaluate.estimate import per_example
-from seedbed.evaluate.latents import collapsed_layers, latent_use
+from seedbed.evaluate.latents import latent_use
 from seedbed.objectives.bounds import elbo_kl
 
 Z = 4.0
@@ -107,16 +107,6 @@ def test_rate_and_distortion_add_up_to_the_bound(kind, stack, binary):
     assert ((total - one).mean(1).abs() < Z * (total - one).std(1) / 150**0.5).all()
     assert ("kl_z2_nats" in found.totals) == (kind == "lvae")
     assert len(found.units) == 2 * (3 if kind == "vae" else 6)
-
-
-def test_a_collapsed_layer_is_named():
-    kl = {("kl_z1_nats", 0): 18.0, ("kl_z2_nats", 0): 0.02, ("kl_z2_nats", 3): 0.0301, ("kl_z2_nats", 5): 0.4}
-    kl |= {("kl_z10_nats", 5): 0.001, ("kl_nats", 0): 0.0, ("kl_z1_0_nats", 0): 0.0, ("rate_nats", 0): 0.0}
-    assert collapsed_layers(kl) == [
-        "layer z10 has collapsed onto its prior in seed 5: a KL of at most 0.001 nats",
-        "layer z2 has collapsed onto its prior in seeds 0, 3: a KL of at most 0.03 nats",
-    ]
-    assert collapsed_layers({("kl_z1_nats", 0): 0.1}) == []
 
 
 def test_bad_input_is_one_line(stack, binary):

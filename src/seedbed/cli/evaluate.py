@@ -20,11 +20,11 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     import torch
 
-    from seedbed.evaluate.latents import collapsed_layers
     from seedbed.experiments.evaluate import Request, evaluate
     from seedbed.experiments.execute import usable_device
     from seedbed.experiments.progress import examples_bar
     from seedbed.experiments.run import load
+    from seedbed.report.layers import collapsed_layers
     from seedbed.report.record import Measured
     from seedbed.report.summary import summarise_run, text_table
     from seedbed.store.manifest import command_line

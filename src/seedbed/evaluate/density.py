@@ -20,9 +20,10 @@ def nll(model: HasLogProb, x: Tensor, noise: Noise) -> Mapping[str, Tensor]:
 
 
 def elbo_loss(model: LatentVariable, x: Tensor, noise: Noise) -> Mapping[str, Tensor]:
-    """The negative ELBO with analytic KL and its two parts, in nats per example."""
+    """The negative ELBO with analytic KL, the KL, and that of each layer where there are several, in nats per example."""
     terms = elbo_kl(model, x, noise, {})
-    return {"neg_elbo_nats": -terms.value, "kl_nats": terms.parts["kl"]}
+    layers = {f"{name}_nats": part for name, part in terms.parts.items() if name.startswith("kl_")}
+    return {"neg_elbo_nats": -terms.value, "kl_nats": terms.parts["kl"], **layers}
 
 
 def elbo_sample_loss(model: LatentVariable, x: Tensor, noise: Noise) -> Mapping[str, Tensor]:

@@ -1,7 +1,5 @@
 """What the latents of a model are used for: rate and distortion, KL per layer and per unit, active units."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +16,6 @@ from seedbed.evaluate.likelihood import check_domain, check_request
 from seedbed.evaluate.memory import peak_bytes
 
 ACTIVE = 0.01  # a variance of z, whose prior's is 1
-COLLAPSED = 0.1  # nats of a layer's KL: it says next to nothing about x
 
 
 @dataclass(frozen=True)
@@ -93,23 +90,6 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memo
         for index, value in enumerate(spread[layer].unbind(-1)):
             units[f"mean_variance_{layer}_{index}"] = (value.unsqueeze(-1), "z^2")
     return LatentUse(totals, units)
-
-
-def collapsed_layers(kl: Mapping[tuple[str, int], float]) -> list[str]:
-    """A sentence for each layer that has collapsed onto its prior in some seed: a mean KL below 0.1 nats.
-
-    Args:
-        kl: the mean of ``kl_<layer>_nats`` by (metric, seed); other metrics are passed over.
-    """
-    low: dict[str, dict[int, float]] = {}
-    for (metric, seed), nats in kl.items():
-        if (found := re.fullmatch(r"kl_([^_]+)_nats", metric)) and nats < COLLAPSED:
-            low.setdefault(found[1], {})[seed] = nats
-    return [
-        f"layer {layer} has collapsed onto its prior in {'seed' if len(seeds) == 1 else 'seeds'} "
-        f"{', '.join(map(str, sorted(seeds)))}: a KL of at most {max(seeds.values()):.2g} nats"
-        for layer, seeds in sorted(low.items())
-    ]
 
 
 def kl_per_unit(layer: Layer) -> Tensor | None:

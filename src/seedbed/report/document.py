@@ -9,6 +9,7 @@ from seedbed.report.curves import Curves, curve_groups
 from seedbed.report.details import seeds_table, tests_table
 from seedbed.report.gather import Run
 from seedbed.report.groups import grouped
+from seedbed.report.layers import layers_table
 from seedbed.report.numbers import across_table, summary_table, verdict_table
 from seedbed.report.tables import Table, save_text
 from seedbed.report.training import convergence_table
@@ -70,6 +71,7 @@ def compose(runs: Sequence[Run], title: str = "", metric: str | None = None, thr
         verdict_table(families),
         variance_table(arms) if arms else None,
         convergence,
+        layers_table(families),
         tests_table(families),
         seeds_table(families),
     ]

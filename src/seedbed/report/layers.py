@@ -1,0 +1,54 @@
+"""The use of a hierarchy's layers: what each says about x, and which have collapsed onto their priors."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from seedbed.report.statistics import Interval
+from seedbed.report.summary import summarise_run
+from seedbed.report.tables import Table
+from seedbed.report.verdicts import Family
+from seedbed.report.words import spread
+
+COLLAPSED = 0.1  # nats of a layer's KL: it says next to nothing about x
+_LAYER = re.compile(r"kl_([^_]+)_nats")
+_FACTS = ("mean", "low", "high", "std", "n", "seeds", "diverged")
+
+
+def collapsed_layers(kl: Mapping[tuple[str, int], float]) -> list[str]:
+    """A sentence for each layer that has collapsed onto its prior in some seed: a mean KL below 0.1 nats.
+
+    Args:
+        kl: the mean of ``kl_<layer>_nats`` by (metric, seed); other metrics are passed over.
+    """
+    low: dict[str, dict[int, float]] = {}
+    for (metric, seed), nats in kl.items():
+        if (found := _LAYER.fullmatch(metric)) and nats < COLLAPSED:
+            low.setdefault(found[1], {})[seed] = nats
+    return [
+        f"layer {layer} has collapsed onto its prior in {'seed' if len(seeds) == 1 else 'seeds'} "
+        f"{', '.join(map(str, sorted(seeds)))}: a KL of at most {max(seeds.values()):.2g} nats"
+        for layer, seeds in sorted(low.items())
+    ]
+
+
+def layers_table(families: Sequence[Family]) -> Table:
+    """What each stochastic layer of every run with several of them says about x, and which say nothing."""
+    body, raw = [], []
+    for family in families:
+        for run in [*family.group.runs, *family.group.strangers]:
+            rows = [row for row in run.rows if row.split == "test" and _LAYER.fullmatch(row.metric)]
+            values = {(row.metric, row.seed): row.value for row in rows if row.seed not in run.lost}
+            for mean in summarise_run(run.folder, rows=[*rows, *(row for row in run.rows if row.split == "status")]):
+                layer = mean.metric.removeprefix("kl_").removesuffix("_nats")
+                spent = Interval(mean.mean, mean.low, mean.high, 2 if math.isfinite(mean.low) else 1, "")
+                dead = sorted(seed for (name, seed), nats in values.items() if name == mean.metric and nats < COLLAPSED)
+                said = f"seed{'s' * (len(dead) > 1)} {', '.join(map(str, dead))}" if dead else "none"
+                body.append([family.group.task, run.label, layer, spread(spent), said])
+                raw.append({"data": family.group.task, "model": run.label, "layer": layer, "collapsed": len(dead)})
+                raw[-1] |= {key: getattr(mean, key) for key in _FACTS}
+    caption = (
+        "The use of each stochastic layer: mean KL of its posterior from its prior on the test split, in nats, with its "
+        f"95 % interval over seeds. Collapsed: seeds in which it is below {COLLAPSED:g}: the layer says nothing about x."
+    )
+    return Table("layers", caption, ["data", "model", "layer", "KL [95 %]", "collapsed"], body, raw, words=3)
