@@ -123,6 +123,13 @@ class Endless(Dataset):
         return index
 
 
+@pytest.mark.parametrize("mode", ["P", "CMYK", "YCbCr", "RGBA"])
+def test_a_picture_whose_numbers_are_not_its_colours_is_refused(mode: str) -> None:
+    pictures = [Image.new("RGB", (6, 4), (200, i, 90)).convert(mode) for i in range(20)]
+    with pytest.raises(SeedbedError, match=f"example 0 of train is an image of mode {mode}; convert it to RGB or L first"):
+        from_torch(Pairs(pictures))
+
+
 def test_torch_data_sets_of_every_kind_agree() -> None:
     x = torch.from_numpy(grey(20, 1, 4, 6))
     kinds = (

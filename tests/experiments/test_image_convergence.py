@@ -100,7 +100,7 @@ def test_full_is_the_source_s_size():
     paper = named("draw-attention").with_budget("full")
     assert (paper.strokes, paper.hidden, paper.latents, paper.read, paper.write) == (64, 256, 100, 2, 5)
     ladder = named("lvae-5layer").with_budget("full")
-    assert (ladder.hidden, ladder.latents) == ((512, 256, 128, 64, 64), (64, 32, 16, 8, 4))
+    assert (ladder.hidden, ladder.latents) == ((512, 256, 128, 64, 32), (64, 32, 16, 8, 4))
     flow = named("flow").with_budget("full")
     assert (flow.couplings, flow.width, flow.depth, flow.growth, flow.augment) == ((4, 4, 4), 64, 8, 16, 1)
 

@@ -19,6 +19,7 @@ SIZES = {
     "toy-variance": "--train-size 400 --valid-size 40 --eval-size 40 --batch-size 16",
     "mnist": "--batch-size 8 --hidden 8,4 --latents 2",
     "mnist-convergence": "--batch-size 2",
+    "omniglot-convergence": "--batch-size 2",
     "iwae": "--batch-size 8 --hidden 8,4 --latents 2",
     "vae-static": "--batch-size 8 --hidden 8,4 --latents 2",
 }
@@ -49,7 +50,7 @@ def test_every_command_that_works_works(capsys, tmp_path, monkeypatch):
         protocol = "stands in for files that nobody has to have"
         return Dataset(name=name, domain=BINARY, protocol=protocol, splits=splits, image=(1, 28, 28))
 
-    for name in ("mnist-dynamic", "mnist-static"):
+    for name in ("mnist-dynamic", "mnist-static", "omniglot-dynamic"):
         monkeypatch.setitem(DATA, name, lambda seed=0, name=name: images(name))
     monkeypatch.setattr(density, "GRID", 6)
     monkeypatch.chdir(tmp_path)

@@ -22,6 +22,7 @@ from seedbed.data.dataset import Dataset
 from seedbed.data.images import Binarisation, floats, grey_images
 
 SPLITS = ("train", "valid", "test")
+PLAIN = ("1", "L", "RGB", "I", "I;16", "F")  # Pillow's modes whose numbers are what one sees
 HELD_OUT = 2  # examples at least, for a standard error
 BINARISE: dict[str, Binarisation] = {"none": "none", "threshold": "threshold", "epoch": "epoch", "dynamic": "batch"}
 OPTIONS = {"folder": ("size", "crop", "colour", "binarise"), "array": ("binarise",)}
@@ -229,6 +230,9 @@ def _collect(items: Any, split: str) -> np.ndarray:
     arrays: list[np.ndarray] = []
     for number, item in enumerate(rows):
         first = item[0] if isinstance(item, tuple | list) else item
+        mode = getattr(first, "mode", None)  # of Pillow's images: the numbers of some are no colours, or a printer's
+        if isinstance(mode, str) and mode not in PLAIN:
+            raise SeedbedError(f"example {number} of {split} is an image of mode {mode}; convert it to RGB or L first")
         array = _numpy(first) if isinstance(first, Tensor) else np.asarray(first)
         if arrays and array.shape != arrays[0].shape:
             raise SeedbedError(

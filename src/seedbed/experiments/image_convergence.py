@@ -95,7 +95,7 @@ class ConvergenceLVAE(BoundVAE):
 class DeepLVAE(ConvergenceLVAE):
     """The ladder VAE's paper: five stochastic layers, the KL weight rising over 200 of 2000 epochs of batches of 256."""
 
-    hidden: tuple[int, ...] = option((512, 256, 128, 64, 64), "width at each level, from the data upward")
+    hidden: tuple[int, ...] = option((512, 256, 128, 64, 32), "width at each level, from the data upward")
     latents: tuple[int, ...] = option((64, 32, 16, 8, 4), "size of each latent, from the data upward")
     budgets: ClassVar = {"full": {"steps": 390_000, "batch_size": 256, "lr": 1e-3, "warm_up": 0.1}}
     ms_per_step = 160.0

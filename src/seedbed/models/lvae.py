@@ -21,9 +21,10 @@ class LadderVAE(nn.Module, LatentVariable):
     branch, shared by model and posterior, gives the prior p(z_i | z_{i+1}); q(z_i | z_{i+1}, x) is their product (precisions
     add). What is sent down is the sample of the posterior when there is data, and of the prior when there is none.
 
-    The paper's model of images is ``LadderVAE(784, (64, 32, 16, 8, 4), (512, 256, 128, 64, 64), BERNOULLI, "leaky_relu",
-    norm=True)`` but for its batch norm. In its place stands layer norm: it needs no running statistics, is the same in
-    training and evaluation, and keeps examples apart, so that a bound per example is one, whatever the batch.
+    The paper's model of images is ``LadderVAE(784, (64, 32, 16, 8, 4), (512, 256, 128, 64, 32), BERNOULLI, "leaky_relu",
+    norm=True)`` but for two things. A net from one latent down to the next is as wide here as the level that it leads to,
+    there as the one that it comes from. And in place of batch norm stands layer norm: it needs no running statistics, is the
+    same in training and evaluation, and keeps examples apart, so that a bound per example is one, whatever the batch.
 
     Args:
         features: size of an example.
