@@ -47,8 +47,9 @@ def test_each_model_runs_and_shows_the_use_of_its_latents(model, tmp_path):
     assert {"neg_elbo_nats"} | kl <= set(test["metric"]) and len(test["seed"].unique()) == 2
     assert run.folder.path.joinpath("artefacts", "samples").is_dir()
     layers = {"lvae": 3, "lvae-5layer": 5, "vae": 0, "vae-vamp-prior": 0, "flow": 0}.get(model, 2)
-    parts = {metric for metric in run.table["metric"] if "kl_z" in metric}
-    assert len(parts) == layers, parts
+    for split in ("train", "valid", "test"):
+        parts = {metric for metric in run.table.query(f"split == '{split}'")["metric"] if "kl_z" in metric}
+        assert len(parts) == layers, (split, parts)
 
 
 @pytest.mark.parametrize("model", ["draw", "draw-attention"])
