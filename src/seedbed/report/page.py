@@ -44,16 +44,16 @@ def _study(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         if row["status"] == "not_run":
             cells = [
-                row["experiment"],
+                f"`{row['experiment']}`",
                 row["metric"],
                 "not run",
-                f"about {row['hours']} h",
+                f"about {row['hours']:.3g} h",
                 "",
                 "",
                 "",
                 "",
                 _value(row["published"]),
-                row["protocol"],
+                f"budget {row['budget']}",
             ]
         else:
             cells = [
@@ -66,7 +66,7 @@ def _study(rows: list[dict[str, Any]]) -> str:
                 str(row["seeds"]),
                 str(row["diverged"]),
                 _value(row["published"]),
-                row["protocol"],
+                row["protocol"] + ("" if row["budget"] == "laptop" else f"; budget {row['budget']}"),
             ]
         body.append(cells)
     return _table(head, body)
