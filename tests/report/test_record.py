@@ -83,6 +83,18 @@ def test_what_the_budget_full_would_give_stays_declared(tmp_path, write):
         assert [row["status"] for row in rows] == status and [row["budget"] for row in rows] == ["full", "laptop"]
 
 
+def test_best_and_last_validation_stand_apart(tmp_path, write):
+    path, vae = tmp_path / "results.json", write(tmp_path / "runs", "vae", lost=(4,))
+    late = [Row(seed, 2000, "valid", "gap_nats", 5.0 + seed, "nats", 50, 0.1, 11.0) for seed in (0, 1, 2, 3, 5)]
+    vae.table(range(6)).append(late)
+    record(path, [trained(vae)], "laptop", {})
+    row = read(path)[VAE, "gap_nats"]
+    curves = {seed: [r.value for r in vae.rows() if r.seed == seed and r.split == "valid"] for seed in (0, 1, 2, 3, 5)}
+    assert row["valid_best"] == pytest.approx(sum(map(min, curves.values())) / 5, abs=1e-6)
+    assert row["valid_last"] == pytest.approx(5 + 11 / 5)
+    assert "at its best, 7.2000 last" in page(tmp_path)
+
+
 def test_a_protocol_names_the_precision_of_the_training(tmp_path, write):
     path, vae = tmp_path / "results.json", write(tmp_path / "runs", "vae")
     record(path, [trained(vae)], "laptop", {})

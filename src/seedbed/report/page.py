@@ -66,10 +66,16 @@ def _study(rows: list[dict[str, Any]]) -> str:
                 str(row["seeds"]),
                 str(row["diverged"]),
                 _value(row["published"]),
-                row["protocol"] + ("" if row["budget"] == "laptop" else f"; budget {row['budget']}"),
+                row["protocol"] + _beside(row),
             ]
         body.append(cells)
     return _table(head, body)
+
+
+def _beside(row: dict[str, Any]) -> str:
+    budget = "" if row["budget"] == "laptop" else f"; budget {row['budget']}"
+    best, last = (_value(row.get(name)) for name in ("valid_best", "valid_last"))
+    return budget + (f"; validation {best} at its best, {last} last" if best and best != last else "")
 
 
 def _benchmark(rows: list[dict[str, Any]]) -> str:

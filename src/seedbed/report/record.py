@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from seedbed.core.errors import SeedbedError
-from seedbed.report.gather import SAMPLING
-from seedbed.report.summary import Summary, summarise_run
+from seedbed.report.gather import SAMPLING, higher_is_better
+from seedbed.report.summary import LOST, Summary, summarise_run
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
 from seedbed.store.table import Row
@@ -102,7 +103,25 @@ def _says_more(there: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 def _rows(one: Measured, budget: str, published: Published, seeds: Sequence[int] | None) -> list[dict[str, Any]]:
     found = [row for row in summarise_run(one.folder, seeds, rows=one.rows) if row.metric not in SAMPLING]
     bounds = [k for row in found if (k := _bound_samples(row.metric)) is not None]
-    return [_row(one, row, budget, published, max(bounds, default=None)) for row in found]
+    valid = _validation(one.folder, seeds)
+    return [_row(one, row, budget, published, max(bounds, default=None)) | valid.get(row.metric, {}) for row in found]
+
+
+def _validation(folder: Folder, seeds: Sequence[int] | None) -> dict[str, dict[str, float | None]]:
+    """By metric, means over the seeds that were not lost of the best and of the last validation: a model that overfits."""
+    rows = [row for row in folder.rows() if seeds is None or row.seed in seeds]
+    lost = {row.seed for row in rows if row.split == "status" and row.metric in LOST}
+    curves: dict[str, dict[int, list[float]]] = {}
+    for row in rows:
+        if row.split == "valid" and row.seed not in lost and math.isfinite(row.value):
+            curves.setdefault(row.metric, {}).setdefault(row.seed, []).append(row.value)
+    return {
+        metric: {
+            "valid_best": _number(mean(map(max if higher_is_better(metric) else min, by_seed.values()))),
+            "valid_last": _number(mean(curve[-1] for curve in by_seed.values())),
+        }
+        for metric, by_seed in curves.items()
+    }
 
 
 def _bound_samples(metric: str) -> int | None:
