@@ -280,6 +280,7 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(capsys,
 
 
 def test_data_verbs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEEDBED_DATA", "")  # --data-dir sets it
     monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path))
     assert "mnist-static" in (out := call(capsys, "data", "list")[1]) and "3 files" in out

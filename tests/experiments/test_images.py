@@ -240,7 +240,7 @@ def test_a_run_with_several_samples_is_judged_by_its_bound(tmp_path):
         out=tmp_path,
     )
     test = run.table.query("split == 'test'")
-    assert set(test["metric"]) == {"neg_iw5_nats", "neg_elbo_nats", "kl_nats"}
+    assert set(test["metric"]) == {"neg_iw5_nats", "neg_elbo_nats", "kl_nats", "kl_z1_nats", "kl_z2_nats"}
     means = test.groupby("metric")["value"].mean()
     assert means["neg_iw5_nats"] < means["neg_elbo_nats"]
 

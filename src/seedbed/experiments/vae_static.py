@@ -41,6 +41,7 @@ class ConvergedVAE(StaticVAE):
     """The same net until the validation loss has not improved for a while; the best weights are kept."""
 
     steps: int = option(120 * EPOCH, "updates at most (schedules are tied to it)", least=1)
+    precision: Literal["fp32", "bf16", "fp64"] = option("bf16", "of matrix products and convolutions")
     patience: int = option(15, "validations without improvement before a seed stops; 0 for never", least=0)
     budgets: ClassVar = {}
 
