@@ -11,7 +11,7 @@ from statistics import mean
 from typing import Any
 
 from seedbed.core.errors import SeedbedError
-from seedbed.report.gather import SAMPLING, higher_is_better
+from seedbed.report.gather import SAMPLING, higher_is_better, is_diagnostic
 from seedbed.report.summary import LOST, Summary, summarise_run
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
@@ -113,7 +113,7 @@ def _validation(folder: Folder, seeds: Sequence[int] | None) -> dict[str, dict[s
     lost = {row.seed for row in rows if row.split == "status" and row.metric in LOST}
     curves: dict[str, dict[int, list[float]]] = {}
     for row in rows:
-        if row.split == "valid" and row.seed not in lost and math.isfinite(row.value):
+        if row.split == "valid" and row.seed not in lost and math.isfinite(row.value) and not is_diagnostic(row.metric):
             curves.setdefault(row.metric, {}).setdefault(row.seed, []).append(row.value)
     return {
         metric: {
