@@ -92,7 +92,7 @@ class ImportanceVAE(BoundVAE):
     latents: int = option(50, "size of the latent next to the data", least=1)
     latents_above: int = option(0, "size of a second latent above it; 0 for one stochastic layer", least=0)
     hidden_above: tuple[int, ...] = option((100, 100), "widths of the networks between the two latents")
-    # Adam gets as far in more than twice the steps, of which each takes three quarters of the time (k = 5) or half (k = 1).
+    # Adam gets as far in more than twice the steps, of which each takes two thirds of the time (k = 5) or half (k = 1).
     optimizer: Literal["adam", "adamw", "soap", "adamax", "rmsprop", "sgd"] = option("soap", "rule of the update")
     lr: float = option(4e-3, "step size", least=0.0)
     # The paper's 3280 epochs in batches of 20; its step size falls from 1e-3 by steps, ours by a cosine.
