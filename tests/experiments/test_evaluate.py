@@ -112,6 +112,12 @@ def test_an_evaluated_run_is_recorded_by_one_command(capsys, work):
     assert call(capsys, "run", "digits", "--name", "images", *flags, "--record")[0] == 0
     rows = {row["metric"]: row for row in json.loads(Path("results/digits.json").read_text())["rows"]}
     assert len(rows) == 7 and rows["neg_elbo_nats"]["k"] is None and "ess" not in rows
+    # What it says trains just this: the same settings, wherever the preset goes.
+    command = rows["neg_elbo_nats"]["command"]
+    assert "-n 2 " in command and "--hidden 8,4" in command and "--lr" not in command
+    code, _, err = call(capsys, *command.split()[1:], "--out", "again", "-q")
+    assert code == 0, err
+    assert next(Path("again").rglob("run.json")).parent.name == folder("images").manifest().hash
 
 
 def test_more_effort_counts_and_new_seeds_are_added(capsys, work):

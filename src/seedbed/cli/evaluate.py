@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from seedbed.cli.record import check_budget, record_runs
+from seedbed.cli.record import check_budget, record_runs, training_command
 from seedbed.cli.targets import find_targets
 from seedbed.core.errors import SeedbedError
 
@@ -57,7 +57,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
         # Fates come with the run's own rows: a seed that diverged is measured, counted, and left out of the mean.
         fates = [row for row in found.rows if row.split == "status"]
         table += summarise_run(found.folder, split=request.split, rows=[*rows, *fates])
-        command = f"{found.manifest.command} && {command_line()}"
+        command = f"{training_command(found.manifest, options['budget'])} && {command_line()}"
         half = request.metric != "ais" and (request.precision or found.manifest.config.get("precision")) == "bf16"
         note = "evaluated in bf16" if half else "evaluated in fp32" if request.precision == "fp32" else ""
         if request.examples:

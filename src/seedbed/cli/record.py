@@ -1,5 +1,6 @@
 """What ``--record`` does, for `run` and `evaluate` alike."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from seedbed.experiments import EXPERIMENTS, STUDIES, Study
 
 if TYPE_CHECKING:
     from seedbed.report.record import Measured, Promise
+    from seedbed.store.manifest import Manifest
 
 
 def check_budget(budget: str) -> None:
@@ -35,6 +37,25 @@ def check_data(experiment: str, data: str) -> None:
             f"results of {experiment} are those on {declared.data}, not on {data}; leave --record out, "
             "or declare an experiment of your own: file.py:variable"
         )
+
+
+def training_command(manifest: "Manifest", budget: str) -> str:
+    """What trains these seeds with these settings: every flag in which they are not what the experiment declares.
+
+    What was typed would no longer do once a preset has changed; of an experiment of one's own there is nothing else.
+    """
+    declared = EXPERIMENTS.get(manifest.experiment)
+    if declared is None:
+        return manifest.command
+    preset, seeds = declared.with_budget(budget).config(), sorted(manifest.seeds)
+    words = ["seedbed", "run", manifest.experiment, "-n"]
+    words.append(str(len(seeds)) if seeds == list(range(len(seeds))) else ",".join(map(str, [*seeds, ""])))
+    words += [] if budget == "laptop" else ["--budget", budget]
+    for name, value in manifest.config.items():
+        if preset.get(name) != value:
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(words)
 
 
 def record_runs(measured: "Sequence[Measured]", budget: str, seeds: Sequence[int] | None = None) -> None:

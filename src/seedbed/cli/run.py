@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from seedbed.cli.options import parse_seeds
-from seedbed.cli.record import check_budget, check_data, record_runs
+from seedbed.cli.record import check_budget, check_data, record_runs, training_command
 from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError
 from seedbed.data import is_own, load
@@ -98,8 +98,9 @@ def run_target(target: str, options: dict[str, Any]) -> None:
     if options["record"]:
         from seedbed.report.record import Measured
 
-        measured = [Measured(folder, folder.trained(), folder.manifest().command) for folder in folders]
-        record_runs(measured, options["budget"], seeds)
+        budget = options["budget"]
+        measured = [Measured(folder, folder.trained(), training_command(folder.manifest(), budget)) for folder in folders]
+        record_runs(measured, budget, seeds)
 
 
 def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None:
