@@ -92,7 +92,7 @@ class ImportanceVAE(BoundVAE):
     latents: int = option(50, "size of the latent next to the data", least=1)
     latents_above: int = option(0, "size of a second latent above it; 0 for one stochastic layer", least=0)
     hidden_above: tuple[int, ...] = option((100, 100), "widths of the networks between the two latents")
-    # Adam gets as far in more than twice the steps, of which each takes two thirds of the time (k = 5) or half (k = 1).
+    # One layer, k = 1: 86.7 nats; by Adam, after 160,000 updates at 2e-3, 87.7.
     optimizer: Literal["adam", "adamw", "soap", "adamax", "rmsprop", "sgd"] = option("soap", "rule of the update")
     lr: float = option(4e-3, "step size", least=0.0)
     # The paper's 3280 epochs in batches of 20; its step size falls from 1e-3 by steps, ours by a cosine.
@@ -145,7 +145,7 @@ class Model01(ImportanceVAE):
 LAYERS = {1: {}, 2: {"latents": 100, "latents_above": 50}}
 # Updates of (layers, k) within an hour for three seeds. k = 1 and 5 share them, so that they differ in the bound alone; at
 # k = 50 they would take four to six hours, so its laptop numbers are of an early stage (`full` is the comparison). The bound
-# of several samples is trained by DReG: by its plain gradient, which is noisier, k = 5 gains nothing on Adam.
+# of several samples is trained by DReG: of its plain gradient, which is noisier, Soap made nothing more than Adam.
 STEPS = {(1, 1): 100_000, (1, 5): 100_000, (1, 50): 10_000, (2, 1): 80_000, (2, 5): 80_000, (2, 50): 10_000}
 
 DOC = "importance-weighted autoencoders of binarised MNIST: samples, stochastic layers, binarisation"

@@ -1,6 +1,6 @@
 """Convolutional networks over flattened images, aware of the stack of seeds.
 
-``vmap`` makes one grouped convolution of a stack, which costs a quarter more than one after another (784-pixel images, three
+``vmap`` makes one grouped convolution of a stack, which costs a fifth more than one after another (784-pixel images, three
 seeds, forward and backward), and lets no autocast see it.
 """
 
