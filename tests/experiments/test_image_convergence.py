@@ -77,7 +77,7 @@ def test_the_flow_says_which_images_it_takes(image, says, monkeypatch):
     monkeypatch.setattr("seedbed.data.load", lambda *_, **__: images(*image))
     if says:
         with pytest.raises(SeedbedError, match=says):
-            flow.task(flow.streams([0]))
+            flow.task(flow.streams([0])).build()
     else:
         assert flow.task(flow.streams([0])).build().flow.transforms[0].shape == (2, 12, 56)
 

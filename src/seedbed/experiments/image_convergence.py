@@ -120,11 +120,6 @@ class ConvergenceDRAW(BoundVAE):
     ms_per_step = 650.0
 
     @property
-    def takes(self) -> "Mapping[str, int]":
-        """Grey images of any size."""
-        return {"channels": 1}
-
-    @property
     def hours(self) -> float:
         """Estimated hours of ten seeds on two cores; fp32 takes about a half more than bf16."""
         slower = 1.0 if self.precision == "bf16" else 1.5
@@ -134,9 +129,9 @@ class ConvergenceDRAW(BoundVAE):
         """`activation` has no say here."""
         from seedbed.models.draw import DRAW
 
-        channels, *shape = data.picture("DRAW", **self.takes)
+        _, height, width = data.picture(type(self).__name__)
         return DRAW(
-            channels * shape[0] * shape[1],
+            data.features,
             self.latents,
             self.strokes,
             self.hidden,
@@ -145,7 +140,7 @@ class ConvergenceDRAW(BoundVAE):
             self.error_image,
             self.overwrite,
             output_bias,
-            (shape[0], shape[1]),
+            (height, width),
         )
 
 
@@ -205,11 +200,6 @@ class ConvergenceFlow(BinaryImages):
             total += count * pixels * (dense + self.width * channels * 3 // 2)
         return (total + 196 * dense * self.variational) * self.batch_size
 
-    @property
-    def takes(self) -> "Mapping[str, int]":
-        """Grey images that can be halved between scales, and once for the net that dequantises them."""
-        return {"channels": 1, "multiple": 2 ** max(len(self.couplings) - 1, int(self.variational))}
-
     def task(self, streams: "list[Streams]") -> "Task":
         """Maximise the bound at one draw of the dequantised image."""
         from seedbed.evaluate.images import sample_artefacts
@@ -217,9 +207,11 @@ class ConvergenceFlow(BinaryImages):
         from seedbed.objectives.bounds import elbo
 
         def build(data: "Dataset", logits: "Tensor") -> ImageFlow:
-            _, *shape = data.picture("ImageFlow", **self.takes)
+            # Halved between scales, and once for the net that dequantises.
+            halvings = max(len(self.couplings) - 1, int(self.variational))
+            _, height, width = data.picture(type(self).__name__, multiple=2**halvings)
             sizes = (self.width, self.depth, self.growth)
-            return ImageFlow(data.features, self.augment, self.couplings, *sizes, self.variational, (shape[0], shape[1]))
+            return ImageFlow(data.features, self.augment, self.couplings, *sizes, self.variational, (height, width))
 
         def losses(model: ImageFlow, x: "Tensor", noise: "Noise") -> "Mapping[str, Tensor]":
             return {"neg_elbo_nats": -elbo(model, x, noise, {}).value}

@@ -1,6 +1,6 @@
 """Studies `mnist` and `digits`: latent-variable models of binary images."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -30,11 +30,6 @@ class BinaryImages(Experiment):
     lr: float = option(2e-3, "step size", least=0.0)
     ema: float = option(0.999, "decay of the weight average that is evaluated; 0 for none", least=0.0)
     eval_every: int = option(2000, "steps between validations", least=1)
-
-    @property
-    def takes(self) -> "Mapping[str, int] | None":
-        """What the nets ask of ``Dataset.picture``; ``None`` where any vector of pixels will do."""
-        return None
 
     @property
     def epoch_examples(self) -> int:
@@ -75,8 +70,6 @@ class BinaryImages(Experiment):
             raise SeedbedError(f"{self.data} has the same images for every seed; vary init, order, noise or model")
         data = load(self.data, seed=self.data_seed)
         BINARY.check(data.domain, f"{type(self).__name__} on {data.name}")
-        if self.takes is not None:
-            data.picture(type(self).__name__, **self.takes)
         logits, baseline = factorised_bernoulli(data)
         batches, view = batches_of(data, self.batch_size)
         player = Player(

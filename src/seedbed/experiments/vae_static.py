@@ -7,8 +7,6 @@ from seedbed.experiments.base import Experiment, option
 from seedbed.experiments.iwae import BoundVAE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor, nn
 
     from seedbed.data.dataset import Dataset
@@ -52,16 +50,12 @@ class ConvStaticVAE(StaticVAE):
 
     ms_per_step = 450.0
 
-    @property
-    def takes(self) -> "Mapping[str, int]":
-        """The net is made for one size."""
-        return {"side": 28}
-
     def model(self, data: "Dataset", output_bias: "Tensor | None") -> "nn.Module":
         """`hidden` and `activation` have no say here."""
         from seedbed.distributions.likelihood import BERNOULLI
         from seedbed.models.conv_vae import ConvVAE
 
+        data.picture(type(self).__name__, side=28)
         return ConvVAE(data.features, self.latents, BERNOULLI, output_bias)
 
 

@@ -227,51 +227,76 @@ class FlowDensity:
         raise TypeError("KL(flow || anything) has no closed form; use the elbo utility")
 
 
-class Dequantisation:
-    """q(v | x): v_d = (2 x_d - 1) |v_d| for the pixels, whose signs are the bits; what is added to them is normal.
+class Exponential:
+    """Exponential(1) in every component.
 
-    The sizes |v_d| are normal too, cut off at 0: far from it that is what a flow to N(0, I) makes of them for nothing, and
-    near it there is density enough for the weights p(v) / q(v | x) to have a variance. Or they are Exponential(1), which is
-    uniform dequantisation: the same as (x + u) / 2 with u ~ U(0, 1), moved to the real line by the quantiles of a Laplace
-    distribution.
+    Args:
+        shape: ``[batch, pixels]``.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = shape
+
+    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
+        """-log u."""
+        return -torch.log(draw(noise.uniform, self.shape, samples).clamp(min=SMALLEST_DRAW))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """-v of every component, in nats."""
+        return -value
+
+
+class CutNormal:
+    """N(mean, scale^2) given that it is above 0, in every component.
+
+    Args:
+        mean: of the normal, at least 0, ``[batch, pixels]``.
+        log_scale: the logarithm of its deviation, ``[batch, pixels]``.
+    """
+
+    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
+        self.mean, self.log_scale = mean, log_scale
+        self.above = torch.special.ndtr(mean * (-log_scale).exp())  # the probability of it
+
+    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
+        """At the quantile 1 - u of what is above 0."""
+        u = draw(noise.uniform, self.mean.shape, samples).clamp(min=SMALLEST_DRAW)
+        return self.mean - self.log_scale.exp() * torch.special.ndtri(u * self.above)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log N(v) - log P(above 0) of every component, in nats."""
+        u = (value - self.mean) * (-self.log_scale).exp()
+        return -0.5 * u.square() - self.log_scale - HALF_LOG_2PI - self.above.log()
+
+
+class Dequantisation:
+    """q(v | x): v_d = (2 x_d - 1) size_d for the pixels, whose signs are the bits, and what is added to them.
+
+    Sizes of a ``CutNormal`` are far from 0 what a flow to N(0, I) makes of them for nothing, and near it have density enough
+    for the weights p(v) / q(v | x) to have a variance. ``Exponential`` ones are uniform dequantisation: the same as
+    (x + u) / 2 with u ~ U(0, 1), moved to the real line by the quantiles of a Laplace distribution.
 
     Args:
         x: bits, ``[batch, pixels]``.
-        mean: of the sizes before they are cut off, at least 0, and of the rest, ``[batch, features]``.
-        log_scale: the logarithm of their deviations, ``[batch, features]``.
-        uniform: take the pixels' sizes from Exponential(1).
+        size: of the pixels' numbers.
+        rest: what is added to them, ``[batch, features - pixels]``.
     """
 
     domain = REAL
 
-    def __init__(self, x: Tensor, mean: Tensor, log_scale: Tensor, uniform: bool) -> None:
-        pixels = x.shape[-1]
-        self.sign, self.uniform = 2 * x - 1, uniform
-        self.mean, self.log_scale = mean[..., :pixels], log_scale[..., :pixels]
-        self.rest = DiagonalNormal(mean[..., pixels:], log_scale[..., pixels:])
+    def __init__(self, x: Tensor, size: Exponential | CutNormal, rest: DiagonalNormal) -> None:
+        self.sign, self.size, self.rest = 2 * x - 1, size, rest
 
     def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
         """``[batch, features]`` or ``[samples, batch, features]``."""
-        u = draw(noise.uniform, self.sign.shape, samples).clamp(min=SMALLEST_DRAW)
-        if self.uniform:
-            size = -torch.log(u)
-        else:
-            scale = self.log_scale.exp()
-            size = self.mean - scale * torch.special.ndtri(u * torch.special.ndtr(self.mean / scale))
-        v = self.sign * size.clamp(min=SMALLEST)
-        return torch.cat([v, self.rest.rsample(noise, samples)], -1)
+        size = self.size.rsample(noise, samples).clamp(min=SMALLEST)
+        return torch.cat([self.sign * size, self.rest.rsample(noise, samples)], -1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(v | x) in nats; minus infinity where a sign is not its bit's."""
         pixels = self.sign.shape[-1]
         size = self.sign * value[..., :pixels]
-        if self.uniform:
-            of_pixels = -size
-        else:
-            inverse = (-self.log_scale).exp()
-            above = torch.log(torch.special.ndtr(self.mean * inverse))
-            of_pixels = -0.5 * ((size - self.mean) * inverse).square() - self.log_scale - HALF_LOG_2PI - above
-        log_q = of_pixels.sum(-1) + self.rest.log_prob(value[..., pixels:])
+        log_q = self.size.log_prob(size).sum(-1) + self.rest.log_prob(value[..., pixels:])
         return torch.where((size < 0).any(-1), -torch.inf, log_q)
 
     def kl(self, other: Distribution) -> Tensor:
@@ -374,14 +399,15 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
     def dequantise(self, x: Tensor) -> Dequantisation:
         """q(v | x), from ``[batch, pixels]``."""
         if self.dequantiser is None:
-            zero = x.new_zeros(*x.shape[:-1], self.flow.base.features)
-            return Dequantisation(x, zero, zero, uniform=True)
+            zero = x.new_zeros(*x.shape[:-1], self.flow.base.features - self.pixels)
+            return Dequantisation(x, Exponential(x.shape), DiagonalNormal(zero, zero))
         image = (2 * x - 1).unflatten(-1, (1, -1, self.across))
         raw = full(F.pixel_shuffle(self.dequantiser(F.pixel_unshuffle(image, 2)), 2))
         mean, log_scale = raw.flatten(1).chunk(2, 1)
-        sizes, rest = mean.split([self.pixels, mean.shape[-1] - self.pixels], 1)
-        mean = torch.cat([F.softplus(sizes + START), rest], 1)  # below 0, hardly a draw would be left of the normal
-        return Dequantisation(x, mean, soft_clamp(log_scale, 2.0), uniform=False)
+        (near, beside), log_scales = (t.tensor_split([self.pixels], 1) for t in (mean, soft_clamp(log_scale, 2.0)))
+        # Below a mean of 0 hardly a draw would be left of the normal.
+        size = CutNormal(F.softplus(near + START), log_scales[0])
+        return Dequantisation(x, size, DiagonalNormal(beside, log_scales[1]))
 
     def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``v``."""
