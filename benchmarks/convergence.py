@@ -7,16 +7,15 @@ autocasts too.
     python benchmarks/convergence.py [--rounds 15] [--only WORD] [--record]
 """
 
-import argparse
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
+from binary import BATCH, LR, learner, options
 from pairs import milliseconds, record, row
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.core.noise import Streams
 from seedbed.core.stack import Precision
 from seedbed.data import load
 from seedbed.data.dataset import Dataset
@@ -24,15 +23,8 @@ from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.models.draw import DRAW
 from seedbed.models.lvae import LadderVAE
 from seedbed.objectives.bounds import elbo_kl
-from seedbed.train.batches import Shuffled
-from seedbed.train.game import Game, Player
-from seedbed.train.learner import Learner
 from seedbed.train.loop import keep_freed_memory
-from seedbed.train.optim import Adam
-from seedbed.train.task import Task
 
-BATCH, LR = 128, 1e-3
-CPU = torch.device("cpu")
 COMMAND = "python benchmarks/convergence.py --record"
 LATENTS, HIDDEN = (64, 32, 16), (512, 256, 128)  # of the ladder, from the data upward
 STROKES, CODE, CELLS = 10, 32, 256  # of DRAW
@@ -164,24 +156,6 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
 }
 
 
-def learner(data: Dataset, name: str, seeds: int, precision: Precision) -> Learner:
-    task = Task(
-        build=MODELS[name][0],
-        game=Game((Player(utility=elbo_kl, optimizer=Adam(lr=LR)),)),
-        data=data,
-        batches=Shuffled(data.splits["train"], BATCH),
-        steps=100_000,
-        eval_every=100_000,
-        measure=lambda stack, split: {},
-        select="",
-        precision=precision,
-    )
-    out = Learner(task, [Streams(seed) for seed in range(seeds)], CPU)
-    for replay in out.replays.values():
-        replay.after = 3  # early: what is timed is what nearly all steps of a run are
-    return out
-
-
 class PlainLoop:
     """One seed after another, each with its model and optimiser."""
 
@@ -206,7 +180,7 @@ class PlainLoop:
 def training(data: Dataset, name: str, seeds: int, rounds: int, steps: int) -> list[dict[str, object]]:
     """Rows of one model in both precisions."""
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
-    ours = {precision: learner(data, name, seeds, precision) for precision in precisions}
+    ours = {precision: learner(MODELS[name][0], elbo_kl, data, seeds, precision) for precision in precisions}
     plain = {precision: PlainLoop(data, name, seeds, precision) for precision in precisions}
     times: dict[tuple[str, str], list[float]] = {(side, p): [] for side in ("ours", "plain") for p in precisions}
     for precision in precisions:
@@ -236,22 +210,16 @@ def training(data: Dataset, name: str, seeds: int, rounds: int, steps: int) -> l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--data", default="mnist-static", help="binary images")
-    parser.add_argument("--only", default="", help="workloads whose name holds this word")
-    parser.add_argument("--record", action="store_true", help="write results/benchmarks/convergence.json")
-    options = parser.parse_args()
+    asked = options(__doc__, "convergence", 6)
     keep_freed_memory()
     torch.manual_seed(0)  # of the plain side alone: ours has its streams
-    data = load(options.data)
+    data = load(asked.data)
     rows = []
     for name in MODELS:
         for seeds in (1, 3):
-            if options.only in f"{name}/train-{seeds}-seeds":
-                rows += training(data, name, seeds, options.rounds, options.steps)
-    if options.record:
+            if asked.only in f"{name}/train-{seeds}-seeds":
+                rows += training(data, name, seeds, asked.rounds, asked.steps)
+    if asked.record:
         record("convergence", rows)
 
 

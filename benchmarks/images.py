@@ -6,7 +6,6 @@ pythae's trainer has mixed precision on CUDA only, and none for Bernoulli pixels
     python benchmarks/images.py [--rounds 15] [--only WORD] [--record]
 """
 
-import argparse
 import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from binary import BATCH, LR, learner, options
 from pairs import milliseconds, record, row
 from pythae.data.datasets import BaseDataset
 from pythae.models import IWAE, BaseAE, IWAEConfig, VAEConfig
@@ -24,7 +24,6 @@ from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from pythae.trainers.training_callbacks import CallbackHandler
 from torch import Tensor, nn
 
-from seedbed.core.noise import Streams
 from seedbed.core.stack import Precision, Stack
 from seedbed.data import load
 from seedbed.data.dataset import Dataset
@@ -33,15 +32,9 @@ from seedbed.evaluate.likelihood import importance_sampling
 from seedbed.models.conv_vae import ConvVAE
 from seedbed.models.vae import VAE
 from seedbed.objectives.bounds import Bound, elbo_kl, iwae
-from seedbed.train.batches import Shuffled
-from seedbed.train.game import Game, Player
-from seedbed.train.learner import Learner
 from seedbed.train.loop import keep_freed_memory
-from seedbed.train.optim import Adam
-from seedbed.train.task import Task
 
-BATCH, LR, K, LATENTS = 128, 1e-3, 5, 20
-CPU = torch.device("cpu")
+K, LATENTS = 5, 20
 COMMAND = "python benchmarks/images.py --record"
 
 # pythae's default nets, and the convolutions of the study `vae-static`.
@@ -88,24 +81,6 @@ def in_pythae(model: nn.Module, bound: str) -> BaseAE:
     return IWAE(IWAEConfig(number_samples=K, **shared), Encoder(model), Decoder(model))
 
 
-def learner(data: Dataset, net: str, bound: str, seeds: int, precision: Precision) -> Learner:
-    task = Task(
-        build=NETS[net],
-        game=Game((Player(utility=UTILITIES[bound], optimizer=Adam(lr=LR)),)),
-        data=data,
-        batches=Shuffled(data.splits["train"], BATCH),
-        steps=100_000,
-        eval_every=100_000,
-        measure=lambda stack, split: {},
-        select="",
-        precision=precision,
-    )
-    out = Learner(task, [Streams(seed) for seed in range(seeds)], CPU)
-    for replay in out.replays.values():
-        replay.after = 3  # early: what is timed is what nearly all steps of a run are
-    return out
-
-
 def trainers(data: Dataset, net: str, bound: str, seeds: int, steps: int) -> list[BaseTrainer]:
     """pythae's trainer of each seed, ready for ``train_step``, which is an epoch: here of ``steps`` batches."""
     x = data.splits["train"][: BATCH * steps]
@@ -139,7 +114,7 @@ def training(
 ) -> tuple[list[dict[str, object]], Stack]:
     """Rows of one net and bound in both precisions, and what was trained on the way."""
     precisions: Sequence[Precision] = ("fp32", "bf16")
-    ours = {name: learner(data, net, bound, seeds, name) for name in precisions}
+    ours = {name: learner(NETS[net], UTILITIES[bound], data, seeds, name) for name in precisions}
     theirs = trainers(data, net, bound, seeds, steps)
     plain = without_loader(theirs[0], data.splits["train"])
     times: dict[str, list[float]] = {name: [] for name in (*precisions, "pythae", "plain")}
@@ -205,16 +180,10 @@ def likelihood(stack: Stack, x: Tensor, samples: int, rounds: int) -> list[dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--data", default="mnist-static", help="binary images")
-    parser.add_argument("--only", default="", help="workloads whose name holds this word")
-    parser.add_argument("--record", action="store_true", help="write results/benchmarks/images.json")
-    options = parser.parse_args()
+    asked = options(__doc__, "images", 12)
     keep_freed_memory()
     logging.disable(logging.INFO)
-    data = load(options.data)
+    data = load(asked.data)
     rows = []
     # The convolutions take a hundred times as long as they are many: fewer rounds say as much of them.
     for net, bound, seeds, share in (
@@ -224,15 +193,15 @@ def main() -> None:
         ("mlp", f"iwae{K}", 3, 2),
         ("conv", "vae", 1, 3),
     ):
-        if options.only in f"{net}-{bound}/train-{seeds}-seeds":
-            rounds = max(options.rounds // share, 3)
-            rows += training(data, net, bound, seeds, rounds, max(options.steps // share, 2))[0]
-    if options.only in "mlp-vae/nll":
-        start = learner(data, "mlp", "vae", 1, "fp32")
+        if asked.only in f"{net}-{bound}/train-{seeds}-seeds":
+            rounds = max(asked.rounds // share, 3)
+            rows += training(data, net, bound, seeds, rounds, max(asked.steps // share, 2))[0]
+    if asked.only in "mlp-vae/nll":
+        start = learner(NETS["mlp"], UTILITIES["vae"], data, 1, "fp32")
         milliseconds(start.advance, 1000)
         for samples in (5000, 500, 50):
-            rows += likelihood(start.stack(), data.splits["test"], samples, max(options.rounds // 2, 3))
-    if options.record:
+            rows += likelihood(start.stack(), data.splits["test"], samples, max(asked.rounds // 2, 3))
+    if asked.record:
         record("images", rows)
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-from seedbed.report.statistics import Interval
 from seedbed.report.summary import summarise_run
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
@@ -19,8 +18,7 @@ def tests_table(families: Sequence[Family]) -> Table:
     for family in families:
         for run in [*family.group.runs, *family.group.strangers]:
             for row in summarise_run(run.folder, rows=run.rows):
-                mean = Interval(row.mean, row.low, row.high, 2 if math.isfinite(row.low) else 1, "")
-                cells = [family.group.task, run.label, row.metric, spread(mean), row.unit]
+                cells = [family.group.task, run.label, row.metric, spread(row.interval), row.unit]
                 body.append([*cells, number(row.std, 2), number(row.mc_se, 2), str(row.n), str(row.diverged)])
                 raw.append({"data": family.group.task, "model": run.label} | {k: getattr(row, k) for k in _FACTS})
     return Table("tests", "Every test metric: mean over seeds with its 95 % interval.", head, body, raw, words=3)

@@ -1,10 +1,8 @@
 """The use of a hierarchy's layers: what each says about x, and which have collapsed onto their priors."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 
-from seedbed.report.statistics import Interval
 from seedbed.report.summary import summarise_run
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
@@ -41,10 +39,9 @@ def layers_table(families: Sequence[Family]) -> Table:
             values = {(row.metric, row.seed): row.value for row in rows if row.seed not in run.lost}
             for mean in summarise_run(run.folder, rows=[*rows, *(row for row in run.rows if row.split == "status")]):
                 layer = mean.metric.removeprefix("kl_").removesuffix("_nats")
-                spent = Interval(mean.mean, mean.low, mean.high, 2 if math.isfinite(mean.low) else 1, "")
                 dead = sorted(seed for (name, seed), nats in values.items() if name == mean.metric and nats < COLLAPSED)
                 said = f"seed{'s' * (len(dead) > 1)} {', '.join(map(str, dead))}" if dead else "none"
-                body.append([family.group.task, run.label, layer, spread(spent), said])
+                body.append([family.group.task, run.label, layer, spread(mean.interval), said])
                 raw.append({"data": family.group.task, "model": run.label, "layer": layer, "collapsed": len(dead)})
                 raw[-1] |= {key: getattr(mean, key) for key in _FACTS}
     caption = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seedbed.report.statistics import interval
+from seedbed.report.statistics import Interval, interval
 from seedbed.report.tables import Table
 from seedbed.store.folder import Folder
 from seedbed.store.table import Row
@@ -47,6 +47,11 @@ class Summary:
     diverged: int
     finished: bool
     seconds: float
+
+    @property
+    def interval(self) -> Interval:
+        """The mean and its bounds; of one value where there are none."""
+        return Interval(self.mean, self.low, self.high, 2 if math.isfinite(self.low) else 1, "")
 
 
 def summarise(folders: Iterable[Folder], seeds: Sequence[int] | None = None) -> list[Summary]:
