@@ -104,7 +104,7 @@ class ImageVAE(BinaryImages):
     steps: int = option(100_000, "updates in all (schedules are tied to it)", least=1)
     hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder")
     latents: int = option(50, "size of z", least=1)
-    activation: Literal["tanh", "relu", "silu"] = option("tanh", "of both networks")
+    activation: Literal["tanh", "relu", "silu", "elu", "leaky_relu"] = option("tanh", "of both networks")
     # The paper's 3280 epochs in batches of 20; its step size falls by steps, ours by a cosine.
     budgets: ClassVar = {"full": {"steps": 8_200_000, "batch_size": 20, "precision": "fp32"}}
     ms_per_step = 36.0
