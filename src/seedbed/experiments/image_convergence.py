@@ -40,7 +40,7 @@ class SoapVAE(BoundVAE):
 class ConvergenceVAE(SoapVAE):
     """VAE with one stochastic layer and MLPs."""
 
-    steps: int = option(70_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
+    steps: int = option(60_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
     prior: Literal["standard", "normal", "vamp"] = option(
         "standard", "of z: N(0, I), a Gaussian that is learnt, or the posterior at inputs that are learnt (vamp)"
     )
@@ -167,7 +167,7 @@ class ConvergenceFlow(BinaryImages):
     The small preset has no step at full resolution, where a convolution costs most.
     """
 
-    steps: int = option(4_000, "updates in all (schedules are tied to it)", least=1)
+    steps: int = option(2_500, "updates in all (schedules are tied to it)", least=1)
     batch_size: int = option(64, "examples per update", least=1)
     clip: float = option(200.0, "largest gradient norm of a seed; 0 for no clipping", least=0.0)
     eval_every: int = option(500, "steps between validations", least=1)
