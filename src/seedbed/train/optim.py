@@ -161,6 +161,12 @@ class Soap(Adam):
     R and turns the first moment anew at every step; here both are done when the basis changes, once in ``every`` steps, so
     that a step costs two products per side.
 
+    The paper leaves the second moment as it is, in axes that are no longer its own. A large first moment over the root of a
+    small second one is then a long step, and where gradients are rare, as those of a border pixel's weights, there are no
+    others to undo it: such weights grew a hundredfold. Here the second moment goes along, with ``P = Q^T Q'`` as
+    ``V' = (P_L * P_L)^T V (P_R * P_R)`` (exact if gradients are uncorrelated along the old axes), and is at least the square
+    of the first.
+
     Args:
         every: steps between two changes of the basis, each by one step of orthogonal iteration from the last.
         memory: decay of L and R from one change to the next.
@@ -211,17 +217,24 @@ class Soap(Adam):
             return self._each(step, state, _back).add_(params), state
 
     def _turn(self, grads: Tensor, state: OptimizerState) -> None:
-        """Take the gradient into L and R, and move basis and first moment on."""
-        moment = self._each(state["m"], state, _back)
+        """Take the gradient into L and R, and move the basis on, and the moments with it."""
+        t = state["t"][..., None]
+        corrected = (1 - self.beta2**t) / (1 - self.beta1**t).square()  # of bias; before the first step, of nothing
         for name, matrix in self.matrices():
-            gradient = matrix.of(grads)
+            gradient, turns = matrix.of(grads), {}
             for side in matrix.sides:
                 outer, basis = state[f"{name}.{side}.outer"], state[f"{name}.{side}.basis"]
                 outer.lerp_(gradient @ gradient.mT if side == "left" else gradient.mT @ gradient, 1 - self.memory)
                 # Axes along which there is no gradient would be turned by rounding alone: these stay where they are.
                 floor = FLOOR * outer.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-                state[f"{name}.{side}.basis"] = torch.linalg.qr(torch.baddbmm(floor * basis, outer, basis)).Q.contiguous()
-        state["m"] = self._each(moment, state, _into)
+                new = torch.linalg.qr(torch.baddbmm(floor * basis, outer, basis)).Q.contiguous()
+                turns[side] = basis.mT @ new
+                state[f"{name}.{side}.basis"] = new
+            left, right = turns.get("left"), turns.get("right")
+            m = _into(matrix.of(state["m"]), left, right)
+            v = _into(matrix.of(state["v"]), *(None if turn is None else turn.square() for turn in (left, right)))
+            matrix.of(state["m"]).copy_(m)
+            matrix.of(state["v"]).copy_(torch.where(t > 0, torch.maximum(v, corrected * m.square()), v))
 
     def _each(self, flat: Tensor, state: OptimizerState, change: Callable[..., Tensor]) -> Tensor:
         """``[seeds, parameters]`` with every weight matrix changed."""
