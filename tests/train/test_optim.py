@@ -205,7 +205,7 @@ def test_soaps_basis_becomes_the_eigenvectors():
 
 
 def test_no_turn_of_soaps_basis_makes_a_step_longer_than_adams():
-    """Adam's |m| / sqrt(v) is at most (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)), by Cauchy and Schwarz; turning keeps that."""
+    """Adam's |m| / sqrt(v) is at most (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)), by Cauchy and Schwarz: turned, too."""
     generator = torch.Generator().manual_seed(3)
     axes = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64)).Q
     scales = 10.0 ** torch.linspace(0, -4, 8, dtype=torch.float64)

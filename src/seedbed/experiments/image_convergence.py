@@ -111,7 +111,7 @@ class DeepLVAE(ConvergenceLVAE):
 class ConvergenceDRAW(SoapVAE):
     """DRAW: a canvas written in steps, each with a latent of its own; of whole images, or through windows."""
 
-    steps: int = option(8_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
+    steps: int = option(6_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
     lr: float = option(3e-3, "step size", least=0.0)
     clip: float = option(50.0, "largest gradient norm of a seed; 0 for no clipping", least=0.0)
     hidden: int = option(256, "size of each LSTM", least=1)
