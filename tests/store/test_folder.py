@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import seedbed
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import find
 from seedbed.experiments.execute import execute, run_folder
+from seedbed.store import manifest as manifests
 from seedbed.store.folder import Folder, group_name
 from seedbed.store.manifest import FILE, Manifest, config_hash
 from seedbed.store.table import Row
@@ -204,3 +207,22 @@ def test_where_a_run_lives(tmp_path):
     experiment = find(NAME)
     assert run_folder(NAME, experiment, tmp_path).path.name == config_hash(NAME, experiment.config())
     assert run_folder("../my dir/file.py:own", experiment, tmp_path, "tag").path.parent.parent == tmp_path
+
+
+def test_versions_name_the_commit_of_the_code_and_not_of_the_folder_it_runs_in(tmp_path, monkeypatch):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "another project"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.chdir(tmp_path)
+    manifests._commit.cache_clear()
+    other = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    root = Path(manifests.__file__).parents[3]
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True)
+    commit = manifests.versions().get("commit")
+    assert commit is None or (commit != other.strip() and head.stdout.startswith(commit.removesuffix("-dirty")))
+    # An installed package has none, even where its environment lies in a checkout.
+    monkeypatch.setattr(manifests, "__file__", str(tmp_path / "package.py"))
+    manifests._commit.cache_clear()
+    (tmp_path / "package.py").touch()
+    assert "commit" not in manifests.versions()
+    manifests._commit.cache_clear()

@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +156,7 @@ def _row(one: Measured, row: Summary, budget: str, published: Published, samples
         "budget": budget,
         "device": f"{manifest.device}, {manifest.threads} threads x {manifest.strategy}",
         "seconds": round(row.seconds, 1),
-        "commit": _commit(),
+        "commit": manifest.versions.get("commit"),
         "command": one.command,
         "finished": row.finished,
     }
@@ -183,14 +182,6 @@ def _not_run(what: Promise, published: Published) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
-
-
-def _commit() -> str | None:
-    try:
-        out = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return out.stdout.strip()
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

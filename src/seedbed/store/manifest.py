@@ -3,9 +3,11 @@
 import hashlib
 import json
 import platform
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,26 @@ def config_hash(experiment: str, config: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the code and of the libraries that decide numbers."""
+    """Versions of the code (and its ``commit``, where it runs from a checkout) and of the libraries that decide numbers."""
     names = ("seedbed", "torch", "numpy", "scipy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    commit = _commit()
+    found = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    return found | ({"commit": commit} if commit else {})
+
+
+@cache
+def _commit() -> str | None:
+    """Of the checkout that this file is part of, ``-dirty`` if it was changed since; ``None`` of an installed package."""
+    here = Path(__file__).resolve()
+
+    def git(*command: str) -> str:
+        return subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)  # an environment may lie in some other project's checkout
+        return git("describe", "--always", "--dirty", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
