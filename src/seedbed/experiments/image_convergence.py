@@ -40,7 +40,7 @@ class SoapVAE(BoundVAE):
 class ConvergenceVAE(SoapVAE):
     """VAE with one stochastic layer and MLPs."""
 
-    steps: int = option(50_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
+    steps: int = option(40_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
     prior: Literal["standard", "normal", "vamp"] = option(
         "standard", "of z: N(0, I), a Gaussian that is learnt, or the posterior at inputs that are learnt (vamp)"
     )
