@@ -38,14 +38,18 @@ class SoapVAE(BoundVAE):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvergenceVAE(SoapVAE):
-    """VAE with one stochastic layer and MLPs."""
+    """VAE with one stochastic layer and MLPs, normalised like the ladder's."""
 
-    steps: int = option(40_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
+    steps: int = option(25_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
+    hidden: tuple[int, ...] = option((256, 256), "widths of the encoder, mirrored by the decoder")
+    latents: int = option(64, "size of z", least=1)
+    activation: Literal["tanh", "relu", "silu", "elu", "leaky_relu"] = option("leaky_relu", "of both networks")
+    norm: bool = option(True, "normalise each hidden layer (layer norm)")
     prior: Literal["standard", "normal", "vamp"] = option(
         "standard", "of z: N(0, I), a Gaussian that is learnt, or the posterior at inputs that are learnt (vamp)"
     )
     pseudo_inputs: int = option(500, "inputs that a vamp prior learns", least=1)
-    budgets: ClassVar = {"full": {**_SOURCE, "hidden": (512, 256, 128, 64), "latents": 64, "activation": "relu"}}
+    budgets: ClassVar = {"full": {**_SOURCE, "hidden": (512, 256, 128, 64), "activation": "relu", "norm": False}}
     ms_per_step = 65.0
 
     def model(self, data: "Dataset", output_bias: "Tensor | None") -> "nn.Module":
@@ -62,6 +66,7 @@ class ConvergenceVAE(SoapVAE):
             output_bias,
             self.prior,
             self.pseudo_inputs,
+            self.norm,
         )
 
     @property

@@ -25,6 +25,7 @@ class VAE(nn.Module, LatentVariable):
         output_bias: where the decoder's output starts, ``[parameters * features]``, e.g. the logits of the data's mean.
         prior: ``standard``, or learnt with the model: ``normal`` or ``vamp`` (see ``models.priors``).
         pseudo_inputs: learnt inputs of ``vamp``.
+        norm: normalise each hidden layer of both networks (``LayerNorm``).
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class VAE(nn.Module, LatentVariable):
         output_bias: Tensor | None = None,
         prior: PriorName = "standard",
         pseudo_inputs: int = 500,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         self.likelihood = likelihood
-        self.encoder = MLP(features, hidden, 2 * latents, activation)
-        self.decoder = MLP(latents, hidden[::-1], likelihood.parameters * features, activation)
+        self.encoder = MLP(features, hidden, 2 * latents, activation, norm=norm)
+        self.decoder = MLP(latents, hidden[::-1], likelihood.parameters * features, activation, norm=norm)
         if output_bias is not None:
             with torch.no_grad():
                 self.decoder.layers[-1].get_parameter("bias").copy_(output_bias)
