@@ -26,6 +26,7 @@ MODELS = {
     "vae": (lambda: VAE(3, 2, (8, 8), activation="tanh"), 3, (elbo, elbo_kl, iwae(3), warm_up(elbo_kl, 5))),
     "vae-paths": (lambda: VAE(3, 2, (8, 8), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
     "vae-bernoulli": (lambda: VAE(3, 2, (8,), BERNOULLI, "silu"), 3, (elbo, elbo_kl, iwae(3))),
+    "vae-norm": (lambda: VAE(3, 2, (8,), BERNOULLI, "leaky_relu", norm=True), 3, (elbo_kl, iwae(3), iwae(3, "dreg"))),
     "vae-normal-prior": (lambda: VAE(3, 2, (8,), prior="normal"), 3, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"))),
     "vae-vamp": (
         lambda: VAE(3, 2, (8,), BERNOULLI, "tanh", prior="vamp", pseudo_inputs=4),

@@ -10,6 +10,7 @@ from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.models import compat
 from seedbed.models.lvae import LadderVAE
+from seedbed.models.vae import VAE
 from seedbed.objectives.bounds import elbo_kl
 
 SEED = [Streams(0)]
@@ -158,3 +159,25 @@ def test_compat_initialisation():
     assert all((layer.bias == 0).all() for layer in layers)
     wide = max(layers, key=lambda layer: layer.weight.numel())
     assert abs(wide.weight.std().item() / (2 / sum(wide.weight.shape)) ** 0.5 - 1) < 0.05
+
+
+def test_a_ladder_of_one_rung_is_a_normalised_vae():
+    with SEED[0].scoped("init"):
+        vae = VAE(6, 3, (5, 5), BERNOULLI, "leaky_relu", norm=True).double()
+        ladder = LadderVAE(6, (3,), (5,), BERNOULLI, "leaky_relu", norm=True).double()
+        for parameter in vae.parameters():  # norms do not start as if they were none
+            nn.init.normal_(parameter, std=0.5)
+    rung, head = ladder.upward[0], ladder.evidence[0]
+    pairs = [
+        *zip(vae.encoder.layers, [*rung.layers, *head.layers], strict=True),
+        *zip(vae.encoder.norms, [*rung.norms, *ladder.norms], strict=True),
+        (vae.decoder, ladder.decoder),
+    ]
+    for ours, theirs in pairs:
+        theirs.load_state_dict(ours.state_dict())
+    x = (points().double().repeat(1, 3) > 0).double()
+    values = [elbo_kl(model, x, Noise(SEED, "noise", dtype=torch.float64), {}).value for model in (vae, ladder)]
+    torch.testing.assert_close(*values, rtol=1e-12, atol=1e-12)
+    for norm in vae.encoder.norms:
+        nn.init.constant_(norm.weight, 2.0)
+    assert not torch.allclose(elbo_kl(vae, x, Noise(SEED, "noise", dtype=torch.float64), {}).value, values[0], atol=1e-3)
