@@ -140,7 +140,7 @@ def mosaic(
     for index, name in enumerate(columns):
         axis.text(index * step + TILE / 2, -TILE / 20, short(name, 20), ha="center", va="bottom")
     for index, name in enumerate(rows):
-        axis.text(-TILE / 20, index * step + TILE / 2, short(name, 20), ha="right", va="center", rotation=90)
+        axis.text(-TILE / 20, index * step + TILE / 2, short(name, 24), ha="right", va="center", rotation=90)
     if title:
         figure.suptitle(title, y=1 - 0.05 / height, va="top")
     return figure
