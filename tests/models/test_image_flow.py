@@ -13,7 +13,8 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.evaluate.known import estimators
-from seedbed.models.image_flow import ConvCoupling, CutNormal, Dequantisation, ImageFlow, MultiScale, PerPixel, Signs
+from seedbed.models.dequantise import CutNormal, Dequantisation, Signs
+from seedbed.models.image_flow import ConvCoupling, ImageFlow, MultiScale, PerPixel
 from seedbed.models.transforms import ActNorm, Mix
 from seedbed.nets.conv import DenseNet
 from seedbed.objectives.bounds import elbo, iwae

@@ -16,15 +16,14 @@ from seedbed.core.capabilities import Distribution, HasDataInit, LatentVariable,
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
-from seedbed.distributions.normal import HALF_LOG_2PI, DiagonalNormal
-from seedbed.distributions.numeric import draw, full, soft_clamp
+from seedbed.distributions.normal import DiagonalNormal
+from seedbed.distributions.numeric import full, soft_clamp
+from seedbed.models.dequantise import CutNormal, Dequantisation, Exponential, Signs
 from seedbed.models.flow import Flow
 from seedbed.models.transforms import ActNorm, Mix, Transform
 from seedbed.nets.conv import DenseNet
 
-SMALLEST = 1e-30  # of |v|: its sign is the bit, which rounding to 0 or beyond would lose
 START = 3.0  # about where q puts the pixels' sizes before training, in deviations: few are cut off there
-SMALLEST_DRAW = 2.0**-25  # fp32 draws multiples of 2^-24 from U[0, 1), and 0 has no logarithm
 
 
 class PerPixel(Transform, HasDataInit):
@@ -225,122 +224,6 @@ class FlowDensity:
             TypeError: always.
         """
         raise TypeError("KL(flow || anything) has no closed form; use the elbo utility")
-
-
-class Exponential:
-    """Exponential(1) in every component.
-
-    Args:
-        shape: ``[batch, pixels]``.
-    """
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        self.shape = shape
-
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """-log u."""
-        return -torch.log(draw(noise.uniform, self.shape, samples).clamp(min=SMALLEST_DRAW))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """-v of every component, in nats."""
-        return -value
-
-
-class CutNormal:
-    """N(mean, scale^2) given that it is above 0, in every component.
-
-    Args:
-        mean: of the normal, at least 0, ``[batch, pixels]``.
-        log_scale: the logarithm of its deviation, ``[batch, pixels]``.
-    """
-
-    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
-        self.mean, self.log_scale = mean, log_scale
-        self.above = torch.special.ndtr(mean * (-log_scale).exp())  # the probability of it
-
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """At the quantile 1 - u of what is above 0."""
-        u = draw(noise.uniform, self.mean.shape, samples).clamp(min=SMALLEST_DRAW)
-        return self.mean - self.log_scale.exp() * torch.special.ndtri(u * self.above)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log N(v) - log P(above 0) of every component, in nats."""
-        u = (value - self.mean) * (-self.log_scale).exp()
-        return -0.5 * u.square() - self.log_scale - HALF_LOG_2PI - self.above.log()
-
-
-class Dequantisation:
-    """q(v | x): v_d = (2 x_d - 1) size_d for the pixels, whose signs are the bits, and what is added to them.
-
-    Sizes of a ``CutNormal`` are far from 0 what a flow to N(0, I) makes of them for nothing, and near it have density enough
-    for the weights p(v) / q(v | x) to have a variance. ``Exponential`` ones are uniform dequantisation: the same as
-    (x + u) / 2 with u ~ U(0, 1), moved to the real line by the quantiles of a Laplace distribution.
-
-    Args:
-        x: bits, ``[batch, pixels]``.
-        size: of the pixels' numbers.
-        rest: what is added to them, ``[batch, features - pixels]``.
-    """
-
-    domain = REAL
-
-    def __init__(self, x: Tensor, size: Exponential | CutNormal, rest: DiagonalNormal) -> None:
-        self.sign, self.size, self.rest = 2 * x - 1, size, rest
-
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """``[batch, features]`` or ``[samples, batch, features]``."""
-        size = self.size.rsample(noise, samples).clamp(min=SMALLEST)
-        return torch.cat([self.sign * size, self.rest.rsample(noise, samples)], -1)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log q(v | x) in nats; minus infinity where a sign is not its bit's."""
-        pixels = self.sign.shape[-1]
-        size = self.sign * value[..., :pixels]
-        log_q = self.size.log_prob(size).sum(-1) + self.rest.log_prob(value[..., pixels:])
-        return torch.where((size < 0).any(-1), -torch.inf, log_q)
-
-    def kl(self, other: Distribution) -> Tensor:
-        """Has no closed form.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError(f"KL(Dequantisation || {type(other).__name__}) has no closed form; use the elbo utility")
-
-
-class Signs:
-    """P(x | v) = 1 where every bit is 1[v > 0], else 0: nothing is random any more.
-
-    Args:
-        v: ``[*batch, pixels]``.
-    """
-
-    domain = BINARY
-
-    def __init__(self, v: Tensor) -> None:
-        self.v = v
-
-    @property
-    def mean(self) -> Tensor:
-        """The bits."""
-        return (self.v > 0).to(self.v.dtype)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """0 or minus infinity; v = 0, which has no probability but in floating point, goes with either bit."""
-        wrong = ((2 * value - 1) * self.v < 0).any(-1)
-        return torch.where(wrong, -torch.inf, self.v.new_zeros(()))
-
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """The bits."""
-        return self.mean if samples is None else self.mean.expand(samples, *self.v.shape)
-
-    def kl(self, other: Distribution) -> Tensor:
-        """Is not defined.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError(f"KL(Signs || {type(other).__name__}) is not defined")
 
 
 class ImageFlow(nn.Module, LatentVariable, HasDataInit):
