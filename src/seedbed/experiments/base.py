@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Self = TypeVar("Self", bound="Experiment")
 
+Rule = Literal["adam", "adamw", "soap", "adamax", "rmsprop", "sgd"]
+
 BUDGETS = ("smoke", "demo", "laptop", "full")
 
 
@@ -38,7 +40,7 @@ class Experiment(ABC):
     steps: int = option(10_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
     batch_size: int = option(256, "examples per update", least=1)
     lr: float = option(1e-3, "step size", least=0.0)
-    optimizer: Literal["adam", "adamw", "soap", "adamax", "rmsprop", "sgd"] = option("adam", "rule of the update")
+    optimizer: Rule = option("adam", "rule of the update")
     schedule: Literal["constant", "cosine", "linear"] = option("cosine", "step size over the run")
     clip: float = option(0.0, "largest gradient norm of a seed; 0 for no clipping", least=0.0)
     ema: float = option(0.0, "decay of the weight average that is evaluated; 0 for none", least=0.0, most=1.0)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from seedbed.evaluate.images import Artefacts
     from seedbed.train.task import Task
 
+Activation = Literal["tanh", "relu", "silu", "elu", "leaky_relu"]
+
 SETS = ("mnist-dynamic", "mnist-static", "mnist-epoch", "mnist-threshold")
 # Training images of the sets that have not 50,000, by the first part of their names.
 EXAMPLES = {"digits": 1257, "omniglot": 22_000, "caltech101": 4_100}
@@ -104,7 +106,7 @@ class ImageVAE(BinaryImages):
     steps: int = option(100_000, "updates in all (schedules are tied to it)", least=1)
     hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder")
     latents: int = option(50, "size of z", least=1)
-    activation: Literal["tanh", "relu", "silu", "elu", "leaky_relu"] = option("tanh", "of both networks")
+    activation: Activation = option("tanh", "of both networks")
     # The paper's 3280 epochs in batches of 20; its step size falls by steps, ours by a cosine.
     budgets: ClassVar = {"full": {"steps": 8_200_000, "batch_size": 20, "precision": "fp32"}}
     ms_per_step = 36.0

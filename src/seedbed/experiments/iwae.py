@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seedbed.core.errors import SeedbedError
-from seedbed.experiments.base import Experiment, option
+from seedbed.experiments.base import Experiment, Rule, option
 from seedbed.experiments.images import ImageVAE
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class ImportanceVAE(BoundVAE):
     latents_above: int = option(0, "size of a second latent above it; 0 for one stochastic layer", least=0)
     hidden_above: tuple[int, ...] = option((100, 100), "widths of the networks between the two latents")
     # One layer, k = 1: 86.7 nats; by Adam, after 160,000 updates at 2e-3, 87.7.
-    optimizer: Literal["adam", "adamw", "soap", "adamax", "rmsprop", "sgd"] = option("soap", "rule of the update")
+    optimizer: Rule = option("soap", "rule of the update")
     lr: float = option(4e-3, "step size", least=0.0)
     # The paper's 3280 epochs in batches of 20; its step size falls from 1e-3 by steps, ours by a cosine.
     budgets: ClassVar = {
@@ -137,7 +137,7 @@ class Model01(ImportanceVAE):
 
     latents: int = option(100, "size of the latent next to the data", least=1)
     k: int = option(5, "importance samples per example; 1 is the ELBO", least=1)
-    optimizer: Literal["adam", "adamw", "soap", "adamax", "rmsprop", "sgd"] = option("adam", "rule of the update")
+    optimizer: Rule = option("adam", "rule of the update")
     lr: float = option(1e-3, "step size", least=0.0)
     budgets: ClassVar = {"full": {"steps": 1_400_000, "schedule": "constant", "ema": 0.0}}
 

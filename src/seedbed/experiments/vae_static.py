@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from seedbed.experiments.base import Experiment, option
+from seedbed.experiments.images import Activation
 from seedbed.experiments.iwae import BoundVAE
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class StaticVAE(BoundVAE):
     lr: float = option(1e-3, "step size", least=0.0)
     hidden: tuple[int, ...] = option((300, 300), "widths of the encoder, mirrored by the decoder")
     latents: int = option(100, "size of z", least=1)
-    activation: Literal["tanh", "relu", "silu", "elu", "leaky_relu"] = option("elu", "of both networks")
+    activation: Activation = option("elu", "of both networks")
     output_bias: Literal["data", "dark", "none"] = option(
         "dark", "where the decoder's logits start: at the training means, at -5 (dark), or as torch draws them (none)"
     )
