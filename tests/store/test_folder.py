@@ -100,6 +100,15 @@ def test_another_configuration_is_refused(copied, tmp_path, settings, message):
     assert copied.manifest().config["lr"] == 0.25
 
 
+@pytest.mark.parametrize(("what", "value"), [("strategy", "sequential"), ("threads", 2), ("device", "meta")])
+def test_a_run_goes_on_as_it_began_or_not_at_all(copied, tmp_path, what, value):
+    experiment, options = find(NAME).with_config(SETTINGS), {"out": tmp_path, "tag": "run", what: value}
+    execute(NAME, experiment, [1, 0], **options)  # nothing is left to be done
+    before = (copied.path / FILE).read_text()
+    refused(f"was begun with {what} .*, now {value}; leave out --{what}", execute, NAME, experiment, [0, 1, 2], **options)
+    assert (copied.path / FILE).read_text() == before
+
+
 def test_another_experiment_is_refused(copied, tmp_path):
     other = tmp_path / "toy/8gaussians/vae-no-warmup"
     copied.path.parent.rename(other)

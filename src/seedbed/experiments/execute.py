@@ -161,6 +161,7 @@ def _manifest(
     if folder.exists():
         old = folder.manifest()
         _check_same(folder, old, name, experiment)
+        _check_continued(folder, old, seeds, strategy, device, threads)
         fresh = [seed for seed in seeds if seed not in old.seeds]
         if not fresh:
             return old
@@ -171,15 +172,13 @@ def _manifest(
             raise SeedbedError(f"{folder.path} holds other files and no run; choose another --name or --out")
         where = usable_device(device)
         chosen = _auto(where) if strategy == "auto" else strategy
-        cores = threads or os.cpu_count() or 1
         groups = _groups(seeds, chosen)
-        per_group = max(1, cores // min(len(groups), cores)) if chosen == "processes" else cores
         manifest = Manifest(
             experiment=name,
             config=experiment.config(),
             groups=groups,
             strategy=chosen,
-            threads=per_group,
+            threads=_threads(threads, groups, chosen),
             device=where,
             command=command_line(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -199,6 +198,32 @@ def _check_same(folder: Folder, old: Manifest, name: str, experiment: Experiment
             f"{folder.path} was run with {key}={old.config.get(key)}, now {config.get(key)}; "
             "choose another --name, or --again to start over"
         )
+
+
+def _check_continued(
+    folder: Folder, old: Manifest, seeds: Sequence[int], strategy: str, device: str, threads: int | None
+) -> None:
+    """Refuse to go on, in silence, otherwise than is asked: a run continues as it began, bit for bit."""
+    ends = [folder.latest(group) for group in old.groups]
+    if set(seeds) <= {seed for group, end in zip(old.groups, ends, strict=True) if end and end[1]["done"] for seed in group}:
+        return
+    now = {
+        "strategy": old.strategy if strategy == "auto" else strategy,
+        "device": old.device if device == "auto" else usable_device(device),
+        "threads": _threads(threads, old.groups, old.strategy) if threads else old.threads,
+    }
+    for what, value in now.items():
+        if value != getattr(old, what):
+            raise SeedbedError(
+                f"{folder.path} was begun with {what} {getattr(old, what)}, now {value}; leave out --{what} to continue it, "
+                "choose another --name, or --again to start over"
+            )
+
+
+def _threads(asked: int | None, groups: Sequence[Sequence[int]], strategy: str) -> int:
+    """CPU threads of each group."""
+    cores = asked or os.cpu_count() or 1
+    return max(1, cores // min(len(groups), cores)) if strategy == "processes" else cores
 
 
 def _groups(seeds: list[int], strategy: str) -> list[list[int]]:
