@@ -35,18 +35,15 @@ class SoapVAE(BoundVAE):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvergenceVAE(SoapVAE):
-    """VAE with one stochastic layer and MLPs, normalised like the ladder's."""
+    """VAE with one stochastic layer and MLPs."""
 
-    steps: int = option(25_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
-    hidden: tuple[int, ...] = option((256, 256), "widths of the encoder, mirrored by the decoder")
-    latents: int = option(64, "size of z", least=1)
-    activation: Activation = option("leaky_relu", "of both networks")
-    norm: bool = option(True, "normalise each hidden layer (layer norm)")
+    steps: int = option(80_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
+    norm: bool = option(False, "normalise each hidden layer (layer norm)")
     prior: Literal["standard", "normal", "vamp"] = option(
         "standard", "of z: N(0, I), a Gaussian that is learnt, or the posterior at inputs that are learnt (vamp)"
     )
     pseudo_inputs: int = option(500, "inputs that a vamp prior learns", least=1)
-    budgets: ClassVar = {"full": {**_SOURCE, "hidden": (512, 256, 128, 64), "activation": "relu", "norm": False}}
+    budgets: ClassVar = {"full": {**_SOURCE, "hidden": (512, 256, 128, 64), "latents": 64, "activation": "relu"}}
     ms_per_step = 65.0
 
     def model(self, data: "Dataset", output_bias: "Tensor | None") -> "nn.Module":

@@ -113,7 +113,8 @@ def free_bits(utility: Bound, nats: float) -> Bound:
     """log p(x | z) - sum_l max(nats, mean over the batch of KL_l), KL_l that of stochastic layer l.
 
     A layer's KL is free up to ``nats``, so that it is not driven to 0 early on. Kingma et al. 2016 (arXiv 1606.04934),
-    appendix C.8, with one group per layer. The parts hold the true bound, and ``penalty``.
+    appendix C.8, with one group per layer. Couples the examples of a batch: what one is charged depends on the others, so
+    batches of another size have another value. The parts hold the true bound, and ``penalty``.
 
     Args:
         utility: ``elbo`` or ``elbo_kl``.
