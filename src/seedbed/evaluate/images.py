@@ -89,7 +89,7 @@ def sample_artefacts(data: Dataset) -> Artefacts:
     def draw(model: LatentVariable, count: int, noise: Noise) -> Tensor:
         return model.sample(count, noise)
 
-    return lambda stack: {"samples": {"x": draw_samples(stack, draw, SHOWN).byte().cpu().numpy()}}
+    return lambda stack: {"samples": {"x": _laid(draw_samples(stack, draw, SHOWN).byte(), data).cpu().numpy()}}
 
 
 def image_reference(data: Dataset) -> Mapping[str, np.ndarray]:

@@ -27,7 +27,7 @@ def option(default: Any, help: str, *, least: int | float | None = None, most: i
     Args:
         default: its value where nothing else is said; a tuple becomes a comma-separated flag.
         help: one line for ``--help`` and the documentation.
-        least: smallest value that makes sense.
+        least: smallest value that makes sense, of a tuple's each.
         most: largest value that does.
     """
     return field(default=default, metadata={"help": help, "least": least, "most": most})
@@ -54,7 +54,8 @@ class Experiment(ABC):
     )
     warm_start: str = option("", "run folder whose weights each seed starts from, instead of a fresh initialisation")
 
-    # Fields that a budget replaces; `laptop` is what the fields say, `smoke` runs thirty steps, `demo` is for `make demo`.
+    # Fields that a budget replaces, `epochs` in the place of `steps`; `laptop` is what the fields say, `smoke` runs thirty
+    # steps, `demo` is for `make demo`.
     budgets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     # The test metric that it is about; empty for its study's.
     metric: ClassVar[str] = ""
@@ -63,11 +64,12 @@ class Experiment(ABC):
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            value, least, most = getattr(self, f.name), f.metadata.get("least"), f.metadata.get("most")
-            if least is not None and not value >= least:
-                raise SeedbedError(f"{f.name.replace('_', ' ')} must be at least {least:g}, got {value}")
-            if most is not None and not value <= most:
-                raise SeedbedError(f"{f.name.replace('_', ' ')} must be at most {most:g}, got {value}")
+            given, least, most = getattr(self, f.name), f.metadata.get("least"), f.metadata.get("most")
+            for value in given if isinstance(given, tuple) else (given,):
+                if least is not None and not value >= least:
+                    raise SeedbedError(f"{f.name.replace('_', ' ')} must be at least {least:g}, got {value}")
+                if most is not None and not value <= most:
+                    raise SeedbedError(f"{f.name.replace('_', ' ')} must be at most {most:g}, got {value}")
 
     @property
     def epoch_examples(self) -> int:
@@ -124,6 +126,8 @@ class Experiment(ABC):
         if budget not in BUDGETS:
             raise unknown("budget", budget, BUDGETS)
         changes = dict(self.budgets.get(budget, {}))
+        if "epochs" in changes:
+            changes["steps"] = changes.pop("epochs") * (self.epoch_examples // changes.get("batch_size", self.batch_size))
         if budget == "smoke" and not changes:
             steps = min(self.steps, 30)
             changes = {"steps": steps, "eval_every": min(self.eval_every, max(steps // 3, 1))}

@@ -1,6 +1,6 @@
 """Studies `mnist-convergence` and `omniglot-convergence`: VAE, ladder VAE, DRAW and a flow over seeds, on binary images.
 
-After the first source (generative-convergence). Its sizes and steps are the budget `full`; its defects (variances of at
+After the first source (generative-convergence). Its sizes and epochs are the budget `full`; its defects (variances of at
 least 1, prior samples sent down the ladder, a layer behind DRAW's canvas, raw exponentials in the flow) are not repeated.
 """
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from seedbed.data.dataset import Dataset
     from seedbed.train.task import Task
 
-# The source's 500 epochs of 50,000 images in batches of 128, the KL weight rising over the first 100.
-_SOURCE = {"steps": 195_000, "batch_size": 128, "lr": 1e-3, "warm_up": 0.2, "optimizer": "adam", "precision": "fp32"}
+# The source's 500 epochs in batches of 128, the KL weight rising over the first 100.
+_SOURCE = {"epochs": 500, "batch_size": 128, "lr": 1e-3, "warm_up": 0.2, "optimizer": "adam", "precision": "fp32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,8 @@ class ConvergenceLVAE(SoapVAE):
     """Ladder VAE with two layers of units between each two latents (Soenderby et al. 2016)."""
 
     steps: int = option(30_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
-    hidden: tuple[int, ...] = option((256, 256, 128), "width at each level, from the data upward")
-    latents: tuple[int, ...] = option((64, 32, 16), "size of each latent, from the data upward")
+    hidden: tuple[int, ...] = option((256, 256, 128), "width at each level, from the data upward", least=1)
+    latents: tuple[int, ...] = option((64, 32, 16), "size of each latent, from the data upward", least=1)
     activation: Activation = option("leaky_relu", "of all networks")
     norm: bool = option(True, "normalise each hidden layer (layer norm, in place of the paper's batch norm)")
     warm_up: float = option(0.2, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0, most=1.0)
@@ -100,9 +100,9 @@ class ConvergenceLVAE(SoapVAE):
 class DeepLVAE(ConvergenceLVAE):
     """The ladder VAE's paper: five stochastic layers, the KL weight rising over 200 of 2000 epochs of batches of 256."""
 
-    hidden: tuple[int, ...] = option((512, 256, 128, 64, 32), "width at each level, from the data upward")
-    latents: tuple[int, ...] = option((64, 32, 16, 8, 4), "size of each latent, from the data upward")
-    budgets: ClassVar = {"full": {**_SOURCE, "steps": 390_000, "batch_size": 256, "warm_up": 0.1}}
+    hidden: tuple[int, ...] = option((512, 256, 128, 64, 32), "width at each level, from the data upward", least=1)
+    latents: tuple[int, ...] = option((64, 32, 16, 8, 4), "size of each latent, from the data upward", least=1)
+    budgets: ClassVar = {"full": {**_SOURCE, "epochs": 2000, "batch_size": 256, "warm_up": 0.1}}
     ms_per_step = 260.0
 
 
@@ -170,7 +170,9 @@ class ConvergenceFlow(BinaryImages):
     batch_size: int = option(64, "examples per update", least=1)
     clip: float = option(200.0, "largest gradient norm of a seed; 0 for no clipping", least=0.0)
     eval_every: int = option(500, "steps between validations", least=1)
-    couplings: tuple[int, ...] = option((0, 4, 4), "[ActNorm, 1x1 convolution, coupling] of each scale, from fine to coarse")
+    couplings: tuple[int, ...] = option(
+        (0, 4, 4), "[ActNorm, 1x1 convolution, coupling] of each scale, from fine to coarse", least=0
+    )
     augment: int = option(1, "channels that are added to the image's one", least=0)
     width: int = option(32, "channels of each coupling's net", least=1)
     depth: int = option(3, "its densely connected layers", least=0)
@@ -179,7 +181,7 @@ class ConvergenceFlow(BinaryImages):
     # The source's size. Its 40 epochs, at 1e-4, ended with nine of ten seeds diverged; ours are as many as the others'.
     budgets: ClassVar = {
         "full": {
-            "steps": 195_000,
+            "epochs": 500,
             "batch_size": 128,
             "lr": 1e-3,
             "couplings": (4, 4, 4),
@@ -243,7 +245,7 @@ def _models(data: str) -> dict[str, Experiment]:
 
 FAMILIES = ("vae", "lvae", "draw", "flow")
 DOC = "VAE, ladder VAE, DRAW and a flow on binarised MNIST, over seeds"
-OMNIGLOT_DOC = "the same on Omniglot at 28 x 28, with half the steps"
+OMNIGLOT_DOC = "the same on Omniglot at 28 x 28, with half the steps (`full`: as many epochs)"
 MNIST: dict[str, Experiment] = {f"mnist-convergence/mnist-dynamic/{name}": e for name, e in _models("mnist-dynamic").items()}
 # Fewer than half the images, on which the source's DRAW overfits: best and last validation are apart.
 OMNIGLOT: dict[str, Experiment] = {

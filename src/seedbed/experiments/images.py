@@ -30,7 +30,7 @@ class BinaryImages(Experiment):
     data: str = option("mnist-dynamic", "binary images")
     batch_size: int = option(128, "examples per update", least=1)
     lr: float = option(2e-3, "step size", least=0.0)
-    ema: float = option(0.999, "decay of the weight average that is evaluated; 0 for none", least=0.0)
+    ema: float = option(0.999, "decay of the weight average that is evaluated; 0 for none", least=0.0, most=1.0)
     eval_every: int = option(2000, "steps between validations", least=1)
 
     @property
@@ -104,7 +104,7 @@ class ImageVAE(BinaryImages):
     """VAE with MLPs and Bernoulli pixels, the shape of the IWAE paper's one-layer model (Burda et al. 2016)."""
 
     steps: int = option(100_000, "updates in all (schedules are tied to it)", least=1)
-    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder")
+    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1)
     latents: int = option(50, "size of z", least=1)
     activation: Activation = option("tanh", "of both networks")
     # The paper's 3280 epochs in batches of 20; its step size falls by steps, ours by a cosine.
@@ -132,7 +132,7 @@ class DigitsVAE(ImageVAE):
     steps: int = option(6_000, "updates in all (schedules are tied to it)", least=1)
     batch_size: int = option(64, "examples per update", least=1)
     lr: float = option(2e-3, "step size", least=0.0)
-    hidden: tuple[int, ...] = option((64, 64), "widths of the encoder, mirrored by the decoder")
+    hidden: tuple[int, ...] = option((64, 64), "widths of the encoder, mirrored by the decoder", least=1)
     latents: int = option(8, "size of z", least=1)
     eval_every: int = option(250, "steps between validations", least=1)
     budgets: ClassVar = {}

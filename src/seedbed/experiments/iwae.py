@@ -91,7 +91,7 @@ class ImportanceVAE(BoundVAE):
 
     latents: int = option(50, "size of the latent next to the data", least=1)
     latents_above: int = option(0, "size of a second latent above it; 0 for one stochastic layer", least=0)
-    hidden_above: tuple[int, ...] = option((100, 100), "widths of the networks between the two latents")
+    hidden_above: tuple[int, ...] = option((100, 100), "widths of the networks between the two latents", least=1)
     # One layer, k = 1: 86.7 nats; by Adam, after 160,000 updates at 2e-3, 87.7.
     optimizer: Rule = option("soap", "rule of the update")
     lr: float = option(4e-3, "step size", least=0.0)

@@ -116,7 +116,7 @@ class ToyVAE(Toy):
 
     steps: int = option(32_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
     lr: float = option(4e-3, "step size", least=0.0)
-    hidden: tuple[int, ...] = option((64, 64, 64), "widths of the encoder, mirrored by the decoder")
+    hidden: tuple[int, ...] = option((64, 64, 64), "widths of the encoder, mirrored by the decoder", least=1)
     latents: int = option(4, "size of z", least=1)
     activation: Literal["relu", "tanh", "silu"] = option("relu", "of all networks")
     warm_up: float = option(0.08, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0, most=1.0)
@@ -145,8 +145,8 @@ class ToyLVAE(Toy):
 
     steps: int = option(40_000, "updates in all (schedules and warm-ups are tied to it)", least=1)
     lr: float = option(4e-3, "step size", least=0.0)
-    hidden: tuple[int, ...] = option((64, 64), "width at each level, from the data upward")
-    latents: tuple[int, ...] = option((4, 4), "size of each latent, from the data upward")
+    hidden: tuple[int, ...] = option((64, 64), "width at each level, from the data upward", least=1)
+    latents: tuple[int, ...] = option((4, 4), "size of each latent, from the data upward", least=1)
     activation: Literal["relu", "tanh", "silu"] = option("relu", "of all networks")
     warm_up: float = option(0.5, "fraction of the run over which the KL weight rises to 1; 0 for none", least=0.0, most=1.0)
     budgets: ClassVar = {"demo": {"steps": 4_000}}
@@ -177,7 +177,7 @@ class ToyFlow(Toy):
     clip: float = option(5.0, "largest gradient norm of a seed; 0 for no clipping", least=0.0)
     coupling: Literal["affine", "spline"] = option("affine", "the coupling's one-dimensional map")
     couplings: int = option(8, "couplings in a row", least=1)
-    hidden: tuple[int, ...] = option((64, 64), "widths of each coupling's network")
+    hidden: tuple[int, ...] = option((64, 64), "widths of each coupling's network", least=1)
     bins: int = option(8, "bins of a spline", least=2)
     mix: bool = option(False, "learn a change of axes after each coupling")
     budgets: ClassVar = {"demo": {"steps": 2_000}}
@@ -201,7 +201,7 @@ class ToyWGAN(Toy):
 
     steps: int = option(20_000, "generator updates in all", least=1)
     lr: float = option(5e-4, "step size of both players", least=0.0)
-    hidden: tuple[int, ...] = option((128, 128, 128), "widths of generator and critic")
+    hidden: tuple[int, ...] = option((128, 128, 128), "widths of generator and critic", least=1)
     latents: int = option(2, "size of z", least=1)
     penalty: float = option(0.1, "weight of the gradient penalty", least=0.0)
     critic_updates: int = option(5, "critic updates per generator update", least=1)

@@ -23,7 +23,7 @@ class StaticVAE(BoundVAE):
     steps: int = option(20 * EPOCH, "updates in all (schedules are tied to it)", least=1)
     batch_size: int = option(64, "examples per update", least=1)
     lr: float = option(1e-3, "step size", least=0.0)
-    hidden: tuple[int, ...] = option((300, 300), "widths of the encoder, mirrored by the decoder")
+    hidden: tuple[int, ...] = option((300, 300), "widths of the encoder, mirrored by the decoder", least=1)
     latents: int = option(100, "size of z", least=1)
     activation: Activation = option("elu", "of both networks")
     output_bias: Literal["data", "dark", "none"] = option(
