@@ -220,6 +220,8 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
         ("folder:{0}/text", "text holds no images"),
         ("folder:{0}/pics,size=0", "size must be a side or height x width in pixels"),
         ("folder:{0}/pics,size=28.5", "size must be"),
+        ("folder:{0}/pics,size=28,size=30", "has size twice, 28 and 30; keep one"),
+        ("folder:{0}/pics,size=99999", "GB of memory at size=99999 (at most 64); choose a smaller size"),
         ("folder:{0}/pics,crop=left", "unknown crop 'left'; known: centre, none"),
         ("folder:{0}/pics,colour=blue", "unknown colour 'blue'; known: grey, rgb"),
         ("folder:{0}/pics,binarise=yes", "unknown binarisation 'yes'"),

@@ -1,5 +1,6 @@
 """A folder of images as arrays. What cannot be shown as 8-bit grey or RGB without a decision is refused, file by file."""
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"))
 GREY = frozenset(("1", "L", "LA"))
 COLOUR = frozenset(("P", "PA", "RGB", "RGBA"))
+MOST = 64  # gigabytes of a data set, which stays in memory as fp32
 
 
 def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = "") -> tuple[dict[str, np.ndarray], str]:
@@ -35,13 +37,19 @@ def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = 
         Per split uint8 ``[examples, height, width, channels]``, and the title of the protocol.
 
     Raises:
-        SeedbedError: for an empty folder, an image that is not as above (says which), or images of different sizes.
+        SeedbedError: for an empty folder, an image that is not as above (says which), or images of different sizes,
+            or a size at which they would not fit into memory.
     """
     shape = _size(size)
     for given, what, known in ((crop, "crop", ("centre", "none")), (colour, "colour", ("", "grey", "rgb"))):
         if given not in known:
             raise unknown(what, given, [value for value in known if value])
     files = _files(path)
+    gigabytes = 4e-9 * sum(map(len, files.values())) * math.prod(shape or (0,)) * (1 if colour == "grey" else 3)
+    if gigabytes > MOST:
+        raise SeedbedError(
+            f"{path} would take {gigabytes:.0f} GB of memory at size={size} (at most {MOST}); choose a smaller size"
+        )
     images: dict[str, list[np.ndarray]] = {split: [] for split in files}
     first: tuple[int, ...] = ()
     for split, found in files.items():

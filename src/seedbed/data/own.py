@@ -51,7 +51,7 @@ def own(name: str, seed: int = 0) -> Dataset:
 
 
 def parse(name: str) -> tuple[str, Path, dict[str, str]]:
-    """Kind, path and options of a name; SeedbedError for an option that the kind does not have, or without a path."""
+    """Kind, path and options of a name; SeedbedError for an option that is not the kind's or is given twice, or no path."""
     kind, _, rest = name.partition(":")
     path, *parts = rest.split(",")
     while parts and "=" not in parts[0]:  # a comma of the path itself
@@ -63,6 +63,8 @@ def parse(name: str) -> tuple[str, Path, dict[str, str]]:
         key, _, value = part.partition("=")
         if key not in OPTIONS[kind]:
             raise unknown(f"option of {kind}:", key, OPTIONS[kind])
+        if key in options:
+            raise SeedbedError(f"data {name!r} has {key} twice, {options[key]} and {value}; keep one")
         options[key] = value
     return kind, Path(path).expanduser(), options
 
