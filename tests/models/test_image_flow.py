@@ -13,7 +13,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.evaluate.known import estimators
-from seedbed.models.dequantise import CutNormal, Dequantisation, Signs
+from seedbed.models.dequantise import CutNormal, Dequantisation, Exponential, Signs
 from seedbed.models.image_flow import ConvCoupling, ImageFlow, MultiScale, PerPixel
 from seedbed.models.transforms import ActNorm, Mix
 from seedbed.nets.conv import DenseNet
@@ -139,6 +139,28 @@ def test_variational_dequantisation_is_a_normal_cut_off_at_zero():
     assert bool((q.log_prob(wrong[:, None]) == -math.inf).all())
 
 
+class Ends(Noise):
+    """Uniform noise that is 0 and the largest number below 1, as fp32 draws them about once in 17 million."""
+
+    def uniform(self, shape, samples=None):
+        return torch.tensor([0.0, 1 - 2.0**-24]).repeat(math.prod(shape) // 2).view(shape)
+
+    def normal(self, shape, samples=None):
+        return torch.zeros(shape)
+
+
+@pytest.mark.parametrize("variational", [False, True])
+def test_the_ends_of_uniform_noise_keep_their_bits(variational):
+    x = torch.tensor([1.0, 1.0, 0.0, 0.0]).expand(1000, 4)
+    mean, log_scale = torch.linspace(0, 6, 1000)[:, None].expand(1000, 5), torch.linspace(-2, 2, 5).expand(1000, 5)
+    zero = torch.zeros(1000, 1)
+    q = cut(x, mean, log_scale) if variational else Dequantisation(x, Exponential(x.shape), DiagonalNormal(zero, zero))
+    v = q.rsample(Ends([Streams(0)], "noise"))
+    assert bool((v[:, :4].sign() == 2 * x - 1).all()) and bool(
+        torch.isfinite(v).all() and torch.isfinite(q.log_prob(v)).all()
+    )
+
+
 def test_no_draw_loses_its_bit_in_fp32():
     x = torch.tensor([[1.0, 0.0]]).expand(1000, 2)
     for mean, log_scale in ((6.0, -2.0), (3.0, 0.0), (0.0, -2.0), (0.0, 2.0)):
@@ -206,6 +228,9 @@ def test_images_that_do_not_fit():
         ImageFlow(16, 0, (1, 1))
     with pytest.raises(SeedbedError, match="20 features as 4 x 4 pixels; give it the shape"):
         ImageFlow(20)
+    with pytest.raises(SeedbedError, match="its sides must be even, got 3 x 5"):
+        ImageFlow(15, 1, (1,), 4, 1, 2, shape=(3, 5))
+    assert ImageFlow(15, 1, (1,), 4, 1, 2, variational=False, shape=(3, 5)).flow.transforms[0].shape == (2, 3, 5)
 
 
 def test_the_sources_size():

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.distributions.mixture import NormalMixture
@@ -88,7 +89,7 @@ def test_a_prior_does_not_change_how_the_networks_start():
     models = []
     for prior in ("standard", "normal", "vamp"):
         with Streams(4).scoped("init"):
-            models.append(dict(VAE(6, 2, (5,), prior=prior).named_parameters()))
+            models.append(dict(VAE(6, 2, (5,), BERNOULLI, prior=prior).named_parameters()))
     for other in models[1:]:
         assert all(torch.equal(value, other[name]) for name, value in models[0].items())
 
@@ -97,5 +98,7 @@ def test_where_learnt_priors_start():
     logits = torch.linspace(-2, 2, 6)
     model = VAE(6, 2, (5,), BERNOULLI, output_bias=logits, prior="vamp", pseudo_inputs=4000)
     assert bool(((model.prior.logits.mean(0) - logits).abs() < Z / 4000**0.5).all())
-    assert abs(VAE(6, prior="vamp").prior.logits.sigmoid().median() - 0.05) < 0.01
+    assert abs(VAE(6, likelihood=BERNOULLI, prior="vamp").prior.logits.sigmoid().median() - 0.05) < 0.01
     assert torch.equal(VAE(6, prior="normal").prior.raw, torch.zeros(4))
+    with pytest.raises(SeedbedError, match="between 0 and 1, as binary data are; the likelihood scores real: use"):
+        VAE(6, prior="vamp")

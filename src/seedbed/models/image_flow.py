@@ -264,6 +264,11 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
         height, across = shape or (math.isqrt(features), math.isqrt(features))
         if height * across != features:
             raise SeedbedError(f"ImageFlow reads {features} features as {height} x {across} pixels; give it the shape")
+        if variational and (height % 2 or across % 2):
+            raise SeedbedError(
+                f"variational dequantisation halves the image, so its sides must be even, got {height} x {across}: pad or "
+                "resize the images, or use variational=False"
+            )
 
         def net(inputs: int, outputs: int, size: tuple[int, int]) -> DenseNet:
             return DenseNet(inputs, outputs, size, width, depth, growth)

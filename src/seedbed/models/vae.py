@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import Distribution, LatentVariable, Layer
-from seedbed.core.domain import Domain
+from seedbed.core.domain import BINARY, Domain
+from seedbed.core.errors import SeedbedError
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.models.priors import PriorName, prior_named
@@ -26,6 +27,9 @@ class VAE(nn.Module, LatentVariable):
         prior: ``standard``, or learnt with the model: ``normal`` or ``vamp`` (see ``models.priors``).
         pseudo_inputs: learnt inputs of ``vamp``.
         norm: normalise each hidden layer of both networks (``LayerNorm``).
+
+    Raises:
+        SeedbedError: for an unknown prior, or ``vamp`` of data that are not binary.
     """
 
     def __init__(
@@ -41,6 +45,11 @@ class VAE(nn.Module, LatentVariable):
         norm: bool = False,
     ) -> None:
         super().__init__()
+        if prior == "vamp" and likelihood.domain != BINARY:
+            raise SeedbedError(
+                f"a vamp prior learns inputs between 0 and 1, as binary data are; the likelihood scores "
+                f"{likelihood.domain}: use the prior 'normal'"
+            )
         self.likelihood = likelihood
         self.encoder = MLP(features, hidden, 2 * latents, activation, norm=norm)
         self.decoder = MLP(latents, hidden[::-1], likelihood.parameters * features, activation, norm=norm)

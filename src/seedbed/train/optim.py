@@ -161,6 +161,9 @@ class Soap(Adam):
     R and turns the first moment anew at every step; here both are done when the basis changes, once in ``every`` steps, so
     that a step costs two products per side.
 
+    The bases start as the axes, where the authors' code starts from the first gradient's and skips that update;
+    axes without gradients are held where they are (``FLOOR``). Weight decay is added to the gradient, theirs to the step.
+
     The paper leaves the second moment as it is, in axes that are no longer its own. A large first moment over the root of a
     small second one is then a long step, and where gradients are rare, as those of a border pixel's weights, there are no
     others to undo it: such weights grew a hundredfold. Here the second moment goes along, with ``P = Q^T Q'`` as
