@@ -5,6 +5,7 @@ import csv
 import hashlib
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from seedbed.report.curves import Scale, curves, value_scale
 from seedbed.report.document import compose, write_report
-from seedbed.report.figures import draw_figures
+from seedbed.report.figures import curves_figure, draw_figures
 from seedbed.report.gather import Run
 from seedbed.report.html import render
 from seedbed.report.pictures import as_pixels, chosen_seeds, run_strips
@@ -357,6 +358,14 @@ def test_figures_of_a_run(tmp_path, write):
     assert [p.name for p in paths] == ["samples.png", "curves.png"]
     assert all(p.read_bytes().startswith(b"\x89PNG") and p.stat().st_size > 4000 for p in paths)
     assert draw_figures(write(tmp_path, "later", upto=0.0)) == []
+
+
+def test_curves_of_many_metrics_stand_in_rows(tmp_path, write):
+    folder = write(tmp_path, "draw", seeds=2)
+    rows = [row for row in folder.rows() if row.split == "valid"]
+    folder.table([0, 1]).append([replace(row, metric=f"kl_z{n}_nats") for n in range(1, 6) for row in rows])
+    figure = curves_figure(Run.read(folder.path))
+    assert figure is not None and [axis.get_subplotspec().rowspan.start for axis in figure.axes] == [0] * 4 + [1] * 2
 
 
 def test_figures_for_a_paper_are_the_same_each_time(study, tmp_path):

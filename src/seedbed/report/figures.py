@@ -42,6 +42,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "seedbed",
     "pdf.fonttype": 42,
 }
+ACROSS = 4  # panels of curves in a row
 TILE, DPI = 240, 160  # pixels of a picture, and of an inch of a PNG, in which a picture is an inch and a half
 
 
@@ -151,9 +152,14 @@ def curves_figure(run: Run) -> "Figure | None":
     found = [curve for metric in run.metrics("valid") if (curve := curves(run, metric)) is not None]
     if not found:
         return None
-    figure = new_figure(3.4 * len(found), 2.6)
+    across = min(len(found), ACROSS)
+    down = -(-len(found) // across)
+    figure = new_figure(3.4 * across, 2.4 * down + 0.2)
     figure.suptitle(short(run.manifest.experiment, 60))
-    for axis, curve in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
+    axes = figure.subplots(down, across, squeeze=False).flatten()
+    for axis in axes[len(found) :]:
+        axis.remove()
+    for axis, curve in zip(axes, found, strict=False):
         draw_curves(axis, [curve], "step", {curve.label: 0})
         axis.set_title(f"{curve.metric}, validation, {len(curve.seeds)} seed{'s' * (len(curve.seeds) > 1)}")
         axis.set_xlabel("step")
