@@ -71,7 +71,10 @@ def test_bernoulli_without_a_gradient_is_the_same_to_rounding(features, samples)
     truth = (value * logits.double() - torch.nn.functional.softplus(logits.double())).sum(-1)
     with torch.no_grad():
         found = Bernoulli(logits).log_prob(value)
+        # More axes than the logits have: their first is no axis of samples.
+        flat = Bernoulli(logits.flatten(0, 1)).log_prob(value.expand(*logits.shape).flatten(0, 1)[None])
     assert found.dtype == torch.float32 and torch.allclose(found.double(), truth, rtol=1e-6, atol=1e-6)
+    assert flat.shape == (1, truth.numel()) and torch.allclose(flat[0].double(), truth.flatten(), rtol=1e-6, atol=1e-6)
 
 
 def test_bernoulli_draws():

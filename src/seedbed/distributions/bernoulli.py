@@ -36,7 +36,7 @@ class Bernoulli:
             # Two sums, not one over a difference: a third less memory traffic.
             return (value * self.logits).sum(-1) - F.softplus(self.logits).sum(-1)
         centred = value - 0.5
-        if value.ndim == self.logits.ndim:
+        if value.ndim >= self.logits.ndim:
             return _log_prob(centred, self.logits)
         samples = max(1, TILE // self.logits[0].numel())
         return torch.cat([_log_prob(centred, logits) for logits in self.logits.split(samples)])
