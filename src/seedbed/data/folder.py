@@ -45,10 +45,10 @@ def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = 
         if given not in known:
             raise unknown(what, given, [value for value in known if value])
     files = _files(path)
-    gigabytes = 4e-9 * sum(map(len, files.values())) * math.prod(shape or (0,)) * (1 if colour == "grey" else 3)
+    gigabytes = 4e-9 * sum(map(len, files.values())) * math.prod(shape or (0,)) * (3 if colour == "rgb" else 1)
     if gigabytes > MOST:
         raise SeedbedError(
-            f"{path} would take {gigabytes:.0f} GB of memory at size={size} (at most {MOST}); choose a smaller size"
+            f"{path} would take at least {gigabytes:.0f} GB of memory at size={size} (at most {MOST}); choose a smaller size"
         )
     images: dict[str, list[np.ndarray]] = {split: [] for split in files}
     first: tuple[int, ...] = ()
