@@ -47,7 +47,7 @@ class VAE(nn.Module, LatentVariable):
         super().__init__()
         if prior == "vamp" and likelihood.domain != BINARY:
             raise SeedbedError(
-                f"a vamp prior learns inputs between 0 and 1, as binary data are; the likelihood scores "
+                "a vamp prior learns inputs between 0 and 1, as binary data are; the likelihood scores "
                 f"{likelihood.domain}: use the prior 'normal'"
             )
         self.likelihood = likelihood
