@@ -56,6 +56,18 @@ def test_binary_digits_are_bernoulli_draws_of_the_grey_ones(split):
         assert abs(float(error / se)) < norm.isf(0.001 / 2 / 6)
 
 
+def test_validation_and_test_are_drawn_apart():
+    """Draws at one address would fall on the same side of their probabilities: independent ones have covariance 0."""
+    grey, data = digits_dataset(4), digits_binary_dataset(4)
+    p, q = (grey.splits[name].double() / 16 for name in ("valid", "test"))
+    x, y = (data.splits[name].double() for name in ("valid", "test"))
+    other = digits_binary_dataset(5)
+    r, z = digits_dataset(5).splits["test"].double() / 16, other.splits["test"].double()
+    for (mean_a, a), (mean_b, b) in (((p, x), (q, y)), ((p, x), (r, z)), ((q, y), (r, z))):
+        se = (mean_a * (1 - mean_a) * mean_b * (1 - mean_b)).sum().sqrt()
+        assert abs(float(((a - mean_a) * (b - mean_b)).sum() / se)) < norm.isf(0.001 / 2 / 3)
+
+
 def test_training_draws_are_new_for_every_batch():
     data = digits_binary_dataset()
     assert data.view is not None

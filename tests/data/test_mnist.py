@@ -3,6 +3,7 @@
 import gzip
 import os
 import struct
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.data import load
 from seedbed.data.dataset import Dataset
 from seedbed.data.files import FILES, check
+from seedbed.data.images import grey_images
 from seedbed.data.mnist import read_amat, read_idx
 
 PIXELS = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
@@ -160,6 +162,21 @@ def test_drawn_binarisation(name: str) -> None:
     assert within(agree, 1 - 2 * probs * (1 - probs))  # two seeds draw independently
     for split in ("valid", "test"):
         assert within(data.splits[split], grey.splits[split] / 255)
+
+
+HALF = {split: torch.full((300, 20), 127.5) for split in ("train", "valid", "test")}
+
+
+def test_every_set_and_split_is_drawn_apart() -> None:
+    """Of even chances: two draws agree at half of the pixels, whichever sets and splits they are of."""
+    drawn = {
+        (family, split): grey_images("name", "title", family, HALF, "", binarise="batch").splits[split]
+        for family in ("mnist", "fashion", "omniglot")
+        for split in ("valid", "test")
+    }
+    for (a, x), (b, y) in combinations(drawn.items(), 2):
+        agree = x.eq(y).float()
+        assert within(agree, torch.full_like(agree, 0.5)), (a, b)
 
 
 def test_valid_and_test_are_one_draw_for_all() -> None:

@@ -109,6 +109,22 @@ def test_archives_and_file_give_the_same_set(small: Path) -> None:
     assert load("omniglot-dynamic", data_dir=small).checksum() == built.checksum()
 
 
+@pytest.mark.parametrize("form", ["archives", "file"])
+def test_drawers_1_to_15_are_training_and_16_to_20_are_test(small: Path, form: str) -> None:
+    if form == "file":
+        (small.parent / "area.npz").rename(small / "area.npz")
+    ink = drawings(4, 20)
+    pixels = dict(zip(map(bytes, area_average(np.stack(list(ink.values())))), ink, strict=True))
+    data = omniglot.omniglot("omniglot-dynamic", "none", data_dir=small)
+    found = {split: [pixels[bytes(image)] for image in x.to(torch.uint8).numpy()] for split, x in data.splits.items()}
+    everyone = [(character, drawer) for character in range(1, 5) for drawer in range(1, 21)]
+    assert sorted(found["train"] + found["valid"]) == [key for key in everyone if key[1] <= 15]
+    assert found["test"] == [key for key in everyone if key[1] > 15]
+    for split, keys in found.items():
+        assert data.labels[split].tolist() == [character - 1 for character, _ in keys]
+    assert {character for character, _ in found["valid"]} == {1, 2, 3, 4}  # held out at random, not off one end
+
+
 def test_bad_archives_are_named(small: Path) -> None:
     background, evaluation = small / "background.zip", small / "evaluation.zip"
     with pytest.raises(SeedbedError, match="hold 40 drawings; expected 80"):
