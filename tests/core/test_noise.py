@@ -1,6 +1,7 @@
 """Every draw is a function of its address: contract 6."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
@@ -31,6 +32,30 @@ def test_a_draw_is_a_function_of_its_address():
                         assert torch.equal(draw, known)
     values = torch.stack(list(seen.values()))
     assert len(torch.unique(values, dim=0)) == 2 * len(STREAMS) * 4 * 2  # and no two addresses draw the same
+
+
+def test_no_two_addresses_share_a_key():
+    """Also those whose parts read the same in a row: (1, 0, 0, 12) and (10, 0, 1, 2)."""
+    numbers = (0, 1, 2, 10, 11, 12, 112, -1)
+    addresses: list[tuple[int | str, ...]] = [at for size in range(5) for at in product(numbers, repeat=size)]
+    words = ("", "a", "b", "ab", "a, b", "a', 'b", "a b", "1", "1, 2", "1 2", "12", "(1, 2)")
+    addresses += [at for size in (1, 2, 3) for at in product(words, repeat=size)]
+    addresses += [at for pair in product(numbers, words) for at in (pair, pair[::-1])]
+    keys = [Streams(seed).key("noise", *address) for address in addresses for seed in (1, 2, 12, 112)]
+    keys += [Streams(seed).key(stream, *at) for seed in numbers for stream in STREAMS if stream != "noise" for at in addresses[:200]]
+    assert len(set(keys)) == len(keys)
+    assert all(-(2**63) <= key < 2**63 for key in keys) and max(keys) - min(keys) > 2**63
+
+
+def test_draws_at_addresses_that_read_the_same_in_a_row_differ():
+    spelled = [at for at in product((1, 10, 11, 101, 110, 1101), repeat=4) if "".join(map(str, at)) in ("1101110", "11011101")]
+    assert len(spelled) > 6
+    draws = [Noise([Streams(seed)], "noise", *at[1:]).normal((4,)) for at in spelled for seed in at[:1]]
+    chunks = []
+    for samples, number, index in ((0, 1, 11), (1, 11, 1), (11, 1, 1), (1, 1, 11), (11, 11, 1), (1, 1, 111), (111, 1, 1)):
+        noise = EvalNoise([SEEDS[0]], "test", first=BLOCK * index, first_sample=samples)
+        chunks.append([noise.normal((1, 4), samples=1) for _ in range(number)][-1].flatten())
+    assert len(torch.stack(draws).unique(dim=0)) == len(draws) and len(torch.stack(chunks).unique(dim=0)) == len(chunks)
 
 
 def test_draws_do_not_touch_the_global_generator():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import seedbed
-from seedbed.core.noise import Noise, Streams
+from seedbed.core.noise import STREAMS, Noise, Streams
 from seedbed.experiments import EXPERIMENTS, STUDIES, find
 from seedbed.experiments.base import BUDGETS
 
@@ -127,6 +127,24 @@ def test_one_source_varies_and_the_rest_is_held(vary, tmp_path):
         assert torch.equal(
             learner.task.batches._order(tuple(streams), 0)[0], learner.task.batches._order(tuple(streams), 0)[1]
         )
+
+
+VARIED = {
+    "model": set(STREAMS) - {"data"},
+    "all": set(STREAMS),
+    "init": {"init"},
+    "order": {"order"},
+    "noise": {"noise", "dropout"},
+    "data": {"data"},
+}
+
+
+@pytest.mark.parametrize("vary", VARIED)
+def test_streams_that_vary_follow_the_seed_and_the_others_are_those_of_seed_0(vary):
+    for seed, streams in zip((3, 8), find("toy/8gaussians/vae").with_config({"vary": vary}).streams([3, 8]), strict=True):
+        for stream in STREAMS:
+            source = seed if stream in VARIED[vary] else 0
+            assert streams.key(stream, 1, 2) == Streams(source).key(stream, 1, 2), (vary, stream)
 
 
 def test_declarations_are_documented_and_torch_free():

@@ -1,11 +1,21 @@
 """Batches are a function of (seed, number)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
+from seedbed.core.capabilities import HasDataInit
+from seedbed.core.domain import BINARY
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Streams
-from seedbed.train.batches import Contiguous, Redrawn, Shuffled
+from seedbed.core.noise import STREAMS, Streams
+from seedbed.core.terms import Terms
+from seedbed.data.dataset import Dataset
+from seedbed.train.batches import Batches, Contiguous, Redrawn, Shuffled, batches_of
+from seedbed.train.game import Game, Player
+from seedbed.train.learner import Learner
+from seedbed.train.optim import SGD
 
 SEEDS = tuple(Streams(s) for s in range(3))
 
@@ -76,6 +86,93 @@ def test_a_view_drawn_once_a_pass():
     assert set(patterns.unique().tolist()) == {0.0, 1.0}
     assert len(patterns.unique(dim=0)) == 6  # three seeds, two passes
     assert (patterns.mean(1) - 0.5).abs().max() < 4.4 * 0.5 / 200**0.5
+
+
+# --- what a seed is shown is its order stream's ---------------------------------------------------------------------
+
+
+def one_varied(stream):
+    return [Streams(seed, varied=frozenset({stream})) for seed in (0, 1)]
+
+
+def bits(x, noise):
+    return noise.bernoulli(x)
+
+
+class Whole(Batches):
+    """The same examples in the same order every time: whatever seeds are shown differently, the view does."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __call__(self, streams, number):
+        return self.data.expand(len(streams), *self.data.shape)
+
+
+class Mirror(nn.Module, HasDataInit):
+    """Adds up the batches it is shown: it starts at the first, and SGD at a rate of 1 adds the mean of each."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.total = nn.Parameter(torch.zeros(features))
+
+    def data_init(self, x):
+        self.total.copy_(x.mean(0))
+
+
+def shown(task, streams, steps=3):
+    """Means of the batches that each seed is shown, ``[seeds, 1 + steps, features]``: before the first step, and in each."""
+    learner = Learner(task, streams, torch.device("cpu"))
+    totals = [learner.params["model"]]
+    for _ in range(steps):
+        learner.advance()
+        totals.append(learner.params["model"])
+    return torch.stack(totals, 1).diff(dim=1, prepend=torch.zeros_like(totals[0])[:, None])
+
+
+@pytest.fixture
+def mirrored(workloads):
+    """A task of 40 examples with even chances in 7 values, viewed as bits."""
+    player = Player(utility=lambda model, batch, *_: Terms((batch * model.total).sum(1)), optimizer=SGD(lr=1.0))
+    task = workloads["vae"](precision="fp64")
+    return replace(
+        task, build=lambda: Mirror(7), game=Game((player,)), batches=Whole(torch.full((40, 7), 0.5)), view=bits, ema=0.0
+    )
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_view_per_batch_is_drawn_from_the_order_stream_alone(mirrored, stream):
+    one, other = shown(mirrored, one_varied(stream))
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a, b) == (stream != "order")
+    rows = torch.cat([one, other]) if stream == "order" else one
+    assert len(rows.unique(dim=0)) == len(rows)  # each batch is viewed anew
+    counts = 40 * rows
+    assert torch.allclose(counts, counts.round(), atol=1e-9) and ((rows - 0.5).abs() < 4.5 * 0.5 / 40**0.5).all()
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_view_per_pass_is_drawn_from_the_order_stream_alone(stream):
+    probs = torch.full((40, 7), 0.5)
+    a, b = ([Redrawn(probs, 20, bits)([s], n) for n in range(4)] for s in one_varied(stream))
+    held = [Redrawn(probs, 20, bits)([Streams(0)], n) for n in range(4)]
+    for n in range(4):
+        assert torch.equal(a[n], held[n])
+        assert torch.equal(a[n], b[n]) == (stream != "order")
+
+
+@pytest.mark.parametrize("refresh", ["batch", "epoch"])
+def test_a_data_set_is_viewed_per_batch_or_per_pass_as_it_says(mirrored, refresh):
+    """Per pass an example looks the same whenever it is met; per batch it looks different with every batch."""
+    probs = torch.full((8, 30), 0.5)
+    splits = dict.fromkeys(("train", "valid", "test"), probs)
+    data = Dataset(name="even", domain=BINARY, protocol="", splits=splits, view=bits, refresh=refresh)
+    batches, view = batches_of(data, 8)
+    task = replace(mirrored, build=lambda: Mirror(30), batches=batches, view=view)
+    assert isinstance(batches, Redrawn) == (refresh == "epoch") and (view is None) == (refresh == "epoch")
+    first, again, *later = shown(task, [Streams(0)])[0]
+    assert torch.equal(first, again) == (refresh == "epoch")  # the first batch, before and in the first step
+    assert not any(torch.equal(again, batch) for batch in later)
 
 
 def test_more_than_there_is():
