@@ -42,13 +42,15 @@ def test_no_two_addresses_share_a_key():
     addresses += [at for size in (1, 2, 3) for at in product(words, repeat=size)]
     addresses += [at for pair in product(numbers, words) for at in (pair, pair[::-1])]
     keys = [Streams(seed).key("noise", *address) for address in addresses for seed in (1, 2, 12, 112)]
-    keys += [Streams(seed).key(stream, *at) for seed in numbers for stream in STREAMS if stream != "noise" for at in addresses[:200]]
+    others = [stream for stream in STREAMS if stream != "noise"]
+    keys += [Streams(seed).key(stream, *at) for seed in numbers for stream in others for at in addresses[:200]]
     assert len(set(keys)) == len(keys)
     assert all(-(2**63) <= key < 2**63 for key in keys) and max(keys) - min(keys) > 2**63
 
 
 def test_draws_at_addresses_that_read_the_same_in_a_row_differ():
-    spelled = [at for at in product((1, 10, 11, 101, 110, 1101), repeat=4) if "".join(map(str, at)) in ("1101110", "11011101")]
+    parts = product((1, 10, 11, 101, 110, 1101), repeat=4)
+    spelled = [at for at in parts if "".join(map(str, at)) in ("1101110", "11011101")]
     assert len(spelled) > 6
     draws = [Noise([Streams(seed)], "noise", *at[1:]).normal((4,)) for at in spelled for seed in at[:1]]
     chunks = []
@@ -241,8 +243,8 @@ def test_moments_over_addresses():
         assert (flat.mean(0).abs() < z * math.sqrt(variance / count)).all()
         assert ((flat.square().mean(0) - variance).abs() < z * math.sqrt((fourth - variance**2) / count)).all()
         neighbours = {"step": x[1:] * x[:-1], "seed": x[:, 1:] * x[:, :-1], "draw": x[..., 1:] * x[..., :-1]}
-        for name, product in neighbours.items():
-            pairs = product.flatten(0, 1)
+        for name, products in neighbours.items():
+            pairs = products.flatten(0, 1)
             assert (pairs.mean(0).abs() < z * variance / math.sqrt(len(pairs))).all(), name
 
 

@@ -221,6 +221,41 @@ def test_many_seeds_use_random_sign_flips_that_agree_with_the_t_test():
     assert abs(versus(a, b).p_value - p) <= Z * math.sqrt(p * (1 - p) / 9999) + 0.2 * p
 
 
+def flipped(gain):
+    """The p-value of all sign flips by counting, in whole numbers so that nothing is rounded."""
+    n = len(gain)
+    sums = np.zeros(1, dtype=np.int64)
+    for g in gain:
+        sums = np.concatenate([sums + g, sums - g])
+    assert len(sums) == 2**n
+    return float((np.abs(sums) >= abs(sum(gain))).mean())
+
+
+@pytest.mark.parametrize(("n", "least"), [(10, 2 / 2**10), (14, 2 / 2**14), (40, 1 / 10_000)])
+def test_the_least_p_value_of_a_permutation_test_is_one_arrangement_and_its_mirror_or_one_draw(n, least):
+    """All seeds agree by far: no other choice of signs does as well, and a p-value of 0 would be no p-value."""
+    found = versus(np.zeros(n), 1.0 + np.arange(n))
+    assert found.p_value == pytest.approx(least, rel=1e-12)
+    assert found.outcome == "better" and 0 < compare_family({"only": found})["only"].p_value < 0.05
+
+
+@pytest.mark.parametrize(
+    "gain", [[3, 1, -2, 5, 4, -1, 2, 2, 6, -3, 1, 4], [1] * 9 + [-1] * 3, [7, 7, 7, 7, 7, 7, 7, 7, 7, -2]]
+)
+def test_arrangements_as_extreme_as_the_seen_one_count_even_after_rounding(gain):
+    """Tenths, of which many sums are equal but for their last bit."""
+    found = versus(np.zeros(len(gain)), np.array(gain) / 10)
+    assert found.test == "sign-flip test" and found.p_value == pytest.approx(flipped(gain), abs=1e-12)
+
+
+@pytest.mark.parametrize("gain", [[3, 1, -2, 5, 4, -1, 2, 2, 6, -3, 1, 4, -2, -1, 3, -4], [1] * 13 + [-1] * 5])
+def test_random_sign_flips_agree_with_all_of_them(gain):
+    found, exact = versus(np.zeros(len(gain)), np.array(gain) / 10), flipped(gain)
+    assert 0.02 < exact < 0.2 and found.test == "sign-flip test (Monte Carlo)"
+    assert abs(found.p_value - exact) <= Z * math.sqrt(exact * (1 - exact) / 9999) + 1e-4
+    assert found.p_value * 10_000 == pytest.approx(round(found.p_value * 10_000), abs=1e-9)  # the seen one is one of them
+
+
 def test_equal_numbers_are_ties_even_after_rounding():
     b = rng().normal(3, 0.05, 10)
     found = versus(b * (1 + 1e-15), b)
