@@ -75,6 +75,7 @@ def _over_seeds(run: Run, metric: str, sign: float, mark: float) -> pd.DataFrame
     if sign < 0:  # back to the metric's own sign, in which the smallest is the largest
         mirrored = table.loc[["max", "min", "last", "first", "area"]].set_axis(["min", "max", "last", "first", "area"])
         table.loc[mirrored.index, ["mean", "low", "high"]] = -mirrored[["mean", "high", "low"]].to_numpy()
+        table.loc[mirrored.index, "std"] = mirrored["std"]
     return table
 
 
