@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from seedbed.train.optim import OPTIMIZERS, SGD, Adam, Adamax, AdamW, RMSProp, Soap
+from seedbed.train.optim import OPTIMIZERS, SGD, Adam, Adamax, AdamW, Optimizer, RMSProp, Soap
 from seedbed.train.schedules import cosine
 
 STEPS, SEEDS, SIZE = 50, 3, 7
@@ -13,12 +13,24 @@ RULES = {
     "adam": (Adam, torch.optim.Adam, {}, {}),
     "adam-betas": (Adam, torch.optim.Adam, {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3}, {"betas": (0.5, 0.9), "eps": 1e-3}),
     "adam-no-momentum": (Adam, torch.optim.Adam, {"beta1": 0.0}, {"betas": (0.0, 0.999)}),
+    "adam-epsilon": (Adam, torch.optim.Adam, {"eps": 0.3}, {"eps": 0.3}),
     "adamw": (AdamW, torch.optim.AdamW, {}, {}),
+    "adamw-epsilon": (AdamW, torch.optim.AdamW, {"beta2": 0.9, "eps": 0.3}, {"betas": (0.9, 0.9), "eps": 0.3}),
     "adamax": (Adamax, torch.optim.Adamax, {}, {}),
+    "adamax-epsilon": (Adamax, torch.optim.Adamax, {"beta1": 0.5, "eps": 0.3}, {"betas": (0.5, 0.999), "eps": 0.3}),
     "rmsprop": (RMSProp, torch.optim.RMSprop, {"alpha": 0.9}, {"alpha": 0.9}),
+    "rmsprop-epsilon": (RMSProp, torch.optim.RMSprop, {"eps": 0.3}, {"eps": 0.3}),
     "sgd": (SGD, torch.optim.SGD, {}, {}),
     "sgd-momentum": (SGD, torch.optim.SGD, {"momentum": 0.9}, {"momentum": 0.9}),
 }
+
+
+@pytest.fixture(params=["cpu", "accelerator"])
+def either(request, monkeypatch):
+    """Adam and what is made of it as a CPU runs it, in one fused pass, and as every other device does, by its rule."""
+    if request.param == "accelerator":
+        monkeypatch.delattr(Adam, "update")
+        assert Adam.update is AdamW.update is Optimizer.update
 
 
 def problem(dtype=torch.float64):
@@ -62,6 +74,7 @@ def theirs(make):
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("name", RULES)
+@pytest.mark.usefixtures("either")
 def test_agrees_with_torch(name, decay):
     rule, reference, options, reference_options = RULES[name]
     path = ours(rule(weight_decay=decay, **options))
@@ -72,11 +85,48 @@ def test_agrees_with_torch(name, decay):
 
 
 @pytest.mark.parametrize("name", RULES)
+@pytest.mark.usefixtures("either")
 def test_seeds_do_not_see_each_other(name):
     rule, _, options, _ = RULES[name]
     stacked = ours(rule(weight_decay=0.1, **options), torch.float32)
     for seed in range(SEEDS):
         assert torch.equal(ours(rule(weight_decay=0.1, **options), torch.float32, [seed])[:, 0], stacked[:, seed])
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.usefixtures("either")
+def test_every_seed_counts_its_own_steps(name):
+    """One that joins late is corrected for its own first steps, not for those of the others."""
+    rule, _, options, _ = RULES[name]
+    rule, (start, gradient) = rule(weight_decay=0.1, **options), problem()
+    lr, late = torch.full((1, 1), 0.01, dtype=torch.float64), 10
+
+    def alone(seed, steps):
+        params, state = start[[seed]], rule.init(start[[seed]])
+        for step in range(steps):
+            params, state = rule.update(params, gradient(start, step)[[seed]], state, lr)
+        return params, state
+
+    (first, old), (_, new) = alone(0, late), alone(1, 0)
+    params, state = torch.cat((first, start[[1]])), {key: torch.cat((old[key], new[key])) for key in old}
+    for step in range(5):
+        grads = torch.stack((gradient(start, late + step)[0], gradient(start, step)[1]))
+        params, state = rule.update(params, grads, state, lr.expand(2, 1))
+    assert state["t"].flatten().tolist() == [late + 5, 5]
+    torch.testing.assert_close(params, torch.cat((alone(0, late + 5)[0], alone(1, 5)[0])), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.usefixtures("either")
+def test_the_first_step_of_adam_is_in_closed_form():
+    """m / (1 - b1) = g and v / (1 - b2) = g^2, so that x - lr w x - lr g / (|g| + eps): all three terms on one line."""
+    x, g = (torch.randn(2, 5, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in (0, 1))
+    lr = torch.tensor([[0.1], [0.4]], dtype=torch.float64)
+    for rule, decay in ((AdamW(weight_decay=0.5, eps=0.2), 0.5), (Adam(eps=0.2), 0.0)):
+        found, _ = rule.update(x, g, rule.init(x), lr)
+        torch.testing.assert_close(found, x - lr * decay * x - lr * g / (g.abs() + 0.2), rtol=1e-12, atol=1e-12)
+    g_decayed, rule = g + 0.5 * x, Adam(weight_decay=0.5, eps=0.2)
+    found, _ = rule.update(x, g, rule.init(x), lr)
+    torch.testing.assert_close(found, x - lr * g_decayed / (g_decayed.abs() + 0.2), rtol=1e-12, atol=1e-12)
 
 
 def test_weight_decay_changes_every_rule():
@@ -133,7 +183,7 @@ def soap_path(rule, dtype=torch.float64, spoilt=None, shapes=SHAPES):
     return torch.stack(path)
 
 
-def reference_soap(seed, decay=0.0, every=4, memory=0.8, largest=5, beta1=0.9, beta2=0.99, lr=0.01):
+def reference_soap(seed, decay=0.0, every=4, memory=0.8, largest=5, beta1=0.9, beta2=0.99, eps=1e-8, lr=0.01):
     """One seed, each tensor on its own, every change of basis written as one Kronecker product of the flattened tensor."""
     start, gradient = quadratic()
     x, t = start[seed].clone(), 0
@@ -166,7 +216,7 @@ def reference_soap(seed, decay=0.0, every=4, memory=0.8, largest=5, beta1=0.9, b
                 v = torch.maximum(v, (1 - beta2**step) / (1 - beta1**step) ** 2 * (turn @ m) ** 2)
             m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * (turn @ g) ** 2
             tensor[3], tensor[4] = m, v
-            adam = (turn @ m) / (1 - beta1**t) / ((v / (1 - beta2**t)).sqrt() + 1e-8)
+            adam = (turn @ m) / (1 - beta1**t) / ((v / (1 - beta2**t)).sqrt() + eps)
             new.append(x[place : place + rows * columns] - lr * turn.mT @ adam)
             place += rows * columns
         x = torch.cat(new)
@@ -174,14 +224,16 @@ def reference_soap(seed, decay=0.0, every=4, memory=0.8, largest=5, beta1=0.9, b
     return torch.stack(path)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_soap_is_adam_in_a_basis_that_turns(decay):
-    path = soap_path(Soap(every=4, memory=0.8, largest=5, weight_decay=decay))
+@pytest.mark.parametrize(("decay", "eps"), [(0.0, 1e-8), (0.1, 1e-8), (0.1, 0.3)])
+@pytest.mark.usefixtures("either")
+def test_soap_is_adam_in_a_basis_that_turns(decay, eps):
+    path = soap_path(Soap(every=4, memory=0.8, largest=5, weight_decay=decay, eps=eps))
     for seed in range(SEEDS):
-        torch.testing.assert_close(path[:, seed], reference_soap(seed, decay), rtol=1e-7, atol=1e-7)
-    assert not torch.allclose(path, soap_path(Adam(beta2=0.99, weight_decay=decay)), atol=1e-3)
+        torch.testing.assert_close(path[:, seed], reference_soap(seed, decay, eps=eps), rtol=1e-7, atol=1e-7)
+    assert not torch.allclose(path, soap_path(Adam(beta2=0.99, weight_decay=decay, eps=eps)), atol=1e-3)
 
 
+@pytest.mark.usefixtures("either")
 def test_soap_without_matrices_is_adam():
     path = soap_path(Soap(largest=1))
     torch.testing.assert_close(path, soap_path(Adam(beta2=0.99)), rtol=1e-12, atol=1e-12)
