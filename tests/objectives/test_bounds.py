@@ -11,9 +11,10 @@ from seedbed.core.capabilities import Distribution, LatentVariable, Layer
 from seedbed.core.domain import REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
+from seedbed.core.terms import State, Terms
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.models.lvae import LadderVAE
-from seedbed.objectives.bounds import beta, elbo, elbo_kl, free_bits, iwae, log_weights, warm_up
+from seedbed.objectives.bounds import Bound, beta, elbo, elbo_kl, free_bits, iwae, log_weights, warm_up
 
 Z = 4.0  # standard errors: about 20 comparisons in this file
 
@@ -204,6 +205,63 @@ def test_free_bits_of_a_single_layer():
     true = elbo_kl(m, x, noise(), {})
     assert torch.allclose(free_bits(elbo_kl, 50.0)(m, x, noise(), {}).value, true.parts["log_likelihood"] - 50)
     assert torch.allclose(free_bits(elbo_kl, 1e-3)(m, x, noise(), {}).value, true.value)  # the KL is the same for all x
+
+
+def known(kls: dict[str, Tensor]) -> Bound:
+    """A bound whose KLs per layer and example are these, and whose log-likelihood is -10."""
+    kl = torch.stack(list(kls.values())).sum(0)
+    log_likelihood = torch.full_like(kl, -10)
+    each = {f"kl_{name}": value for name, value in kls.items()} if len(kls) > 1 else {}
+    parts = {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl, **each}
+
+    def bound(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
+        return Terms(parts["elbo"], parts)
+
+    return bound
+
+
+def value_of(utility: Bound, m: LinearGaussian, x: Tensor) -> Terms:
+    return utility(m, x, noise(), {})
+
+
+def test_free_bits_are_free_in_the_mean_over_the_batch_not_for_each_example():
+    kl = torch.tensor([0.0, 0.5, 1.0, 6.5], dtype=torch.float64, requires_grad=True)  # of mean 2
+    m, x = model(), POINT.expand(4, 3)
+    for nats, charged in ((0.0, 2.0), (1.0, 2.0), (1.99, 2.0), (2.5, 2.5), (7.0, 7.0)):
+        terms = value_of(free_bits(known({"z": kl}), nats), m, x)
+        assert terms.parts["penalty"].tolist() == [charged] * 4, nats
+        assert terms.value.tolist() == [-10 - charged] * 4, nats
+        assert torch.equal(terms.parts["elbo"], -10 - kl) and torch.equal(terms.parts["kl"], kl)
+        # All examples' KLs are held down, or none, whatever the KL of each.
+        (slope,) = torch.autograd.grad(terms.value.mean(), kl)
+        assert slope.tolist() == [-0.25 if nats < 2 else 0.0] * 4, nats
+
+
+def test_free_bits_are_free_for_each_layer_not_for_their_sum():
+    low = torch.tensor([0.0, 2.0], dtype=torch.float64, requires_grad=True)  # of mean 1
+    high = torch.tensor([1.0, 9.0], dtype=torch.float64, requires_grad=True)  # of mean 5
+    terms = value_of(free_bits(known({"top": low, "bottom": high}), 3.0), model(), POINT.expand(2, 3))
+    assert terms.parts["penalty"].tolist() == [8.0, 8.0]
+    slopes = torch.autograd.grad(terms.value.mean(), (low, high))
+    assert [slope.tolist() for slope in slopes] == [[0.0, 0.0], [-0.5, -0.5]]
+    weighed = value_of(beta(free_bits(known({"top": low, "bottom": high}), 3.0), 0.5), model(), POINT.expand(2, 3))
+    assert weighed.value.tolist() == [-14.0, -14.0]
+
+
+def test_free_bits_of_a_model_whose_kl_differs_between_examples():
+    """KL(N(m(x), s^2) || N(0, 1)) by torch's own formula: three of the nine examples lie above the mean."""
+    m = model(0.4, 0.3)
+    x = POINT * torch.linspace(0, 1, 9, dtype=torch.float64)[:, None] ** 4 * 3
+    exact = m.exact_posterior(x)
+    q = torch.distributions.Normal(exact.mean + m.shift, (exact.log_scale + m.widen).exp())
+    kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(torch.zeros(2).double(), 1.0)).sum(-1)
+    mean = kl.mean().item()
+    assert kl.amin() < 0.8 * mean and kl.amax() > 1.5 * mean
+    for nats in (0.9 * mean, 1.1 * mean):
+        terms = value_of(free_bits(elbo_kl, nats), m, x)
+        assert torch.allclose(terms.parts["kl"], kl, atol=1e-12)
+        assert torch.allclose(terms.parts["penalty"], torch.full((9,), max(mean, nats)).double(), atol=1e-12)
+        assert torch.allclose(terms.value, terms.parts["log_likelihood"] - max(mean, nats), atol=1e-12)
 
 
 def test_what_is_done_to_the_kl_composes():
