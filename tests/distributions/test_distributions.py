@@ -1,9 +1,12 @@
 """Distributions against torch.distributions, in closed form and by counting."""
 
 import itertools
+import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import special
 from torch import Tensor
 from torch import distributions as reference
 
@@ -18,6 +21,10 @@ SEED = [Streams(0)]
 
 def draw(*shape: int, number: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+
+
+def kl_of(p: Bernoulli, q: Bernoulli) -> Tensor:
+    return p.kl(q)
 
 
 def normal(number: int = 0, *batch: int) -> DiagonalNormal:
@@ -77,6 +84,78 @@ def test_bernoulli_without_a_gradient_is_the_same_to_rounding(features, samples)
     assert flat.shape == (1, truth.numel()) and torch.allclose(flat[0].double(), truth.flatten(), rtol=1e-6, atol=1e-6)
 
 
+FAIR = (1, 63, 64, 127, 128, 192, 256, 784, 3072)
+EXTREMES = (0.0, 1e-3, -2.0, 15.0, -17.0, 40.0, -89.0, 104.0, 1e4, -1e4)
+
+
+def scipys_log_prob(value: Tensor, logits: Tensor) -> Tensor:
+    signed = np.where(value.numpy() == 1, logits.numpy(), -logits.numpy()).astype(np.float64)
+    return torch.from_numpy(special.log_expit(signed).sum(-1))
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("features", FAIR)
+def test_fair_coins_cost_log_2_each_however_many_there_are(features, dtype, gradient):
+    value = (draw(5, features) > 0).to(dtype)
+
+    with torch.set_grad_enabled(gradient):
+        found = Bernoulli(torch.zeros(5, features, dtype=dtype)).log_prob(value)
+        stacked = Bernoulli(torch.zeros(3, 5, features, dtype=dtype)).log_prob(value)
+        nearly = Bernoulli(torch.full((5, features), 1e-4, dtype=dtype)).log_prob(value)
+    truth = torch.full((5,), -features * math.log(2), dtype=torch.float64)
+    torch.testing.assert_close(found.double(), truth, rtol=1e-6, atol=0)
+    torch.testing.assert_close(stacked.double(), truth.expand(3, 5), rtol=1e-6, atol=0)
+    expected = scipys_log_prob(value, torch.full((5, features), 1e-4))
+    torch.testing.assert_close(nearly.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_no_product_of_fair_coins_comes_near_the_smallest_number():
+    """Nor does it where numbers below the smallest normal one, 2^-126, count as 0."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor keeps them")
+    try:
+        with torch.no_grad():
+            found = Bernoulli(torch.zeros(2, 784)).log_prob(torch.ones(2, 784))
+    finally:
+        torch.set_flush_denormal(False)
+    torch.testing.assert_close(found, torch.full((2,), -784 * math.log(2)), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("features", FAIR)
+def test_a_bernoulli_is_scipys_at_extreme_logits(features, dtype, gradient):
+    value = (draw(len(EXTREMES) + 1, features) > 0).to(dtype)
+    logits = torch.tensor(EXTREMES, dtype=dtype)[:, None].expand(-1, features)
+    mixed = torch.tensor(EXTREMES, dtype=dtype).repeat(features)[:features][None]
+    logits = torch.cat((logits, mixed))
+    with torch.set_grad_enabled(gradient):
+        found = Bernoulli(logits).log_prob(value)
+        certain = Bernoulli(logits).log_prob((logits > 0).to(dtype))
+    assert bool(torch.isfinite(found).all()) and found.dtype == dtype
+    # Sums of numbers as large as the logits, rounded as these are.
+    size = 4 * torch.finfo(dtype).eps * (logits.abs().double().sum(-1) + features)
+    assert bool(((found.double() - scipys_log_prob(value, logits)).abs() <= size).all())
+    assert bool(((certain.double() - scipys_log_prob((logits > 0).to(dtype), logits)).abs() <= size).all())
+
+
+def test_the_slope_of_a_bernoulli_is_its_value_less_its_mean():
+    logits = torch.tensor(EXTREMES, dtype=torch.float64)[None].requires_grad_()
+    for value in (torch.zeros_like(logits), torch.ones_like(logits)):
+        (slope,) = torch.autograd.grad(Bernoulli(logits).log_prob(value).sum(), logits)
+        np.testing.assert_allclose(slope.numpy(), value.numpy() - special.expit(logits.detach().numpy()), atol=1e-15)
+
+
+def test_kl_of_bernoullis_at_extreme_logits():
+    ours = torch.tensor([0.0, 3.0, -40.0, 300.0, 30.0], dtype=torch.float64)[:, None]
+    theirs = torch.tensor([-50.0, 3.0, 40.0, 300.0, -30.0], dtype=torch.float64)[:, None]
+    p, q = ours.numpy(), theirs.numpy()
+    ones, zeros = special.expit(p), special.expit(-p)
+    truth = ones * (special.log_expit(p) - special.log_expit(q)) + zeros * (special.log_expit(-p) - special.log_expit(-q))
+    np.testing.assert_allclose(kl_of(Bernoulli(ours), Bernoulli(theirs)).numpy(), truth[:, 0], rtol=1e-12, atol=1e-12)
+
+
 def test_bernoulli_draws():
     logits = draw(1, 3).float().expand(20_000, 3)
     x = Bernoulli(logits).rsample(Noise(SEED, "noise"))
@@ -132,6 +211,34 @@ def test_soft_clamp():
     out = soft_clamp(raw, 7.0)
     assert out.abs().max() <= 7
     assert torch.allclose(out[1:4], raw[1:4], atol=1e-6)
+
+
+@pytest.mark.parametrize("bound", [7.0, 2.0])
+def test_a_soft_clamp_pulls_back_from_wherever_it_is(bound):
+    """bound tanh(raw / bound), of slope 1 / cosh^2: 1 at 0, and never 0, where a hard clamp's is 1 and then 0."""
+    share = torch.tensor([-8.0, -3.0, -1.0, -0.5, 0.0, 0.2, 0.99, 1.01, 2.0, 8.0], dtype=torch.float64)
+    raw = (bound * share).requires_grad_()
+    out = soft_clamp(raw, bound)
+    np.testing.assert_allclose(out.detach().numpy(), bound * np.tanh(share.numpy()), rtol=1e-12)
+    assert bool((out.abs() < bound).all()) and bool((out.diff() > 0).all())
+    (slope,) = torch.autograd.grad(out.sum(), raw)
+    np.testing.assert_allclose(slope.numpy(), np.cosh(share.numpy()) ** -2.0, rtol=1e-6)
+    assert torch.autograd.gradcheck(lambda x: soft_clamp(x, bound), (raw[1:-1].detach().requires_grad_(),))
+    # In single precision there is something left five bounds outside.
+    single = torch.tensor([-5 * bound, 5 * bound], requires_grad=True)
+    assert bool((torch.autograd.grad(soft_clamp(single, bound).sum(), single)[0] > 1e-4).all())
+
+
+def test_a_scale_that_a_network_overshoots_comes_back():
+    """7 tanh(raw / 7) in the place of the log-scale: slope of the log-density at 0, (u^2 - 1) / cosh^2(raw / 7)."""
+    raw = torch.tensor([[0.3, 30.0], [0.3, -1.0], [0.3, 0.0]], dtype=torch.float64, requires_grad=True)
+    built = DiagonalNormal.from_raw(raw)
+    log_scale = 7 * np.tanh(raw.detach().numpy()[:, 1] / 7)
+    np.testing.assert_allclose(built.log_scale.detach().numpy()[:, 0], log_scale, rtol=1e-12)
+    (slope,) = torch.autograd.grad(built.log_prob(torch.zeros(3, 1).double()).sum(), raw)
+    u = -0.3 * np.exp(-log_scale)
+    np.testing.assert_allclose(slope[:, 1].numpy(), (u**2 - 1) * np.cosh(raw.detach().numpy()[:, 1] / 7) ** -2.0, rtol=1e-6)
+    np.testing.assert_allclose(slope[:, 0].numpy(), u * np.exp(-log_scale), rtol=1e-9)
 
 
 def test_kl_between_families_is_refused():
