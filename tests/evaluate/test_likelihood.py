@@ -13,7 +13,7 @@ from seedbed.core.stack import Stack
 from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.evaluate import likelihood
-from seedbed.evaluate.likelihood import Chunk, importance_sampling
+from seedbed.evaluate.likelihood import Chunk, importance_sampling, monte_carlo_error
 from seedbed.evaluate.memory import GIB, peak_bytes
 from seedbed.models.vae import VAE
 from seedbed.objectives.bounds import iwae
@@ -53,6 +53,50 @@ def test_bounds_are_ordered_tight_and_unbiased_where_they_must_be(linear_gaussia
     one = values(stack, POINT.expand(1000, 3), 5)["nll_nats"][0]
     assert abs(one.mean() - found["neg_iw5_nats"].mean()) < Z * one.std() / 1000**0.5
     assert found["neg_iw5_nats"].std() < one.std() / 5
+
+
+def test_equal_weights_have_no_monte_carlo_error(linear_gaussian):
+    for k in (1, 7, 5000):
+        equal = torch.full((2, 9), float(k), dtype=torch.float64)
+        assert torch.equal(monte_carlo_error(equal, k), torch.zeros(2, 1, dtype=torch.float64))
+        # Rounded up, the effective sample size may be above K: no root of what is below zero.
+        assert torch.equal(monte_carlo_error(equal * (1 + 1e-12), k), torch.zeros(2, 1, dtype=torch.float64))
+    _, stack = linear_gaussian()  # at the exact posterior
+    assert monte_carlo_error(values(stack, POINT.expand(5, 3), 50)["ess"], 50).item() < 1e-7
+
+
+def test_the_monte_carlo_error_is_the_root_of_one_over_ess_less_one_over_k():
+    ess = torch.tensor([[2.0, 4.0, 10.0], [10.0, 10.0, 10.0]], dtype=torch.float64)
+    expected = [(1 / 2 + 1 / 4 + 1 / 10 - 3 / 10) ** 0.5 / 3, 0.0]
+    found = monte_carlo_error(ess, 10)
+    assert found.shape == (2, 1) and found[:, 0].tolist() == pytest.approx(expected, abs=1e-12)
+    assert monte_carlo_error(ess[:, :1].expand(2, 400), 10)[0].item() == pytest.approx((0.4 / 400) ** 0.5)
+
+
+@pytest.mark.parametrize(("shift", "widen"), [(0.2, 0.1), (0.0, 0.2)])
+def test_the_monte_carlo_error_is_the_spread_of_repeated_draws(shift, widen, linear_gaussian):
+    """At K = 100, 500 times over, of the mean over four examples; without its 1 / K it would be nearly twice that."""
+    _, stack = linear_gaussian(shift, widen)
+    x = torch.stack([POINT, -POINT, 0.5 * POINT, 0 * POINT])
+    found = values(stack, x.repeat(500, 1), 100)
+    nll, ess = (found[name][0].unflatten(0, (500, 4)) for name in ("nll_nats", "ess"))
+    spread = nll.mean(1).std().item()
+    said = monte_carlo_error(ess, 100).square().mean().sqrt().item()
+    # A spread of 500 errs by 1 / sqrt(1000) of itself; the delta method by terms of 1 / K.
+    assert said == pytest.approx(spread, rel=Z / 1000**0.5 + 0.02)
+    assert (said**2 + 1 / 400) ** 0.5 > 1.8 * spread
+
+
+def test_the_effective_sample_size_is_kongs():
+    log_w = torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 3 - 700
+    w = (log_w + 700).exp()
+    found = likelihood.ladder_of(log_w, (1, 7, 30))
+    assert torch.allclose(found["ess"], w.sum(1).square() / w.square().sum(1))
+    assert torch.allclose(found["nll_nats"], 700 - w.mean(1).log())
+    assert torch.allclose(found["neg_iw1_nats"], -log_w.mean(1))
+    groups = torch.stack([w[:, 7 * i : 7 * i + 7].mean(1).log() for i in range(4)])  # the last two samples are left out
+    assert torch.allclose(found["neg_iw7_nats"], 700 - groups.mean(0))
+    assert torch.allclose(found["neg_iw30_nats"], found["nll_nats"])
 
 
 @pytest.mark.parametrize("kind", ["vae", "lvae"])
