@@ -1,15 +1,22 @@
 """Annealed importance sampling against closed forms and quadrature."""
 
 import math
+from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
+from scipy import special, stats
 from torch import nn
 
+from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
+from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.evaluate import annealing
 from seedbed.evaluate.annealing import Annealing, annealed_importance_sampling, second_opinion
 from seedbed.evaluate.latents import latent_use
 from seedbed.evaluate.likelihood import importance_sampling, monte_carlo_error
@@ -47,6 +54,146 @@ def test_a_longer_path_is_tighter_and_its_error_is_its_spread(linear_gaussian):
     assert long["ais_error_nats"].item() == pytest.approx(spread / 8, rel=0.4)
     bias = 0.5 * spread**2
     assert abs(long["nll_ais_nats"].mean().item() - truth - bias) < Z * spread / 8
+
+
+@pytest.mark.parametrize("temperatures", [1, 2, 7, 40])
+def test_temperatures_go_from_0_to_1(temperatures, linear_gaussian):
+    b = [annealing._temperature(t, temperatures) for t in range(temperatures + 1)]
+    assert b[0] == 0 and b[-1] == pytest.approx(1, abs=1e-15)
+    assert all(low < high for low, high in pairwise(b))
+    assert [low + high for low, high in zip(b, reversed(b), strict=True)] == pytest.approx([1.0] * len(b))
+    # Sigmoid of 4 (2 t / T - 1), moved and stretched onto [0, 1] (Wu et al. 2017).
+    s = special.expit(4 * np.linspace(-1, 1, temperatures + 1))
+    assert b == pytest.approx(((s - s[0]) / (s[-1] - s[0])).tolist(), abs=1e-14)
+    # From the exact posterior every weight is p(x), if the steps add up to 1: wherever the chains go.
+    model, stack = linear_gaussian()
+    x = POINT * torch.linspace(-1, 2, 5, dtype=torch.float64)[:, None]
+    found = annealed(stack, x, chains=3, temperatures=temperatures, leapfrogs=2, start="posterior")
+    assert torch.allclose(found["nll_ais_nats"][0], -model.log_marginal(x), atol=1e-9)
+    assert found["ais_error_nats"].item() < 1e-9
+
+
+def test_one_temperature_is_importance_sampling_from_the_start(linear_gaussian):
+    """Nothing moves: w = p(x | z) at z ~ p(z), whose mean square is a Gaussian integral, as p(x) is."""
+    model, stack = linear_gaussian()
+    found = annealed(stack, POINT.expand(64, 3), chains=50, temperatures=1, leapfrogs=3)
+    weight = (-found["nll_ais_nats"][0]).exp()  # a mean over 50 draws each
+    truth, s2 = model.log_marginal(POINT).exp(), (2 * model.log_s).exp().detach()
+    # p(x | z)^2 = (4 pi s^2)^(-3/2) N(x; W z, s^2 / 2).
+    covariance = model.weight @ model.weight.mT + s2 / 2 * torch.eye(3).double()
+    half = torch.distributions.MultivariateNormal(torch.zeros(3).double(), covariance).log_prob(POINT).exp()
+    std = ((half * (4 * math.pi * s2) ** -1.5 - truth**2).sqrt() / 50**0.5).item()
+    assert abs(weight.mean() - truth).item() < Z * std / 8
+    assert weight.std().item() == pytest.approx(std, rel=0.35)
+    assert found["ais_accepted_share"].eq(0).all()
+
+
+def test_no_draw_is_used_twice_not_by_the_pilot_either(stack, binary, monkeypatch):
+    one, used, key = stack("vae", 1, "fp64"), [], Streams.key
+    monkeypatch.setattr(Streams, "key", lambda self, *address: used.append(address) or key(self, *address))
+    monkeypatch.setattr(annealing, "_examples_at_once", lambda *a: 8)  # measured with draws of no consequence
+    annealed(one, binary[:8].double(), chains=6, temperatures=50, leapfrogs=1)
+    # z_0 of every chain, then momenta, jitter and uniforms of 4 chains at 39 temperatures and of 6 at 49.
+    assert len(used) == 4 + 4 * 3 * 39 + 6 + 6 * 3 * 49
+    assert len(set(used)) == len(used)
+
+
+def weights_of(stack, x, **how):
+    log_w, _ = annealing._Path(stack, x, "test", 0, Annealing(**how)).weights(lambda share: None)
+    return log_w
+
+
+def test_chains_are_steered_by_the_pilot_alone(stack, binary):
+    """Beyond the pilot's four, more chains change nothing for those that are there: no step size looks at them."""
+    many, how = stack("vae", 2, "fp64"), {"temperatures": 12, "leapfrogs": 2}
+    x = binary[:5].double()
+    few, more = (weights_of(many, x, chains=chains, **how) for chains in (5, 9))
+    assert few.shape == (2, 5, 5) and more.shape == (2, 9, 5)
+    assert torch.allclose(few, more[:, :5], rtol=0, atol=1e-10)
+    assert more.std(1).min() > 1e-4
+
+
+def transition(path, z, b, log_step, momentum, jitter, uniform):
+    """One transition of an annealing's path at temperature b: where the chains are then, and the probability."""
+    return path._transition(z, b, path.densities(z, b), log_step, (momentum, jitter, uniform))
+
+
+@pytest.mark.parametrize("b", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("start", ["prior", "posterior"])
+def test_a_trajectory_is_the_leapfrogs_in_closed_form(start, b, linear_gaussian):
+    """At every temperature each axis is a spring: a leapfrog is a matrix, and its energy a square."""
+    model, stack = linear_gaussian(0.5, 0.4)
+    x, leapfrogs = POINT * torch.tensor([[1.0], [-2.0]], dtype=torch.float64), 3
+    path = annealing._Path(stack, x, "test", 0, Annealing(chains=4, leapfrogs=leapfrogs, start=start))
+    z = path.begin(4, "test")  # [seeds, chains, examples, axes]
+    generator = torch.Generator().manual_seed(0)
+    momentum = torch.randn(z.shape, generator=generator, dtype=torch.float64)
+    jitter, uniform = torch.rand(2, *z.shape[:-1], generator=generator, dtype=torch.float64)
+    log_step = torch.tensor([[-0.5, -1.5]], dtype=torch.float64)  # [seeds, examples]
+
+    weight, s2 = model.weight.detach(), (2 * model.log_s).exp().detach()
+    stiff = 1 + weight.square().sum(0) / s2
+    middle = x @ weight / s2 / stiff
+    first, at = (torch.ones(2).double(), 0 * middle) if start == "prior" else (stiff * math.exp(-0.8), middle + 0.5)
+    spring = (1 - b) * first + b * stiff
+    centre = ((1 - b) * first * at + b * stiff * middle) / spring
+    step = (log_step.exp()[:, None] * (0.8 + 0.4 * jitter))[..., None]
+    k = spring.expand_as(z)
+    cosine, below = 1 - step**2 * k / 2, -step * k * (1 - step**2 * k / 4)
+    matrix = torch.stack((cosine, step.expand_as(z), below, cosine), -1).unflatten(-1, (2, 2))
+    before = torch.stack((z - centre, momentum), -1)
+    after = (torch.linalg.matrix_power(matrix, leapfrogs) @ before[..., None]).squeeze(-1)
+
+    def energy(at):
+        return (0.5 * k * at[..., 0].square() + 0.5 * at[..., 1].square()).sum(-1)
+
+    expected = (energy(before) - energy(after)).clamp(max=0).exp()
+    moved, probability = transition(path, z, b, log_step, momentum, jitter, torch.zeros_like(uniform))
+    torch.testing.assert_close(probability, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(moved, after[..., 0] + centre, rtol=1e-9, atol=1e-9)
+    held, _ = transition(path, z, b, log_step, momentum, jitter, uniform)
+    torch.testing.assert_close(held, torch.where((uniform < expected)[..., None], moved, z), rtol=1e-9, atol=1e-9)
+    assert expected.min() < 0.999
+
+
+class Cliff(nn.Module, LatentVariable):
+    """x | z ~ N(exp z^4, 1), z ~ N(0, 1): trajectories that pass 5 leave all numbers behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    @property
+    def domain(self):
+        return REAL
+
+    def layers(self, x):
+        q = None if x is None else DiagonalNormal(torch.zeros_like(x), self.scale.expand_as(x))
+        z = yield Layer("z", StandardNormal(1), q)
+        mean = z.square().square().exp()
+        return DiagonalNormal(mean, self.scale.expand_as(mean))
+
+
+def test_a_trajectory_that_overflows_is_rejected_and_spoils_nothing(monkeypatch):
+    seen, densities = [], annealing._Path.densities
+
+    def watched(path, z, b):
+        found = densities(path, z, b)
+        seen.append((bool(z.isfinite().all()), bool(found[1].isfinite().all()), bool(found[1].isnan().any())))
+        return found
+
+    monkeypatch.setattr(annealing._Path, "densities", watched)
+    model, x = Cliff(), torch.tensor([[2.0]], dtype=torch.float64).expand(64, 1)
+    found = annealed(Stack.of([model], [Streams(0)], "fp64"), x, chains=32, temperatures=20, leapfrogs=5)
+    assert any(lost for *_, lost in seen) and not all(finite for finite, *_ in seen)  # it did happen
+    z = np.linspace(-6, 6, 20_001)
+    with np.errstate(over="ignore"):
+        truth = np.trapezoid(stats.norm.pdf(z) * stats.norm.pdf(2.0, np.exp(z**4)), z)
+    assert all(bool(value.isfinite().all()) for value in found.values())
+    assert found["ais_accepted_share"].min() > 0.05 and found["ais_accepted_share"].max() < 1
+    relative = (-found["nll_ais_nats"][0]).exp() / truth
+    se = relative.std() / 8
+    assert abs(relative.mean() - 1) < Z * se < 0.2
 
 
 def rings(count: int) -> torch.Tensor:
@@ -113,7 +260,10 @@ def test_it_does_not_need_the_encoder(decoders):
     found = second_opinion(stack, x, "test", Annealing(chains=8, temperatures=60, leapfrogs=4), 200)
     ais, error = (found[name][0] for name in ("nll_ais_nats", "ais_error_nats"))
     assert ((ais + exact).mean(1, keepdim=True) - 0.5 * len(x) * error.square()).abs().le(Z * error).all()
+    plain = {name: value for name, (value, _) in importance_sampling(stack, x, "test", 200).items()}
     difference, both = (found[name][0] for name in ("ais_minus_is_nats", "ais_minus_is_error_nats"))
+    assert torch.allclose(difference, ais - plain["nll_nats"], atol=1e-10)
+    assert torch.allclose(both, (error**2 + monte_carlo_error(plain["ess"], 200) ** 2).sqrt(), atol=1e-12)
     assert difference.shape == (3, 12) and both.shape == (3, 1) and (both >= error).all()
     assert (difference.mean(1) < -1).all()  # and the difference says so
 
