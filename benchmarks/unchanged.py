@@ -6,7 +6,7 @@
 ``record`` runs whatever ``seedbed`` is importable, in one process and one thread. Every cell is one run of two seeds
 (vectorized), of which are kept: all rows but for time, and a SHA-256 of every parameter and buffer of the evaluated
 weights, of every artefact, of the data; where a run raises, its message. ``compare`` records both sides in processes of
-their own (or takes what was recorded), prints a line for each cell that differs, and ends with 1 if one does for which
+their own (or completes what was recorded), prints a line for each cell that differs, and ends with 1 if one does for which
 ``EXCEPTIONS`` gives no reason.
 
     data        every registered data set, whole
@@ -115,6 +115,8 @@ def spread(values: Any, count: int) -> Any:
 
 def lighten() -> None:
     """Keep each image set in memory, thinned out, and draw coarser densities.
+
+    A loader gives the same bits at every call, and a run changes none of them; so one call is enough for all runs.
 
     Raises:
         SystemExit: where the code has not what is replaced here.
@@ -255,20 +257,26 @@ def names_of(cell: str) -> list[str]:
 
 
 def record(out: Path, only: str, cells: str) -> None:
-    """Run the cells and write what came out; what is there so far is written once a minute."""
+    """Run the cells and write what came out, once a minute; of a file that is there, what it lacks.
+
+    Raises:
+        SystemExit: if that file is of other code, sizes or another machine.
+    """
     import seedbed
 
     torch.set_num_threads(1)
     chosen = [cell for cell in CELLS if cell in cells.split(",")]
     here = Path(seedbed.__file__).parent
-    found: dict[str, Any] = {"machine": machine(), "cuts": cuts(), "source": source(here), "folder": str(here), "cells": {}}
+    about = {"machine": machine(), "cuts": cuts(), "source": source(here)}
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {**about, "cells": {}}
+    if changed := [key for key, now in about.items() if found[key] != now]:
+        raise SystemExit(f"{out} was recorded with another {' and '.join(changed)}; delete it, or name another file")
     saved = time.monotonic()
     for cell in chosen:
-        if cell != "data":  # which are loaded whole, first
+        names = [name for name in names_of(cell) if fnmatch(name, only) and f"{cell} {name}" not in found["cells"]]
+        if names and cell != "data":  # which are loaded whole, first
             lighten_once()
-        for name in names_of(cell):
-            if not fnmatch(name, only):
-                continue
+        for name in names:
             started = time.process_time()
             with tempfile.TemporaryDirectory() as folder:
                 try:
@@ -410,21 +418,20 @@ def wanted(cell: str, only: str, cells: str) -> bool:
 
 
 def recorded(checkout: Path, path: Path | None, flags: list[str]) -> dict[str, Any]:
-    """What was recorded of a checkout, or what a process that imports its ``src`` records now.
+    """What was recorded of a checkout, completed by a process that imports its ``src``.
 
     Raises:
-        SystemExit: for a file of other code or other sizes.
+        SystemExit: if that process fails.
     """
     folder = (checkout / "src" / "seedbed").resolve()
     with tempfile.TemporaryDirectory() as temporary:
         out = path or Path(temporary) / "recorded.json"
-        if not out.exists():
-            env = {**os.environ, "PYTHONPATH": str(folder.parent), "OMP_NUM_THREADS": "1"}
-            subprocess.run([sys.executable, __file__, "record", "--out", str(out), *flags], env=env, check=True)
+        env = {**os.environ, "PYTHONPATH": str(folder.parent), "OMP_NUM_THREADS": "1"}
+        if code := subprocess.run([sys.executable, __file__, "record", "--out", str(out), *flags], env=env).returncode:
+            raise SystemExit(code)
         found = json.loads(out.read_text(encoding="utf-8"))
-    for what, now in (("source", source(folder)), ("cuts", cuts())):
-        if found[what] != now:
-            raise SystemExit(f"{out} was recorded with another {what} than {checkout} and this file have; delete it")
+    if found["source"] != source(folder):
+        raise SystemExit(f"expected the code of {folder}, ran that of another checkout")
     return found
 
 
@@ -438,8 +445,8 @@ def main() -> None:
     a.add_argument("--out", type=Path, required=True)
     b.add_argument("old_checkout", type=Path)
     b.add_argument("new_checkout", type=Path)
-    b.add_argument("--old", type=Path, help="what was recorded of the old one, or where to write it")
-    b.add_argument("--new", type=Path, help="what was recorded of the new one, or where to write it")
+    b.add_argument("--old", type=Path, help="what was recorded of the old one; what it lacks is added")
+    b.add_argument("--new", type=Path, help="the same of the new one")
     given = parser.parse_args()
     if unknown := set(given.cells.split(",")) - CELLS.keys():
         parser.error(f"no cells {', '.join(sorted(unknown))}; expected {', '.join(CELLS)}")
