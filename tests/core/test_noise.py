@@ -1,12 +1,15 @@
-"""Every draw is a function of its address: contract 6."""
+"""Every draw is a function of its address: contract 7."""
 
 import math
+from contextlib import nullcontext
 from itertools import product
 
 import pytest
 import torch
+from passes import at
 from torch.func import functional_call, grad, vmap
 
+from seedbed.core.context import Context
 from seedbed.core.noise import BLOCK, STREAMS, EvalNoise, Noise, Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.normal import DiagonalNormal
@@ -56,7 +59,7 @@ def test_draws_at_addresses_that_read_the_same_in_a_row_differ():
     chunks = []
     for samples, number, index in ((0, 1, 11), (1, 11, 1), (11, 1, 1), (1, 1, 11), (11, 11, 1), (1, 1, 111), (111, 1, 1)):
         noise = EvalNoise([SEEDS[0]], "test", first=BLOCK * index, first_sample=samples)
-        chunks.append([noise.normal((1, 4), samples=1) for _ in range(number)][-1].flatten())
+        chunks.append([noise.normal((4,), batch=1, samples=1) for _ in range(number)][-1].flatten())
     assert len(torch.stack(draws).unique(dim=0)) == len(draws) and len(torch.stack(chunks).unique(dim=0)) == len(chunks)
 
 
@@ -90,9 +93,11 @@ def everything(noise: Noise):
     """One of each kind of draw, sizes on both sides of the vectorised kernels' 16."""
     return (
         noise.normal((3,)),
-        noise.normal((5, 7)),
+        noise.normal((7,), batch=5),
         noise.uniform((37,)),
+        noise.normal((3,), batch=2, samples=4),
         noise.normal((2, 3), samples=4),
+        noise.uniform((3, 2, 2), batch=2, samples=4),
         noise.bernoulli(torch.full((6, 2), 0.3)),
         noise.of("dropout").uniform((5,)),
         noise.of("dropout").uniform((5,)),
@@ -122,24 +127,23 @@ def test_a_call_of_a_stack_draws_from_the_address_on_whatever_was_drawn_before(r
     module = torch.nn.Linear(1, 1)
     stack = Stack.of([module] * rows, SEEDS[:rows])
     noise = stack.noise("noise", 0)
-    draws = [stack.call(lambda model, noise: noise.normal((2,)), noise=noise) for _ in range(2)]
+    draws = [stack.call(lambda model, ctx: ctx.noise.normal((2,)), noise=noise) for _ in range(2)]
     assert torch.equal(draws[0], draws[1])
     assert torch.equal(draws[0][0], single(0, 0).normal((2,)))
 
 
-def leapfrog_utility(model, x, noise):
+def leapfrog_utility(model, x, ctx):
     """A Hamiltonian step inside a one-sample bound: the gradient of a log-joint that makes draws of its own."""
     posterior = DiagonalNormal.from_raw(model(x))
-    z = posterior.rsample(noise)
-    momentum = noise.normal(z.shape)
+    z = posterior.draw(ctx.noise).value
+    momentum = ctx.noise.normal(z.shape[1:], batch=len(z))
 
-    def log_joint(at):
-        return (
-            -0.5 * (at.square().sum() + (x - at.sin()).square().sum()) + (at * noise.of("dropout").uniform(at.shape)).sum()
-        )
+    def log_joint(z):
+        dropped = z * ctx.noise.of("dropout").uniform(z.shape[1:], batch=len(z))
+        return -0.5 * (z.square().sum() + (x - z.sin()).square().sum()) + dropped.sum()
 
-    def force(at):
-        return grad(log_joint)(at)
+    def force(z):
+        return grad(log_joint)(z)
 
     momentum = momentum + 0.05 * force(z)
     z = z + 0.1 * momentum
@@ -161,12 +165,12 @@ def test_nested_gradients_work_and_equal_the_loop():
     functional = vmap(
         lambda p, row: grad(
             lambda q: functional_call(
-                _Call(modules[0]), {f"model.{k}": v for k, v in q.items()}, (x, stack.noise("noise", 2).at(row))
+                _Call(modules[0]), {f"model.{k}": v for k, v in q.items()}, (x, Context(stack.noise("noise", 2).at(row)))
             )
         )(p)
     )(dict(stack.params), ROWS)
     for s, module in enumerate(modules):
-        expected = leapfrog_utility(module, x, single(s, 2, dtype=torch.float64))
+        expected = leapfrog_utility(module, x, at(2, seed=SEEDS[s].seed))
         assert torch.allclose(value[s], expected, atol=1e-12, rtol=1e-12)
         reference = torch.autograd.grad(expected, list(module.parameters()))
         for key, a, b in zip(params, grads, reference, strict=True):
@@ -179,8 +183,8 @@ class _Call(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x, noise):
-        return leapfrog_utility(self.model, x, noise)
+    def forward(self, x, ctx):
+        return leapfrog_utility(self.model, x, ctx)
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 64, 100, 200])
@@ -189,7 +193,7 @@ def test_evaluation_noise_does_not_depend_on_the_chunk(chunk):
 
     def draws(first, count):
         noise = EvalNoise([SEEDS[1]], "test", "elbo", first=first)
-        return noise.normal((count, *event)), noise.uniform((count, *event), samples=3)
+        return noise.normal(event, batch=count), noise.uniform(event, batch=count, samples=3)
 
     whole = draws(0, n)
     parts = [draws(first, min(chunk, n - first)) for first in range(0, n, chunk)]
@@ -199,20 +203,100 @@ def test_evaluation_noise_does_not_depend_on_the_chunk(chunk):
 
 
 def test_evaluation_noise_does_not_depend_on_the_split_of_its_samples():
-    shape = (BLOCK + 3, 2)
-    whole = EvalNoise([SEEDS[0]], "test").normal(shape, samples=5)
-    parts = [EvalNoise([SEEDS[0]], "test", first_sample=k).normal(shape, samples=s) for k, s in ((0, 2), (2, 2), (4, 1))]
-    assert torch.equal(torch.cat(parts), whole)
-    assert len(torch.unique(whole.flatten(1), dim=0)) == 5
+    for batch in (BLOCK + 3, None):
+
+        def draws(first, samples, batch=batch):
+            return EvalNoise([SEEDS[0]], "test", first_sample=first).normal((3, 2), batch=batch, samples=samples)
+
+        whole = draws(0, 5)
+        assert whole.shape == (5, *([] if batch is None else [batch]), 3, 2)
+        assert torch.equal(torch.cat([draws(first, samples) for first, samples in ((0, 2), (2, 2), (4, 1))]), whole)
+        assert len(torch.unique(whole.flatten(1), dim=0)) == 5
 
 
 def test_evaluation_noise_is_stacked_like_training_noise():
     noise = EvalNoise(SEEDS, "valid", first=10)
-    stacked = vmap(lambda row: (noise.at(row).normal((70, 2), samples=2), noise.at(row).of("dropout").uniform((70,))))(ROWS)
+    stacked = vmap(lambda row: of_both(noise.at(row)))(ROWS)
     for row, streams in enumerate(SEEDS):
-        one = EvalNoise([streams], "valid", first=10)
-        assert torch.equal(stacked[0][row], one.normal((70, 2), samples=2))
-        assert torch.equal(stacked[1][row], one.of("dropout").uniform((70,)))
+        for many, one in zip(stacked, of_both(EvalNoise([streams], "valid", first=10)), strict=True):
+            assert torch.equal(many[row], one)
+
+
+def of_both(noise: EvalNoise):
+    return noise.normal((2,), batch=70, samples=2), noise.of("dropout").uniform((), batch=70)
+
+
+def test_a_fork_meets_the_same_draws_and_leaves_the_original_where_it_was():
+    """A second pass through a model, from any point: also of another stream, and of evaluation's draws."""
+    for make in (lambda: single(0, 3), lambda: EvalNoise([SEEDS[0]], "test", first=7, first_sample=2)):
+        noise = make()
+        of_both(noise)  # both streams are somewhere on the way
+        fork = noise.fork()
+        ahead = [of_both(fork) for _ in range(2)]
+        for expected in ahead:
+            assert all(torch.equal(a, b) for a, b in zip(of_both(noise), expected, strict=True))
+        assert not torch.equal(ahead[0][0], ahead[1][0]) and not torch.equal(ahead[0][1], ahead[1][1])
+        # A fork from the start is the address itself; one of a fork goes on with the fork.
+        assert torch.equal(make().fork().normal((2,), batch=3), make().normal((2,), batch=3))
+        again = fork.fork()
+        assert all(torch.equal(a, b) for a, b in zip(of_both(again), of_both(fork), strict=True))
+
+
+def test_whoever_holds_a_noise_may_be_sent_back_and_goes_on_where_it_was():
+    for make in (lambda: single(0, 3), lambda: EvalNoise([SEEDS[0]], "test", first=7, first_sample=2)):
+        noise, plain = make(), make()
+        first, second, third = (of_both(plain) for _ in range(3))
+        start = noise.fork()
+        of_both(noise)
+        held = noise.of("dropout")
+        for error in (None, ZeroDivisionError):
+            with pytest.raises(error) if error else nullcontext(), noise.back_at(start):
+                assert torch.equal(noise.normal((2,), batch=70, samples=2), first[0])
+                assert torch.equal(held.uniform((), batch=70), first[1])
+                assert torch.equal(noise.normal((2,), batch=70, samples=2), second[0])
+                if error:
+                    raise error
+        with noise.back_at(start), noise.back_at(start):
+            assert torch.equal(noise.normal((2,), batch=70, samples=2), first[0])
+        assert all(torch.equal(a, b) for a, b in zip(of_both(noise), second, strict=True))
+        assert torch.equal(held.uniform((), batch=70), third[1])
+
+
+def test_a_fork_under_vmap_is_every_seed_s_own():
+    stacked = vmap(lambda row: everything(forked(Noise(SEEDS, "noise", 5).at(row))))(ROWS)
+    for row in range(len(SEEDS)):
+        for many, one in zip(stacked, everything(forked(single(row, 5))), strict=True):
+            assert torch.equal(many[row], one)
+
+
+def forked(noise: Noise) -> Noise:
+    everything(noise)
+    return noise.fork()
+
+
+def test_evaluation_draws_of_no_example_are_the_same_for_every_chunk():
+    """One latent for a whole data set: whichever chunk is evaluated, it is one and the same."""
+    chunks = [EvalNoise([SEEDS[1]], "test", first=first).normal((3,), samples=4) for first in (0, 10, 64)]
+    assert torch.equal(chunks[0], chunks[1]) and torch.equal(chunks[0], chunks[2])
+    # And it is none of the examples' own.
+    whole = EvalNoise([SEEDS[1]], "test").normal((3,), batch=2 * BLOCK, samples=4)
+    assert not torch.isin(chunks[0], whole).any()
+    one = EvalNoise([SEEDS[1]], "test").normal((3,))
+    assert torch.equal(one, chunks[0][0])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_axes_of_a_draw_lead_in_their_order(training):
+    def noise():
+        return single(0, 2) if training else EvalNoise([SEEDS[0]], "test")
+
+    assert noise().normal((2, 3), batch=5, samples=4).shape == (4, 5, 2, 3)
+    assert noise().normal((), batch=5).shape == (5,)
+    assert noise().uniform((2,), samples=4).shape == (4, 2)
+    assert noise().bernoulli(torch.full((5, 2, 3), 0.5)).shape == (5, 2, 3)
+    # Numbers of an event are not keyed one by one: its shape is only how they are laid out.
+    flat = noise().normal((6,), batch=5, samples=4)
+    assert torch.equal(noise().normal((2, 3), batch=5, samples=4), flat.unflatten(-1, (2, 3)))
 
 
 def test_varying_one_stream_holds_the_others():

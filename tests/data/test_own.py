@@ -68,6 +68,7 @@ def test_npz_with_splits_of_its_own(tmp_path: Path) -> None:
         (np.array([0, 1, 255], np.int64), LEVELS),
         (np.array([0.0, 17.0, 255.0]), LEVELS),
         (np.array([0, 3 / 255, 1], np.float32), LEVELS),  # as ToTensor makes them
+        (np.array([0, 0.011764, 1]), LEVELS),  # 3 / 255 with a few digits
         (np.array([0.0, 0.5, 1.0]), REAL),
         (np.array([-1.0, 0.0, 1.0]), REAL),
         (np.array([0.0, 256.0, 3.0]), REAL),

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import REAL, Domain
+from seedbed.core.law import Distribution
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
@@ -35,7 +37,7 @@ class LinearGaussian(nn.Module, LatentVariable):
         covariance = self.weight @ self.weight.mT + (2 * self.log_s).exp() * torch.eye(3, dtype=x.dtype)
         return MultivariateNormal(torch.zeros(3, dtype=x.dtype), covariance).log_prob(x).detach()
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         q = None
         if x is not None:
             precision = 1 + self.weight.square().sum(0) * (-2 * self.log_s).exp()

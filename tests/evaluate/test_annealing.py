@@ -6,13 +6,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from passes import at
 from scipy import special, stats
 from torch import nn
 
 from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Noise, Streams
+from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
@@ -90,7 +92,7 @@ def test_one_temperature_is_importance_sampling_from_the_start(linear_gaussian):
 
 def test_no_draw_is_used_twice_not_by_the_pilot_either(stack, binary, monkeypatch):
     one, used, key = stack("vae", 1, "fp64"), [], Streams.key
-    monkeypatch.setattr(Streams, "key", lambda self, *address: used.append(address) or key(self, *address))
+    monkeypatch.setattr(Streams, "key", lambda self, *at: (used.append(at) if "ais" in at else None) or key(self, *at))
     monkeypatch.setattr(annealing, "_examples_at_once", lambda *a: 8)  # measured with draws of no consequence
     annealed(one, binary[:8].double(), chains=6, temperatures=50, leapfrogs=1)
     # z_0 of every chain, then momenta, jitter and uniforms of 4 chains at 39 temperatures and of 6 at 49.
@@ -167,7 +169,7 @@ class Cliff(nn.Module, LatentVariable):
     def domain(self):
         return REAL
 
-    def layers(self, x):
+    def layers(self, x, ctx):
         q = None if x is None else DiagonalNormal(torch.zeros_like(x), self.scale.expand_as(x))
         z = yield Layer("z", StandardNormal(1), q)
         mean = z.square().square().exp()
@@ -214,9 +216,8 @@ def trained():
             modules.append(VAE(12, 2, (16,), BERNOULLI, "tanh").double())
         optimizer = torch.optim.Adam(modules[-1].parameters(), lr=3e-2)
         for step in range(250):
-            noise = Noise([stream], "noise", step, dtype=torch.float64)
             optimizer.zero_grad()
-            (-elbo_kl(modules[-1], x, noise, {}).value.mean()).backward()
+            (-elbo_kl(modules[-1], x, at(step, seed=stream.seed)).value.mean()).backward()
             optimizer.step()
     trained = Stack.of(modules, streams, "fp64")
     use = latent_use(trained, x, "train")
@@ -233,7 +234,7 @@ def decoders(trained):
     z = torch.cartesian_prod(axis, axis).unsqueeze(1)
     with torch.no_grad():
         modules = [stack.model(row) for row in range(3)]
-        exact = torch.stack([m.joint(x, {"z": z}).logsumexp(0) for m in modules]) + 2 * (axis[1] - axis[0]).log()
+        exact = torch.stack([m.joint(x, {"z": z}, at()).logsumexp(0) for m in modules]) + 2 * (axis[1] - axis[0]).log()
     return stack, x, exact
 
 
@@ -249,6 +250,18 @@ def test_it_agrees_with_importance_sampling_and_quadrature_within_their_errors(s
         assert error.max() < 0.1
         bias = 0.5 * len(x) * error.square()  # of a logarithm, see test_foreign
         assert ((value + exact).mean(1, keepdim=True) - bias).abs().le(Z * error).all()
+
+
+def test_the_error_of_the_difference_is_that_of_both(decoders):
+    stack, x, _ = decoders
+    how = Annealing(chains=4, temperatures=20, leapfrogs=2)
+    found = second_opinion(stack, x, "test", how, 50)
+    plain = importance_sampling(stack, x, "test", 50)
+    one, other = found["ais_error_nats"][0], monte_carlo_error(plain["ess"][0], 50)
+    assert torch.allclose(found["ais_minus_is_error_nats"][0], (one.square() + other.square()).sqrt(), rtol=1e-9)
+    assert (torch.minimum(one, other) > 0.1 * torch.maximum(one, other)).all()  # neither would be missed otherwise
+    difference = found["nll_ais_nats"][0] - plain["nll_nats"][0]
+    assert torch.allclose(found["ais_minus_is_nats"][0], difference, rtol=1e-9)
 
 
 def test_it_does_not_need_the_encoder(decoders):
@@ -283,7 +296,7 @@ def test_two_layers_and_each_seed_as_if_alone(stack, binary):
     found = annealed(many, x, chains=8, temperatures=40, leapfrogs=4)
     for row in range(2):
         with torch.no_grad():
-            _, likelihood = many.model(row).generate(100_000, many.noise("eval", "prior").at(None))
+            _, likelihood = many.model(row).generate(100_000, Context(many.noise("eval", "prior").at(None)))
             log_p = torch.stack([likelihood.log_prob(one) for one in x], 1)
         truth = math.log(len(log_p)) - log_p.logsumexp(0)
         relative = (log_p + truth).exp().var(0).sum().sqrt() / len(log_p) ** 0.5 / len(x)

@@ -29,11 +29,11 @@ class Gaussian(nn.Module, HasLogProb, HasSample):
         super().__init__()
         self.mean, self.scale = nn.Parameter(mean.clone()), nn.Parameter(scale.clone())
 
-    def log_prob(self, x):
+    def log_prob(self, x, ctx):
         return torch.distributions.Normal(self.mean, self.scale, validate_args=False).log_prob(x).sum(-1)
 
-    def sample(self, count, noise):
-        return self.mean + self.scale * noise.normal((count, 2))
+    def sample(self, count, ctx):
+        return self.mean + self.scale * ctx.noise.normal((2,), batch=count)
 
 
 def gaussians():
@@ -71,8 +71,8 @@ def test_the_gap_is_the_kl_from_the_truth_to_the_model_and_nothing_for_the_truth
 def test_the_gap_is_taken_on_the_points_of_its_split_by_the_loss_that_selects():
     data = dataset(log_standard, valid=standard(0), test=standard(1))
 
-    def losses(model, x, noise):
-        exact = -model.log_prob(x)
+    def losses(model, x, ctx):
+        exact = -model.log_prob(x, ctx)
         return {"other_nats": exact - 5.0, "nll_nats": exact}
 
     measure, stack = DensityMeasure(data, losses, "nll_nats"), gaussians()
@@ -115,7 +115,7 @@ def test_a_toy_sets_truth_is_the_mixture_that_it_is_drawn_from():
             super().__init__()
             self.centre = nn.Parameter(torch.tensor([2.0, 0.0]))
 
-        def log_prob(self, x):
+        def log_prob(self, x, ctx):
             sides = [torch.distributions.Normal(s * self.centre, 0.5).log_prob(x).sum(-1) for s in (1, -1)]
             return torch.stack(sides).logsumexp(0) - math.log(2)
 

@@ -63,7 +63,7 @@ class Shifted(nn.Module, HasSample):
         self.shift = nn.Parameter(shift)
         self.register_buffer("known", known)
 
-    def sample(self, count, noise):
+    def sample(self, count, ctx):
         return self.known[:count].flip(0) + self.shift
 
 
@@ -89,8 +89,8 @@ def test_draws_are_the_models_own():
             super().__init__()
             self.mean = nn.Parameter(torch.tensor([6.0, -8.0]))
 
-        def sample(self, count, noise):
-            return self.mean + noise.normal((count, 2))
+        def sample(self, count, ctx):
+            return self.mean + ctx.noise.normal((2,), batch=count)
 
     x = points(12_000).float()
     data = Dataset(name="normal", domain=REAL, protocol="drawn", splits={"train": x, "test": x})

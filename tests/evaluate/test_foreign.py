@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from passes import at
 from torch.distributions import Bernoulli, Independent, Normal
 
 from seedbed.core.errors import SeedbedError
@@ -24,7 +25,7 @@ def functions(model):
         return prior + Normal(z @ model.weight.mT.detach(), s).log_prob(x).sum(-1)
 
     def posterior(x):
-        q = next(model.layers(x)).posterior
+        q = next(model.layers(x, at())).posterior
         return Independent(Normal(q.mean.detach(), q.scale.detach()), 1)
 
     return joint, posterior

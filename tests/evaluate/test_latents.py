@@ -33,7 +33,7 @@ class TwoLayers(nn.Module, LatentVariable):
     def domain(self):
         return REAL
 
-    def layers(self, x) -> Generator:
+    def layers(self, x, ctx) -> Generator:
         a, c = (torch.tensor(v, dtype=torch.float64) for v in (self.a, self.c))
         q2 = DiagonalNormal(x * a, torch.full_like(x, self.log_s))
         z2 = yield Layer("z2", StandardNormal(3), q2 if self.has_mean else Opaque(q2))
@@ -46,17 +46,16 @@ class TwoLayers(nn.Module, LatentVariable):
 class Opaque:
     """A distribution that draws and scores, and has nothing in closed form."""
 
+    rank, reparameterised = 1, True
+
     def __init__(self, inner) -> None:
         self.inner = inner
 
     def log_prob(self, value):
         return self.inner.log_prob(value)
 
-    def rsample(self, noise, samples=None):
-        return self.inner.rsample(noise, samples)
-
-    def kl(self, other):
-        raise TypeError
+    def draw(self, noise, samples=None, batch=None):
+        return self.inner.draw(noise, samples, batch)
 
 
 def use(mean=True, n=4000, samples=20):
@@ -89,6 +88,12 @@ def test_every_number_of_two_layers(mean):
     assert (totals["active_units_z2"].item(), totals["active_units_z1"].item(), totals["active_units"].item()) == (1, 2, 3)
 
 
+def test_the_variance_of_a_mean_that_is_known_is_the_sample_s():
+    x, _, units = use(n=6)
+    for i, slope in enumerate(TwoLayers.a):
+        assert units[f"mean_variance_z2_{i}"].item() == pytest.approx((slope * x[:, i]).var().item(), abs=1e-12)
+
+
 def test_noise_is_not_activity():
     # Two samples of an inactive unit with spread 1: a plain variance of their mean would be 0.5.
     _, totals, units = use(mean=False, samples=2)
@@ -102,7 +107,7 @@ def test_rate_and_distortion_add_up_to_the_bound(kind, stack, binary):
     many = stack(kind, 2)
     found = latent_use(many, binary, "test", 200)
     total = (found.totals["rate_nats"][0] + found.totals["distortion_nats"][0]).double()
-    bound = lambda model, x, noise: {"value": elbo_kl(model, x, noise, {}).value}
+    bound = lambda model, x, ctx: {"value": elbo_kl(model, x, ctx).value}
     one = -per_example(many, bound, binary, "test")["value"].double()
     assert ((total - one).mean(1).abs() < Z * (total - one).std(1) / 150**0.5).all()
     assert ("kl_z2_nats" in found.totals) == (kind == "lvae")

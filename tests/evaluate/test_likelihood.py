@@ -104,7 +104,7 @@ def test_it_is_the_bound_that_training_knows(kind, stack, binary):
     many = stack(kind, 2, "fp64")
     x = binary.double()
     noise = EvalNoise(many.streams, "importance", "test", dtype=torch.float64)
-    bound = many.call(lambda model, x, noise: iwae(7)(model, x, noise, {}).value, noise=noise, shared=(x,))
+    bound = many.call(lambda model, x, ctx: iwae(7)(model, x, ctx).value, noise=noise, shared=(x,))
     assert torch.allclose(values(many, x, 7)["nll_nats"], -bound.detach(), atol=1e-10)
 
 

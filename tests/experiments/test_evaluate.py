@@ -10,12 +10,15 @@ import torch
 import seedbed
 from seedbed.cli.main import main
 from seedbed.core.errors import SeedbedError
+from seedbed.core.noise import Streams
+from seedbed.core.stack import Stack
 from seedbed.data import load
 from seedbed.evaluate.known import estimators
 from seedbed.evaluate.likelihood import importance_sampling
 from seedbed.experiments.evaluate import Request, evaluate
 from seedbed.report.summary import summarise_run
 from seedbed.store.folder import Folder
+from seedbed.train.learner import start_from
 
 IMAGES = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "latents": 2}
 TOY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (4, 4), "train_size": 400, "valid_size": 80, "eval_size": 80}
@@ -247,10 +250,7 @@ def test_what_cannot_be_measured_is_one_line(capsys, work):
 
 
 def test_estimators_of_foreign_modules():
-    class Other(torch.nn.Module):
-        pass
-
-    assert estimators(Other(), (64,)) == {}
+    assert estimators(Stack.of([torch.nn.Linear(2, 2)], [Streams(0)]), torch.zeros(1, 64)) == {}
 
 
 def test_a_warm_start_begins_where_the_other_run_ended(capsys, work):
@@ -283,6 +283,19 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_written(capsys,
     assert "unknown run" in start("nowhere")
     assert "means 4 runs" in start("runs")
     assert not list(Path("runs").rglob("x"))
+
+
+def test_a_start_with_another_buffer_is_refused():
+    class Masked(torch.nn.Linear):
+        def __init__(self, mask):
+            super().__init__(2, 2)
+            self.register_buffer("mask", torch.tensor(mask))
+
+    own, other = Masked([1.0, 0.0]), Masked([0.0, 1.0])
+    with pytest.raises(SeedbedError, match="mask, which is not trained, differs; use the same seeds"):
+        start_from(own, other.state_dict())
+    start_from(own, Masked([1.0, 0.0]).state_dict() | {"weight": other.weight, "bias": other.bias})
+    assert torch.equal(own.weight, other.weight) and torch.equal(own.bias, other.bias)
 
 
 def test_data_verbs(capsys, tmp_path, monkeypatch):

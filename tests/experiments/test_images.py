@@ -9,6 +9,7 @@ import torch
 from sklearn.decomposition import PCA
 
 import seedbed
+from seedbed.core.context import Context
 from seedbed.core.domain import BINARY, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
@@ -80,9 +81,9 @@ def test_the_learner_is_shown_binary_images(monkeypatch, refresh):
     task = experiment.task(streams)
     shown, player = [], task.game.players[0]
 
-    def spy(model, x, noise, state):
+    def spy(model, x, ctx):
         shown.append(x.detach())
-        return player.utility(model, x, noise, state)
+        return player.utility(model, x, ctx)
 
     task = replace(task, game=replace(task.game, players=(replace(player, utility=spy),)))
     Learner(task, streams[:1], torch.device("cpu")).advance()
@@ -116,7 +117,7 @@ def test_the_walks_through_latent_space_are_what_they_say(run):
     x = load("digits-binary").splits["test"]
     for seed, model in enumerate(run.models):
         with torch.no_grad():
-            code = next(model.layers(x)).posterior.mean  # [270, 2]
+            code = next(model.layers(x, Context.of(0))).posterior.mean  # [270, 2]
             decode = lambda z, model=model: model.decoder(z).sigmoid().unflatten(-1, (8, 8))
             grid = torch.as_tensor(run.folder.arrays("traversals")["grid"][seed]).float()
             assert grid.shape == (2, 8, 8, 8)
@@ -125,7 +126,7 @@ def test_the_walks_through_latent_space_are_what_they_say(run):
                 z[:, unit] = torch.linspace(-2.5, 2.5, 8)
                 assert torch.allclose(grid[row], decode(z), atol=1e-3)
             shown = x[:: 270 // 64][:64]
-            codes = next(model.layers(shown)).posterior.mean
+            codes = next(model.layers(shown, Context.of(0))).posterior.mean
             walk = torch.as_tensor(run.folder.arrays("interpolations")["grid"][seed]).float()
             assert walk.shape == (8, 8, 8, 8)
             for row in range(8):
@@ -151,12 +152,14 @@ def test_principal_components_are_those_of_another_implementation():
 
 def test_pictures_of_two_layers_of_a_posterior_without_a_mean_and_of_images_that_are_not_square():
     class Opaque:
+        rank, reparameterised = 1, True
+
         def __init__(self, inner):
-            self.log_prob, self.rsample, self.kl = inner.log_prob, inner.rsample, inner.kl
+            self.log_prob, self.draw = inner.log_prob, inner.draw
 
     class Model(LadderVAE):
-        def layers(self, x):
-            inner = super().layers(x)
+        def layers(self, x, ctx):
+            inner = super().layers(x, ctx)
             layer = next(inner)
             while True:
                 z = yield replace(layer, posterior=layer.posterior and Opaque(layer.posterior))

@@ -37,10 +37,10 @@ def test_models_are_plain_modules_with_the_evaluated_weights(run):
     for seed, model in zip(run.seeds, run.models, strict=True):
         stored = table[(table.split == "test") & (table.metric == "nll_nats") & (table.seed == seed)]["value"].item()
         with torch.no_grad():
-            assert float(-model.log_prob(x).mean()) == pytest.approx(stored, abs=1e-5)
+            assert float(-model.log_prob(x, seedbed.Context.of(0)).mean()) == pytest.approx(stored, abs=1e-5)
     # plain: it trains by ordinary means and shares nothing with its neighbours
     before = {k: v.clone() for k, v in run.models[1].state_dict().items()}
-    run.models[0].log_prob(x[:8]).mean().backward()
+    run.models[0].log_prob(x[:8], seedbed.Context.of(0)).mean().backward()
     assert all(p.grad is not None for p in run.models[0].parameters())
     assert all(torch.equal(before[k], v) for k, v in run.models[1].state_dict().items())
 
@@ -63,9 +63,9 @@ def test_load_gives_the_same_run(run):
         run.sample(7, seed=9)
 
 
-def test_readme_noise_draws_from_one_model(run):
-    noise = Noise([Streams(seed=0)], "eval")
-    assert run.models[0].sample(100, noise).shape == (100, 2)
+def test_one_model_draws_by_itself_as_the_readme_says(run):
+    draws = run.models[0].sample(100, seedbed.Context.of(0))
+    assert draws.shape == (100, 2) and torch.equal(draws, run.models[0].sample(100, seedbed.Context.of(0)))
 
 
 def test_a_finished_run_is_not_trained_again(run, monkeypatch):

@@ -1,10 +1,14 @@
 """What every model promises. A new model joins by one line in ``MODELS``."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from passes import at, log_posterior, whole_pass
 from torch import Tensor
 
 from seedbed.core.capabilities import HasDataInit, HasLogProb, HasSample, LatentVariable
+from seedbed.core.context import Context, State
 from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
@@ -99,16 +103,17 @@ def built(name: str) -> tuple[list[torch.nn.Module], Tensor]:
         with streams.scoped("init"):
             module = build().double()
         if isinstance(module, HasDataInit):
-            module.data_init(batch)
+            module.data_init(batch, Context.of(0))
         jitter(module, streams.seed)
         modules.append(module)
     return modules, x
 
 
 def terms_of(utility):
-    def terms(model, x, noise):
-        state = utility.initial_state(model, x) if hasattr(utility, "initial_state") else {}
-        out = utility(model, x, noise, state)
+    def terms(model, x, ctx):
+        if hasattr(utility, "initial_state"):
+            ctx = replace(ctx, state=State(utility.initial_state(model, x)))
+        out = utility(model, x, ctx)
         return out.value, dict(out.parts)
 
     return terms
@@ -127,8 +132,7 @@ def test_a_stack_of_seeds_equals_the_loop(name):
         assert value.shape == x.shape[:2]
         for s, module in enumerate(modules):
             own = dict(module.named_parameters())
-            single = Noise([SEEDS[s]], "noise", number, dtype=torch.float64)
-            expected, expected_parts = terms(module, x[s], single)
+            expected, expected_parts = terms(module, x[s], at(number, seed=SEEDS[s].seed))
             assert torch.allclose(value[s], expected, atol=1e-10, rtol=1e-10)
             for part in parts:
                 assert torch.allclose(parts[part][s], expected_parts[part], atol=1e-10, rtol=1e-10), part
@@ -146,7 +150,7 @@ def test_every_parameter_receives_a_gradient(name):
     reached = set()
     for utility in MODELS[name][2]:
         own = dict(modules[0].named_parameters())
-        value, _ = terms_of(utility)(modules[0], x[0], Noise(SEEDS[:1], "noise", dtype=torch.float64))
+        value, _ = terms_of(utility)(modules[0], x[0], at(seed=0))
         grads = torch.autograd.grad(value.sum(), list(own.values()), allow_unused=True)
         assert all(g is None or torch.isfinite(g).all() for g in grads)
         reached |= {k for k, g in zip(own, grads, strict=True) if g is not None and g.abs().max() > 0}
@@ -158,7 +162,7 @@ def test_every_parameter_receives_a_gradient(name):
 def test_samples(name):
     (model, *_), x = built(name)
     assert isinstance(model, HasSample)
-    draws = model.sample(5, Noise(SEEDS[:1], "eval", dtype=torch.float64))
+    draws = model.sample(5, at(seed=0))
     assert draws.shape == (5, *x.shape[2:])
     assert torch.isfinite(draws).all()
 
@@ -166,8 +170,8 @@ def test_samples(name):
 @pytest.mark.parametrize("name", sorted(set(MODELS) - {"compat-lvae"}))  # its batch norm lets examples see each other
 def test_samples_do_not_depend_on_the_chunk(name):
     (model, *_), _ = built(name)
-    whole = model.sample(100, EvalNoise(SEEDS[:1], "samples", dtype=torch.float64))
-    part = model.sample(30, EvalNoise(SEEDS[:1], "samples", first=50, dtype=torch.float64))
+    whole = model.sample(100, Context(EvalNoise(SEEDS[:1], "samples", dtype=torch.float64)))
+    part = model.sample(30, Context(EvalNoise(SEEDS[:1], "samples", first=50, dtype=torch.float64)))
     assert torch.allclose(part, whole[50:80], atol=1e-10)
 
 
@@ -186,7 +190,7 @@ def test_bf16_networks_give_full_precision_densities(name):
         assert torch.isfinite(values).all() and all(g is None or torch.isfinite(g).all() for g in grads)
         for s, module in enumerate(modules):
             with torch.autocast("cpu", torch.bfloat16):
-                single, _ = terms(module, x[s], Noise([SEEDS[s]], "noise", number))
+                single, _ = terms(module, x[s], Context(Noise([SEEDS[s]], "noise", number)))
             assert single.dtype == torch.float32
             # The same products in another order; what is rounded to 8 bits on the way may fall to the other side.
             assert (values[s] - single).abs().median() < 0.1 * single.abs().median()
@@ -196,9 +200,11 @@ def test_bf16_networks_give_full_precision_densities(name):
 def test_values_may_carry_a_samples_axis(name):
     (model, *_), x = built(name)
     if isinstance(model, LatentVariable):
-        z, layers, likelihood = model.posterior(x[0], Noise(SEEDS[:1], "noise", dtype=torch.float64), samples=4)
+        ctx = at(seed=0)
+        z, layers, likelihood = whole_pass(model, x[0], ctx, samples=4)
         assert list(z) == [layer.name for layer in layers]
         assert all(value.shape[:2] == (4, 7) for value in z.values())
-        assert likelihood.log_prob(x[0]).shape == model.joint(x[0], z).shape == model.log_posterior(x[0], z).shape == (4, 7)
+        assert likelihood.log_prob(x[0]).shape == model.joint(x[0], z, ctx).shape == (4, 7)
+        assert log_posterior(model, x[0], z, ctx).shape == (4, 7)
     if isinstance(model, HasLogProb):
-        assert model.log_prob(x).shape == x.shape[:2]
+        assert model.log_prob(x, at()).shape == x.shape[:2]

@@ -4,16 +4,17 @@ import math
 
 import pytest
 import torch
+from passes import at, log_posterior, whole_pass
 from torch import Tensor
 from torch.nn import functional as F
 
+from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import EvalNoise, Noise, Streams
+from seedbed.core.noise import EvalNoise, Streams
 from seedbed.models.draw import DRAW, Attention, filterbank
 from seedbed.objectives.bounds import elbo, elbo_kl, iwae
 
 Z = 4.5  # standard errors: about 20 comparisons in this file
-SEED = [Streams(3)]
 SHAPE = (4, 6)
 VARIANTS = {
     "whole": {},
@@ -30,10 +31,6 @@ each_variant = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANT
 
 def draw(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
-
-
-def noise(*address: int) -> Noise:
-    return Noise(SEED, "noise", *address, dtype=torch.float64)
 
 
 def built(steps: int = 3, **options) -> DRAW:
@@ -131,14 +128,14 @@ def test_gradients_of_the_bound(options):
     """Through time, to every parameter: finite differences of the ELBO along a random direction."""
     model, x = built(2, **options), images(2)
     params = dict(model.named_parameters())
-    value = elbo_kl(model, x, noise(), {}).value.sum()
+    value = elbo_kl(model, x, at()).value.sum()
     grads = torch.autograd.grad(value, list(params.values()))
     for name, p, g in zip(params, params.values(), grads, strict=True):
         direction, ends, step = draw(*p.shape), [], 1e-5
         with torch.no_grad():
             for sign in (1, -1):
                 p.add_(sign * step * direction)
-                ends.append(float(elbo_kl(model, x, noise(), {}).value.sum()))
+                ends.append(float(elbo_kl(model, x, at()).value.sum()))
                 p.sub_(sign * step * direction)
         slope = (ends[0] - ends[1]) / (2 * step)
         assert slope == pytest.approx(float((g * direction).sum()), abs=1e-6, rel=1e-5), name
@@ -148,11 +145,11 @@ def test_gradients_of_the_bound(options):
 def test_a_batch_is_its_examples_one_by_one(options):
     """The first source places every window where that of the batch's first example belongs."""
     model, x = built(**options), images()
-    z = model.posterior(x, noise())[0]
-    for utility in (model.joint, model.log_posterior):
-        whole = utility(x, z)
+    z = model.proposal(x, at()).z
+    for utility in (DRAW.joint, log_posterior):
+        whole = utility(model, x, z, at())
         for b in range(len(x)):
-            alone = utility(x[b : b + 1], {name: value[b : b + 1] for name, value in z.items()})
+            alone = utility(model, x[b : b + 1], {name: value[b : b + 1] for name, value in z.items()}, at())
             assert torch.allclose(alone[0], whole[b], atol=1e-12)
     params = list(model.parameters())
     whole = torch.autograd.grad(elbo_at(model, x, z).sum(), params)
@@ -166,14 +163,14 @@ def test_a_batch_is_its_examples_one_by_one(options):
 
 def elbo_at(model: DRAW, x: Tensor, z: dict[str, Tensor]) -> Tensor:
     z = {name: value.detach() for name, value in z.items()}
-    return model.joint(x, z) - model.log_posterior(x, z)
+    return model.joint(x, z, at()) - log_posterior(model, x, z, at())
 
 
 @each_variant
 def test_the_recurrence_spelled_out(options):
     """The paper's equations 3 to 8 with plain matrices, at the latents that the model drew."""
     model, x = built(**options), images()
-    z, layers, likelihood = model.posterior(x, noise())
+    z, layers, likelihood = whole_pass(model, x, at())
     own = dict(model.named_parameters())
 
     def affine(name: str, value: Tensor) -> Tensor:
@@ -220,7 +217,7 @@ def test_one_step_without_attention_is_a_vae():
     h = o.sigmoid() * (f.sigmoid() * own["encoder_start"][1] + i.sigmoid() * g.tanh()).tanh()
     mean, raw = F.linear(h, own["head.weight"], own["head.bias"]).chunk(2, 1)
     scale = (7 * torch.tanh(raw / 7)).exp()
-    z = mean + scale * noise().normal((5, 2))
+    z = mean + scale * at().noise.normal((2,), batch=5)
     gates = F.linear(
         torch.cat([z, own["decoder_start"][0].expand(5, 5)], 1), own["decoder.gates.weight"], own["decoder.gates.bias"]
     )
@@ -229,13 +226,13 @@ def test_one_step_without_attention_is_a_vae():
     logits = own["canvas"] + F.linear(h, own["brush.weight"], own["brush.bias"])
     likelihood = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
     kl = (0.5 * (mean**2 + scale**2 - 1) - scale.log()).sum(1)
-    assert torch.allclose(elbo_kl(model, x, noise(), {}).value, likelihood - kl, atol=1e-10)
+    assert torch.allclose(elbo_kl(model, x, at()).value, likelihood - kl, atol=1e-10)
 
 
 @each_variant
 def test_sampling_is_an_ancestral_pass_with_a_fresh_latent_in_every_step(options):
     model = built(**options)
-    z, likelihood = model.generate(4000, noise())
+    z, likelihood = model.generate(4000, at())
     assert list(z) == ["z1", "z2", "z3"] and all(value.shape == (4000, 2) for value in z.values())
     # The prior, and independent between steps: the source sends one draw through all of them.
     together = torch.cat(list(z.values()), 1)
@@ -243,17 +240,17 @@ def test_sampling_is_an_ancestral_pass_with_a_fresh_latent_in_every_step(options
     error = torch.where(torch.eye(6) > 0, 2**0.5, 1.0) / 4000**0.5
     assert bool(((covariance - torch.eye(6)).abs() < Z * error).all())
     # What is drawn is what the joint says of those latents.
-    x = likelihood.rsample(noise(1))
+    x = likelihood.draw(at(1).noise).value
     prior = sum(torch.distributions.Normal(0, 1).log_prob(value).sum(1) for value in z.values())
-    assert torch.allclose(model.joint(x, z), prior + likelihood.log_prob(x), atol=1e-10)
+    assert torch.allclose(model.joint(x, z, at()), prior + likelihood.log_prob(x), atol=1e-10)
 
 
 def test_bounds_in_their_order():
     """ELBO <= L_5 <= log p(x), the last by a million draws of the prior."""
     model, x = built(2, read=2, write=2), images(2).repeat(2000, 1)
-    bounds = [utility(model, x, noise(i), {}).value.view(2000, 2) for i, utility in enumerate((elbo, elbo_kl, iwae(5)))]
+    bounds = [utility(model, x, at(i)).value.view(2000, 2) for i, utility in enumerate((elbo, elbo_kl, iwae(5)))]
     log_p = torch.stack(
-        [model.generate(50_000, noise(9, i))[1].log_prob(images(2)[:, None]).detach() for i in range(4)], 1
+        [model.generate(50_000, at(9, i))[1].log_prob(images(2)[:, None]).detach() for i in range(4)], 1
     ).flatten(1)
     p = log_p.exp()
     truth, error = p.mean(1).log(), p.std(1) / p.shape[1] ** 0.5 / p.mean(1)
@@ -263,22 +260,24 @@ def test_bounds_in_their_order():
     assert bool((mean[2] - mean[1] > Z * (spread[1] ** 2 + spread[2] ** 2).sqrt()).all())
     assert bool((truth - mean[2] > -Z * (spread[2] ** 2 + error**2).sqrt()).all())
     # And an unbiased estimate of p(x) from the weights.
-    w = iwae(4000)(model, images(2), noise(7), {}).value.detach()
+    w = iwae(4000)(model, images(2), at(7)).value.detach()
     assert torch.allclose(w, truth, atol=0.1)
 
 
 def test_the_painting_shows_how_the_image_came_about():
     model, x = built(read=2, write=3), images()
-    z, _, likelihood = model.posterior(x, noise(), 2)
-    painting = model.paint(z)
+    proposal = model.proposal(x, at(), 2)
+    z = proposal.z
+    painting = model.paint(z, at())
     assert painting.means.shape == (3, 2, 5, 24) and painting.read.shape == painting.write.shape == (3, 2, 5, 5)
-    assert torch.allclose(painting.means[-1], likelihood.mean, atol=1e-12)
+    assert torch.allclose(painting.means[-1], proposal.likelihood.mean, atol=1e-12)
     first = model.reader(model.decoder_start[0]).box
     assert torch.allclose(painting.read[0], first.expand(2, 5, 5), atol=1e-12)
     # The step's stroke comes out of the window that is shown.
     h = model.decoder(z["z1"], model.decoder_start.unbind(0))[0]
     assert torch.allclose(painting.write[0], model.writer(h).box, atol=1e-12)
-    whole = built().paint(built().generate(3, EvalNoise(SEED, "samples", dtype=torch.float64))[0])
+    draws = Context(EvalNoise([Streams(3)], "samples", dtype=torch.float64))
+    whole = built().paint(built().generate(3, draws)[0], at())
     assert whole.read is None and whole.write is None and whole.means.shape == (3, 3, 24)
 
 

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 import zuko
+from passes import at
 from torch import Tensor
 
+from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Noise, Streams
 from seedbed.models.compat import ToyFlow
 from seedbed.models.flow import CouplingFlow
 from seedbed.models.spline import MIN_BIN, MIN_SLOPE, SHIFT, spline_forward, spline_inverse
@@ -68,7 +69,7 @@ def test_density_integrates_to_one(name):
     flow = moved(TRANSFORMS[name](2), 0.3)
     axis = torch.linspace(-12, 12, 481, dtype=torch.float64)
     with torch.no_grad():
-        total = flow.log_prob(torch.cartesian_prod(axis, axis)).exp().sum() * (axis[1] - axis[0]) ** 2
+        total = flow.log_prob(torch.cartesian_prod(axis, axis), at()).exp().sum() * (axis[1] - axis[0]) ** 2
     assert abs(total - 1) < 2e-3
 
 
@@ -77,9 +78,9 @@ def test_samples_have_the_density():
     flow = moved(TRANSFORMS["flow-spline"](2), 0.3)
     axis = torch.linspace(-12, 12, 481, dtype=torch.float64)
     with torch.no_grad():
-        log_q = flow.log_prob(torch.cartesian_prod(axis, axis))
+        log_q = flow.log_prob(torch.cartesian_prod(axis, axis), at())
         entropy = -(log_q.exp() * log_q).sum() * (axis[1] - axis[0]) ** 2
-        values = -flow.log_prob(flow.sample(20_000, Noise([Streams(0)], "noise", dtype=torch.float64)))
+        values = -flow.log_prob(flow.sample(20_000, at(seed=0)), at())
     assert abs(values.mean() - entropy) < 4 * values.std() / 20_000**0.5 + 1e-3
 
 
@@ -140,7 +141,7 @@ def test_data_init(coupling):
     flow = CouplingFlow(3, coupling, 3, (8,)).double()
     before = {k: (v.data_ptr(), v.clone()) for k, v in flow.named_parameters()}
     x = draw(50, 3) * torch.tensor([3.0, 0.2, 1.0]).double() + torch.tensor([1.0, -7.0, 0.0]).double()
-    flow.data_init(x)
+    flow.data_init(x, Context.of(0))
     for transform in flow.chain:
         x, _ = transform(x)
         if isinstance(transform, ActNorm):

@@ -4,16 +4,17 @@ import math
 
 import pytest
 import torch
+from passes import at, log_posterior, whole_pass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Noise, Streams
+from seedbed.core.noise import Streams
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.models.conv_vae import ConvVAE
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.vae import VAE
-from seedbed.objectives.bounds import elbo, elbo_kl, iwae, log_weights
+from seedbed.objectives.bounds import elbo, elbo_kl, iwae
 
 Z = 4.5  # standard errors: about 60 comparisons in this file
 IMAGES = torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * 3)  # all there are, [8, 3]
@@ -47,56 +48,51 @@ def latents(model: nn.Module) -> tuple[dict[str, Tensor], float]:
     return {n: points[:, i, None, None].expand(-1, 8, 1) for i, n in enumerate(names)}, STEP ** len(names)
 
 
-def noise(*address: int) -> Noise:
-    return Noise([Streams(1)], "noise", *address, dtype=torch.float64)
-
-
 def test_the_joint_is_a_distribution_and_the_posterior_one_given_x(model):
     z, volume = latents(model)
-    p = (model.joint(IMAGES, z).exp().sum(0) * volume).detach()
+    p = (model.joint(IMAGES, z, at()).exp().sum(0) * volume).detach()
     assert p.sum() == pytest.approx(1.0, abs=1e-6) and p.max() < 0.9
-    assert torch.allclose(model.log_posterior(IMAGES, z).exp().sum(0) * volume, torch.ones(8).double(), atol=1e-5)
+    assert torch.allclose(log_posterior(model, IMAGES, z, at()).exp().sum(0) * volume, torch.ones(8).double(), atol=1e-5)
 
 
 def test_importance_weights_average_as_quadrature_says(model):
     """E_q[min(w, 3 p(x))]: cut, since w itself need not have a variance."""
     z, volume = latents(model)
-    joint, log_q = model.joint(IMAGES, z).detach(), model.log_posterior(IMAGES, z).detach()
+    joint, log_q = model.joint(IMAGES, z, at()).detach(), log_posterior(model, IMAGES, z, at()).detach()
     limit = 3 * joint.exp().sum(0) * volume
     truth = torch.minimum(joint.exp(), limit * log_q.exp()).sum(0) * volume
-    w = torch.minimum(log_weights(model, IMAGES, noise(), 20_000).exp().detach(), limit)
+    w = torch.minimum(model.proposal(IMAGES, at(seed=1), 20_000).log_w.exp().detach(), limit)
     assert bool(((w.mean(0) - truth).abs() < Z * w.std(0) / 20_000**0.5).all())
     # And they are what the joint and the posterior say of the same draws.
-    at, layers, _ = model.posterior(IMAGES, noise(), 4)
-    assert list(at) == [layer.name for layer in layers] == list(z)
-    assert torch.allclose(
-        log_weights(model, IMAGES, noise(), 4), model.joint(IMAGES, at) - model.log_posterior(IMAGES, at), atol=1e-12
-    )
+    few = model.proposal(IMAGES, at(seed=1), 4)
+    assert list(few.z) == list(few.layers) == list(z)
+    assert torch.allclose(few.log_q, log_posterior(model, IMAGES, few.z, at()), atol=1e-12)
+    assert torch.allclose(few.log_w, model.joint(IMAGES, few.z, at()) - few.log_q, atol=1e-12)
 
 
 @pytest.mark.parametrize(("utility", "k"), [(elbo, 1), (elbo_kl, 1), (iwae(1), 1)])
 def test_the_elbo_is_its_quadrature(model, utility, k):
     """Above all ``elbo_kl`` of two layers, where KL(q(z1 | x) || p(z1 | z2)) at a drawn z2 would be wrong."""
     z, volume = latents(model)
-    log_q = model.log_posterior(IMAGES, z)
-    truth = ((model.joint(IMAGES, z) - log_q) * log_q.exp()).sum(0) * volume
-    values = torch.stack([utility(model, IMAGES.repeat(2500, 1), noise(i), {}).value for i in range(4)]).view(-1, 8)
+    log_q = log_posterior(model, IMAGES, z, at())
+    truth = ((model.joint(IMAGES, z, at()) - log_q) * log_q.exp()).sum(0) * volume
+    values = torch.stack([utility(model, IMAGES.repeat(2500, 1), at(i, seed=1)).value for i in range(4)]).view(-1, 8)
     assert bool(((values.mean(0) - truth).abs() < Z * values.std(0) / len(values) ** 0.5).all())
 
 
 def test_draws_have_the_model_s_distribution(model):
     z, volume = latents(model)
-    p = (model.joint(IMAGES, z).exp().sum(0) * volume).detach()
-    draws = model.sample(20_000, noise())
+    p = (model.joint(IMAGES, z, at()).exp().sum(0) * volume).detach()
+    draws = model.sample(20_000, at(seed=1))
     counted = (draws[:, None] == IMAGES).all(-1).double().mean(0)
     assert bool(((counted - p).abs() < Z * (p * (1 - p) / 20_000).sqrt()).all())
 
 
 def test_which_layers_have_a_closed_kl():
     model = BottomUpVAE(3, (2, 2, 1), ((4,), (4,), (3,))).double()
-    _, layers, _ = model.posterior(IMAGES, noise())
+    _, layers, _ = whole_pass(model, IMAGES, at(seed=1))
     assert [(layer.name, layer.closed_kl) for layer in layers] == [("z3", True), ("z2", False), ("z1", False)]
-    assert set(elbo_kl(model, IMAGES, noise(), {}).parts) == {"elbo", "log_likelihood", "kl", "kl_z3", "kl_z2", "kl_z1"}
+    assert set(elbo_kl(model, IMAGES, at(seed=1)).parts) == {"elbo", "log_likelihood", "kl", "kl_z3", "kl_z2", "kl_z1"}
 
 
 def test_the_paper_s_sizes():
@@ -140,7 +136,7 @@ def test_the_convolutions_are_the_source_s():
     h = F.avg_pool2d(F.elu(conv("encoder.layers.3", h)), 2)
     h = F.elu(conv("encoder.layers.6", h)).flatten(1)
     raw = F.linear(h, own["head.weight"], own["head.bias"])
-    z, (layer,), likelihood = model.posterior(x, noise(), 2)
+    z, (layer,), likelihood = whole_pass(model, x, at(seed=1), 2)
     assert torch.allclose(layer.posterior.mean, raw[:, :6], atol=1e-12)
 
     h = F.elu(F.linear(z["z"].flatten(0, 1), own["stem.weight"], own["stem.bias"]))[..., None, None]

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from passes import at, log_posterior, whole_pass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seedbed.core.context import Context
 from seedbed.core.noise import Noise, Streams
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.distributions.normal import DiagonalNormal
@@ -16,8 +18,8 @@ from seedbed.objectives.bounds import elbo_kl
 SEED = [Streams(0)]
 
 
-def noise() -> Noise:
-    return Noise(SEED, "noise")
+def ctx() -> Context:
+    return Context(Noise(SEED, "noise"))
 
 
 def points() -> torch.Tensor:
@@ -26,8 +28,7 @@ def points() -> torch.Tensor:
 
 def likelihood_gradient(model: nn.Module, parameters: nn.Module) -> float:
     """How far the likelihood feels the given parameters."""
-    _, _, likelihood = model.posterior(points(), noise())
-    value = likelihood.log_prob(points()).sum()
+    value = model.proposal(points(), ctx()).log_likelihood.sum()
     grads = torch.autograd.grad(value, list(parameters.parameters()), allow_unused=True)
     return sum(g.abs().sum().item() for g in grads if g is not None)
 
@@ -51,7 +52,7 @@ def test_compat_sends_the_prior_sample_down():
     """``down_i`` has no KL: its posterior is its prior."""
     with SEED[0].scoped("init"):
         model = compat.ToyLVAE()
-    _, layers, _ = model.posterior(points(), noise())
+    _, layers, _ = whole_pass(model, points(), ctx())
     assert [layer.name for layer in layers] == ["z3", "z2", "down2", "z1", "down1"]
     assert all((layer.posterior is layer.prior) == layer.name.startswith("down") for layer in layers)
 
@@ -61,7 +62,7 @@ def test_one_branch_gives_prior_and_merge():
     with SEED[0].scoped("init"):
         model = LadderVAE(2, (2, 3), (8, 8)).double()
     x = points().double()
-    _, (_, below), _ = model.posterior(x, Noise(SEED, "noise", dtype=torch.float64))
+    _, (_, below), _ = whole_pass(model, x, at(seed=0))
     assert isinstance(below.posterior, DiagonalNormal) and isinstance(below.prior, DiagonalNormal)
     evidence = model.bottom_up(x)[0]
     precision = evidence.scale**-2 + below.prior.scale**-2
@@ -99,7 +100,7 @@ def test_five_normalised_layers_spelled_out():
     for i in range(5):
         d = unit(f"upward.{i}.layers.1", f"norms.{i}", unit(f"upward.{i}.layers.0", f"upward.{i}.norms.0", d))
         evidence.append(gaussian(affine(f"evidence.{i}.layers.0", d)))
-    drawn, kl, z = noise64(), torch.zeros(7, dtype=torch.float64), x
+    drawn, kl, z = at(seed=0).noise, torch.zeros(7, dtype=torch.float64), x
     for i in reversed(range(5)):
         mean, variance = evidence[i]
         prior_mean, prior_variance = torch.zeros(()), torch.ones(())
@@ -109,29 +110,25 @@ def test_five_normalised_layers_spelled_out():
             prior_mean, prior_variance = gaussian(affine(f"downward.{i}.layers.2", h))
             precision = 1 / variance + 1 / prior_variance
             mean, variance = (mean / variance + prior_mean / prior_variance) / precision, 1 / precision
-        z = mean + variance.sqrt() * drawn.normal((7, sizes[i]))
+        z = mean + variance.sqrt() * drawn.normal((sizes[i],), batch=7)
         ratio = variance / prior_variance
         kl = kl + 0.5 * ((mean - prior_mean) ** 2 / prior_variance + ratio - 1 - ratio.log()).sum(1)
     h = unit("decoder.layers.0", "decoder.norms.0", z)
     h = unit("decoder.layers.1", "decoder.norms.1", h)
     logits = affine("decoder.layers.2", h)
     likelihood = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
-    terms = elbo_kl(model, x, noise64(), {})
+    terms = elbo_kl(model, x, at(seed=0))
     assert torch.allclose(terms.value, likelihood - kl, atol=1e-10)
     assert [name for name in terms.parts if name.startswith("kl_")] == ["kl_z5", "kl_z4", "kl_z3", "kl_z2", "kl_z1"]
-
-
-def noise64() -> Noise:
-    return Noise(SEED, "noise", dtype=torch.float64)
 
 
 def test_normalised_examples_do_not_see_each_other():
     with SEED[0].scoped("init"):
         model = LadderVAE(2, (2, 2), (8, 8), norm=True).double()
     x = points().double()
-    z = model.posterior(x, noise64())[0]
-    whole, one = model.log_posterior(x, z), {name: value[3:4] for name, value in z.items()}
-    assert torch.allclose(model.log_posterior(x[3:4], one)[0], whole[3], atol=1e-12)
+    z = model.proposal(x, at(seed=0)).z
+    whole, one = log_posterior(model, x, z, at()), {name: value[3:4] for name, value in z.items()}
+    assert torch.allclose(log_posterior(model, x[3:4], one, at())[0], whole[3], atol=1e-12)
 
 
 def test_the_decoder_starts_where_it_is_told():
@@ -176,8 +173,8 @@ def test_a_ladder_of_one_rung_is_a_normalised_vae():
     for ours, theirs in pairs:
         theirs.load_state_dict(ours.state_dict())
     x = (points().double().repeat(1, 3) > 0).double()
-    values = [elbo_kl(model, x, Noise(SEED, "noise", dtype=torch.float64), {}).value for model in (vae, ladder)]
+    values = [elbo_kl(model, x, at(seed=0)).value for model in (vae, ladder)]
     torch.testing.assert_close(*values, rtol=1e-12, atol=1e-12)
     for norm in vae.encoder.norms:
         nn.init.constant_(norm.weight, 2.0)
-    assert not torch.allclose(elbo_kl(vae, x, Noise(SEED, "noise", dtype=torch.float64), {}).value, values[0], atol=1e-3)
+    assert not torch.allclose(elbo_kl(vae, x, at(seed=0)).value, values[0], atol=1e-3)

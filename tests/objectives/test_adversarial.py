@@ -1,8 +1,10 @@
 """The Wasserstein game's utilities."""
 
 import torch
+from passes import at
 from torch import Tensor, nn
 
+from seedbed.core.context import Context
 from seedbed.core.noise import Noise, Streams
 from seedbed.models.wgan import WGAN
 from seedbed.objectives.adversarial import critic_utility, generator_utility, gradient_penalty
@@ -13,8 +15,8 @@ def build() -> WGAN:
         return WGAN(2, hidden=(8, 8), activation="tanh").double()
 
 
-def noise() -> Noise:
-    return Noise([Streams(0)], "noise", dtype=torch.float64)
+def ctx() -> Context:
+    return at(seed=0)
 
 
 def points(n: int = 16) -> Tensor:
@@ -39,10 +41,10 @@ def test_a_flat_critic_has_finite_gradients():
 def test_critic_against_autograd():
     """The paper's formula, written with torch.autograd on one example at a time."""
     model, x = build(), points()
-    terms = critic_utility(penalty=3.0)(model, x, noise(), {})
-    again = noise()
+    terms = critic_utility(penalty=3.0)(model, x, ctx())
+    again = ctx()
     fake = model.sample(16, again)
-    mixed = (x + again.uniform((16, 1)) * (fake - x)).detach().requires_grad_()
+    mixed = (x + again.noise.uniform((1,), batch=16) * (fake - x)).detach().requires_grad_()
     (slope,) = torch.autograd.grad(model.critic(mixed).sum(), mixed)
     excess = (slope.norm(dim=-1) - 1).square()
     distance = (model.critic(x) - model.critic(fake)).squeeze(-1)
@@ -52,12 +54,12 @@ def test_critic_against_autograd():
 
 def test_the_players_want_opposite_things():
     model, x = build(), points()
-    critic, generator = critic_utility(0.0)(model, x, noise(), {}), generator_utility(model, x, noise(), {})
+    critic, generator = critic_utility(0.0)(model, x, ctx()), generator_utility(model, x, ctx())
     assert torch.allclose(critic.value + generator.value, model.critic(x).squeeze(-1))
 
 
 def test_the_penalty_is_taken_in_full_precision():
     model = build().float()
     with torch.autocast("cpu", torch.bfloat16):
-        terms = critic_utility()(model, points().float(), Noise([Streams(0)], "noise"), {})
+        terms = critic_utility()(model, points().float(), Context(Noise([Streams(0)], "noise")))
     assert terms.value.dtype == torch.float32

@@ -6,12 +6,15 @@ from collections.abc import Generator
 import numpy as np
 import pytest
 import torch
+from passes import at, log_posterior
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import REAL, Domain
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Noise, Streams
+from seedbed.core.law import Distribution
+from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.experiments.iwae import ImportanceVAE
@@ -47,7 +50,7 @@ class Line(nn.Module, LatentVariable):
         a, c, t = self.at[:, 5:7], self.at[:, 7:8], self.at[:, 8:9]
         return DiagonalNormal((a * x).sum(-1, keepdim=True) + c, t)
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         z = yield Layer("z", StandardNormal(1), None if x is None else self.q(x))
         mean = z * self.at[:, 0:2] + self.at[:, 2:4]
         return DiagonalNormal(mean, self.at[:, 4:5].expand(mean.shape[-2:]))
@@ -56,7 +59,7 @@ class Line(nn.Module, LatentVariable):
 def estimates(k: int, gradient: str) -> tuple[Tensor, Tensor]:
     """The bound and its gradient at POINT, of N examples that are all X, ``[N]`` and ``[N, 9]``."""
     model = Line(N)
-    value = iwae(k, gradient)(model, X.expand(N, 2), Noise([Streams(k)], "noise", dtype=torch.float64), {}).value
+    value = iwae(k, gradient)(model, X.expand(N, 2), at(seed=k)).value
     return value.detach(), torch.autograd.grad(value.sum(), model.at)[0]
 
 
@@ -75,12 +78,12 @@ def quadrature() -> tuple[Tensor, Tensor, Tensor]:
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(80))
     weights = weights / weights.sum()
     joint = (weights[:, None] * weights).flatten()
-    model = Line(1)
-    z = model.q(X.expand(1, 2)).mean + model.q(X.expand(1, 2)).scale * nodes[:, None, None]
-    log_w = (model.joint(X.expand(1, 2), {"z": z}) - model.log_posterior(X.expand(1, 2), {"z": z})).squeeze(-1)
+    model, x = Line(1), X.expand(1, 2)
+    z = model.q(x).mean + model.q(x).scale * nodes[:, None, None]
+    log_w = (model.joint(x, {"z": z}, at()) - log_posterior(model, x, {"z": z}, at())).squeeze(-1)
     both = torch.stack(torch.broadcast_tensors(log_w[:, None], log_w)).flatten(1)
     value = (joint * (both.logsumexp(0) - math.log(2))).sum()
-    log_q = model.log_posterior(X.expand(1, 2), {"z": z.detach()}).squeeze(-1)
+    log_q = log_posterior(model, x, {"z": z.detach()}, at()).squeeze(-1)
     v = both.softmax(0).detach()
     score = (joint * (v * torch.stack(torch.broadcast_tensors(log_q[:, None], log_q)).flatten(1)).sum(0)).sum()
     gradients = (torch.autograd.grad(part, model.at, retain_graph=True)[0][0] for part in (value, score))
@@ -98,7 +101,7 @@ def test_the_oracles_agree():
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.hermite_e.hermegauss(80))
     model, x = Line(1), X.expand(1, 2)
     z = model.q(x).mean + model.q(x).scale * nodes[:, None, None]
-    log_w = (model.joint(x, {"z": z}) - model.log_posterior(x, {"z": z})).squeeze(-1)
+    log_w = (model.joint(x, {"z": z}, at()) - log_posterior(model, x, {"z": z}, at())).squeeze(-1)
     value, gradient = closed_form()
     mean = (weights / weights.sum() * log_w).sum()
     assert torch.allclose(mean, value, atol=1e-10)
@@ -143,7 +146,7 @@ def test_less_noise_the_nearer_the_exact_posterior():
         model.at[:, ENCODER] = torch.cat((slope, -(slope * b).sum()[None], -0.5 * precision.log()[None]))
     spread = {}
     for gradient in ("standard", "dreg", "stl"):
-        value = iwae(3, gradient)(model, x, Noise([Streams(0)], "noise", dtype=torch.float64), {}).value
+        value = iwae(3, gradient)(model, x, at(seed=0)).value
         spread[gradient] = torch.autograd.grad(value.sum(), model.at)[0][:, ENCODER].std(0).max()
     assert spread["dreg"] < 1e-10 and spread["stl"] < 1e-10 < 0.01 < spread["standard"]
 
@@ -181,8 +184,8 @@ def gradients(stack: Stack, utility, address: str) -> Tensor:
     x = torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64).expand(BATCH, 3)
     params = {k: v.clone().requires_grad_() for k, v in stack.params.items()}
 
-    def value(model, noise):
-        return utility(model, x, noise, {}).value.mean()
+    def value(model, ctx):
+        return utility(model, x, ctx).value.mean()
 
     out = stack.replace(params).call(value, noise=stack.noise("noise", address))
     flat = torch.cat([g.flatten(1) for g in torch.autograd.grad(out.sum(), list(params.values()))], 1)
@@ -204,9 +207,7 @@ def test_layers_agree_with_the_standard_estimator(stack, k, gradient):
 def test_values_do_not_depend_on_the_estimator(build):
     model = build()
     x = (torch.arange(18).view(6, 3) % 2).double()[:, : 2 if isinstance(model, Line) else 3]
-    terms = {
-        g: iwae(4, g)(model, x, Noise([Streams(2)], "noise", dtype=torch.float64), {}) for g in ("standard", "dreg", "stl")
-    }
+    terms = {g: iwae(4, g)(model, x, at(seed=2)) for g in ("standard", "dreg", "stl")}
     for gradient in ("dreg", "stl"):
         assert torch.allclose(terms[gradient].value, terms["standard"].value, atol=1e-12)
         assert set(terms[gradient].parts) == {"iw4", "elbo"}
@@ -218,8 +219,7 @@ def test_any_weight_of_an_example_scales_its_gradient():
     weight = torch.tensor([1.0, 0.0, -2.0, 1e-3, 7.0], dtype=torch.float64)
 
     def gradient(scale: Tensor) -> Tensor:
-        noise = Noise([Streams(0)], "noise", dtype=torch.float64)
-        value = iwae(3, "dreg")(model, X.expand(5, 2), noise, {}).value
+        value = iwae(3, "dreg")(model, X.expand(5, 2), at(seed=0)).value
         return torch.autograd.grad((scale * value).sum(), model.at)[0]
 
     assert torch.allclose(gradient(weight), weight[:, None] * gradient(torch.ones_like(weight)), atol=1e-12)

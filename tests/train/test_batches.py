@@ -9,7 +9,7 @@ from torch import nn
 from seedbed.core.capabilities import HasDataInit
 from seedbed.core.domain import BINARY
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import STREAMS, Streams
+from seedbed.core.noise import BLOCK, STREAMS, EvalNoise, Streams
 from seedbed.core.terms import Terms
 from seedbed.data.dataset import Dataset
 from seedbed.train.batches import Batches, Contiguous, Redrawn, Shuffled, batches_of
@@ -88,6 +88,29 @@ def test_a_view_drawn_once_a_pass():
     assert (patterns.mean(1) - 0.5).abs().max() < 4.4 * 0.5 / 200**0.5
 
 
+def test_a_tree_of_data_is_drawn_in_one_order():
+    x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    label = torch.arange(20)
+    batch = Shuffled({"x": x, "more": (label,)}, 5)(SEEDS, 6)
+    assert batch["x"].shape == (3, 5, 2)
+    assert torch.equal(batch["x"], x[batch["more"][0]])
+    assert torch.equal(batch["x"], Shuffled(x, 5)(SEEDS, 6))
+    own = {"x": torch.stack([x, 2 * x, 3 * x]), "label": label.expand(3, 20)}
+    batch = Shuffled(own, 5, per_seed=True)(SEEDS, 6)
+    assert torch.equal(batch["x"], x[batch["label"]] * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1))
+    with pytest.raises(SeedbedError, match=r"as many examples of everything in the training data, got \[20, 19\]"):
+        Shuffled((x, label[1:]), 5)
+
+
+def test_a_view_of_a_tree_keeps_what_it_does_not_draw():
+    data = {"x": torch.full((200, 1), 0.5), "label": torch.arange(300, 500)}
+    view = lambda batch, noise: {"x": noise.bernoulli(batch["x"]), "label": batch["label"]}
+    batch = Redrawn(data, 50, view)(SEEDS, 5)
+    alone = Redrawn(data["x"], 50, lambda x, noise: noise.bernoulli(x))(SEEDS, 5)
+    assert torch.equal(batch["x"], alone) and set(alone.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(batch["label"], Shuffled(data["label"], 50)(SEEDS, 5))
+
+
 # --- what a seed is shown is its order stream's ---------------------------------------------------------------------
 
 
@@ -116,7 +139,7 @@ class Mirror(nn.Module, HasDataInit):
         super().__init__()
         self.total = nn.Parameter(torch.zeros(features))
 
-    def data_init(self, x):
+    def data_init(self, x, ctx):
         self.total.copy_(x.mean(0))
 
 
@@ -135,9 +158,7 @@ def mirrored(workloads):
     """A task of 40 examples with even chances in 7 values, viewed as bits."""
     player = Player(utility=lambda model, batch, *_: Terms((batch * model.total).sum(1)), optimizer=SGD(lr=1.0))
     task = workloads["vae"](precision="fp64")
-    return replace(
-        task, build=lambda: Mirror(7), game=Game((player,)), batches=Whole(torch.full((40, 7), 0.5)), view=bits, ema=0.0
-    )
+    return replace(task, build=lambda: Mirror(7), game=Game((player,)), batches=Whole(torch.full((40, 7), 0.5)), view=bits)
 
 
 @pytest.mark.parametrize("stream", STREAMS)
@@ -201,6 +222,7 @@ def test_windows_overlap_by_one_and_cover(tokens):
     assert tokens - 1 - len(targets) < streams * length + streams
     assert torch.equal(batches(SEEDS[:2], batches.windows), windows[0])  # then it starts again
     assert torch.equal(batches(SEEDS[:2], 2 * batches.windows + 1), windows[1])
+    assert [n for n in range(3 * batches.windows) if batches.begins(n)] == [i * batches.windows for i in range(3)]
 
 
 def test_tokens_stay_integers_up_to_the_model(workloads, learner):
@@ -209,3 +231,16 @@ def test_tokens_stay_integers_up_to_the_model(workloads, learner):
     assert batch.dtype == torch.int64
     assert torch.equal(batch[1], batch[0])
     assert torch.equal(batch[0, 0], task.data.splits["train"][:10])
+
+
+def test_a_view_of_many_examples_does_not_depend_on_where_it_is_cut():
+    count = 64 * BLOCK + 70
+    data = torch.stack((torch.arange(float(count)), torch.full((count,), 0.5)), 1)
+
+    def view(x, noise):
+        return torch.stack((x[:, 0], noise.bernoulli(x)[:, 1]), 1)
+
+    for index in (0, 1):
+        shown = Redrawn(data, count, view, keep=torch.float32)(SEEDS[:1], index)[0]
+        whole = EvalNoise(SEEDS[:1], "view", index, stream="order").bernoulli(data)[:, 1]
+        assert torch.equal(shown[shown[:, 0].argsort(), 1], whole)

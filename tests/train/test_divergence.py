@@ -1,9 +1,11 @@
 """A seed that diverges ends alone: the others' numbers do not change in any bit."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 
 from seedbed.core.noise import Streams
 from seedbed.core.terms import Terms
@@ -17,7 +19,7 @@ from seedbed.train.optim import SGD
 
 SEEDS, BAD, MOMENT = (0, 1, 5), 1, 13
 OTHERS = [row for row in range(len(SEEDS)) if row != BAD]
-each_model = pytest.mark.parametrize("model", ["vae", "spline-flow", "wgan-gp"])
+each_model = pytest.mark.parametrize("model", ["small-vae", "small-gan", "char-gru", "vae", "spline-flow", "wgan-gp"])
 
 
 class Poison:
@@ -28,15 +30,20 @@ class Poison:
 
     def initial_state(self, model, batch):
         inner = self.utility.initial_state(model, batch) if hasattr(self.utility, "initial_state") else {}
-        return {"inner": inner, "updates": torch.zeros((), dtype=torch.int64)}
+        return {**inner, "hits": torch.zeros((), dtype=torch.int64)}
 
-    def __call__(self, model, batch, noise, state):
-        out = self.utility(model, batch, noise, state["inner"])
-        hit = (noise.row == BAD) & (state["updates"] == self.update)
+    @property
+    def resets(self):
+        return getattr(self.utility, "resets", ())
+
+    def __call__(self, model, batch, ctx):
+        out = self.utility(model, batch, ctx)
+        hit = (ctx.noise.row == BAD) & (ctx.state["hits"] == self.update)
         # Infinite with a gradient of zero, or with one that is no number.
         alone = torch.where(hit, torch.inf, out.value)
         value = alone if self.factor is None else out.value * torch.where(hit, self.factor, 1.0)
-        return Terms(value, out.parts, {"inner": out.state, "updates": state["updates"] + 1})
+        ctx.state["hits"] = ctx.state["hits"] + 1
+        return Terms(value, out.parts)
 
 
 class Spoilt(Batches):
@@ -46,10 +53,18 @@ class Spoilt(Batches):
         self.batches, self.update = batches, update
 
     def __call__(self, streams, number):
-        batch = self.batches(streams, number).clone()
-        if number >= self.update:
-            batch[BAD] = torch.nan
-        return batch
+        batch = self.batches(streams, number)
+        return tree_map(partial(spoilt, row=BAD), batch) if number >= self.update else batch
+
+    def begins(self, number):
+        return self.batches.begins(number)
+
+
+def spoilt(leaf, row):
+    if leaf.is_floating_point():
+        leaf = leaf.clone()
+        leaf[row] = torch.nan
+    return leaf
 
 
 def poisoned(task, how, update=MOMENT):
@@ -72,7 +87,9 @@ def trained(task, path, seeds=SEEDS):
 @each_model
 @pytest.mark.parametrize("how", ["inf", "nan", "value", "data"])
 def test_the_others_do_not_notice(workloads, learner, model, how, tmp_path):
-    task = replace(workloads[model](steps=40, eval_every=5), baseline=None)
+    if model == "char-gru" and how == "data":
+        pytest.skip("tokens are always numbers")
+    task = replace(workloads[model](steps=20 if "small" in model else 40, eval_every=5), baseline=None)
     clean, rows = trained(poisoned(task, "no"), tmp_path / "clean")
     hurt, hurt_rows = trained(poisoned(task, how), tmp_path / "hurt")
 
@@ -87,7 +104,7 @@ def test_the_others_do_not_notice(workloads, learner, model, how, tmp_path):
 
     assert of_others(hurt_rows) == of_others(rows)
     assert {row.split for row in of_others(rows)} == {"train", "valid", "test", "status"}
-    for part in ("params", "average", "optimizers"):
+    for part in ("params", "average", "average_state", "state", "optimizers"):
         numbers, expected = (checkpoint.flatten(one.tree()[part]) for one in (hurt, clean))
         assert numbers.keys() == expected.keys()
         for key, value in numbers.items():
@@ -114,7 +131,7 @@ def test_the_others_do_not_notice(workloads, learner, model, how, tmp_path):
     assert meta["done"] and tree["status"]["fate"].tolist() == [RUNNING, DIVERGED, RUNNING]
 
 
-@each_model
+@pytest.mark.parametrize("model", ["small-vae", "small-gan", "vae", "spline-flow", "wgan-gp"])
 @pytest.mark.parametrize("size", [1e30, torch.inf, torch.nan])
 def test_exploded_parameters_stay_in_their_row(workloads, learner, model, size):
     """The forward pass of a seed that is out of range: no gather, no search may take the stack down."""
@@ -140,9 +157,10 @@ def test_exploded_parameters_stay_in_their_row(workloads, learner, model, size):
         assert torch.equal(measured[metric][0][OTHERS], value[OTHERS]), metric
 
 
-def test_a_poisoned_moment_without_a_whole_step(workloads, learner):
+@pytest.mark.parametrize("model", ["small-gan", "wgan-gp"])
+def test_a_poisoned_moment_without_a_whole_step(workloads, learner, model):
     """The critic's second update of a step fails: the first one stands, the generator does not move any more."""
-    task = workloads["wgan-gp"]()
+    task = workloads[model]()
     hurt, clean = learner(poisoned(task, "nan", update=5), SEEDS), learner(poisoned(task, "no"), SEEDS)
     for one in (hurt, clean):
         for _ in range(2):
@@ -156,15 +174,41 @@ def test_a_poisoned_moment_without_a_whole_step(workloads, learner):
     assert not torch.equal(hurt.params["critic"][BAD], critic[BAD])
     assert torch.equal(hurt.params["generator"][OTHERS], clean.params["generator"][OTHERS])
     average = {name: value.clone() for name, value in hurt.average.items()}
+    assert "generator" in average
     hurt.advance()
     for name, value in hurt.average.items():  # nor does its moving average
         assert torch.equal(value[BAD], average[name][BAD])
         assert not torch.equal(value[OTHERS], average[name][OTHERS])
 
 
+def test_a_step_that_is_not_finite_leaves_the_state_as_it_was(workloads, learner):
+    task = workloads["small-gan"]()
+    first, last = task.game.players
+    players = (first, replace(last, utility=Poison(last.utility, torch.nan, 3)))
+    hurt, clean = learner(replace(task, game=Game(players)), SEEDS), learner(task, SEEDS)
+    for step in range(5):
+        if step == 3:
+            before = checkpoint.flatten({"newest": hurt.state["modules"], "average": hurt.average_state})
+            before = {name: value.clone() for name, value in before.items()}
+        hurt.advance()
+        clean.advance()
+    assert hurt.status.tolist() == [RUNNING, DIVERGED, RUNNING]
+    assert {name.split("/")[0] for name in before} == {"newest", "average"}
+    now, expected = (
+        checkpoint.flatten({"newest": one.state["modules"], "average": one.average_state}) for one in (hurt, clean)
+    )
+    for name, value in before.items():
+        assert torch.equal(now[name][BAD], value[BAD]), name
+        assert torch.equal(now[name][OTHERS], expected[name][OTHERS]), name
+        assert not torch.equal(now[name][OTHERS], value[OTHERS]), name
+
+
 def test_a_finite_gradient_that_steps_out_of_range_is_not_applied(workloads, learner):
-    task = workloads["vae"]()
-    player = replace(task.game.players[0], optimizer=SGD(lr=3e38), schedule=lambda step, steps: float(step == 2) or 1e-40)
+    task = workloads["small-vae"]()
+    steep = lambda *args: Terms(100 * task.game.players[0].utility(*args).value)
+    player = replace(
+        task.game.players[0], utility=steep, optimizer=SGD(lr=3e38), schedule=lambda step, steps: float(step == 2) or 1e-40
+    )
     learner = learner(replace(task, game=Game((player,))), SEEDS)
     for _ in range(2):
         learner.advance()
@@ -178,7 +222,7 @@ def test_a_finite_gradient_that_steps_out_of_range_is_not_applied(workloads, lea
 
 def test_clipping_does_not_hide_an_overflow(workloads, learner):
     """A gradient whose norm overflows would be scaled to zero: a step that is finite, and wrong."""
-    task = workloads["vae"]()
+    task = workloads["small-vae"]()
     player = replace(task.game.players[0], clip=1.0, utility=Poison(task.game.players[0].utility, 1e30, 0))
     hurt = learner(replace(task, game=Game((player,))), SEEDS)
     hurt.advance()
@@ -186,7 +230,7 @@ def test_clipping_does_not_hide_an_overflow(workloads, learner):
 
 
 def test_a_run_ends_when_every_seed_has_ended(workloads, tmp_path):
-    task = workloads["vae"](steps=40, eval_every=5)
+    task = workloads["small-vae"](steps=40, eval_every=5)
     spoilt = poisoned(task, "no")
     spoilt = replace(spoilt, batches=Everything(task.batches, 7))
     ended, rows = trained(spoilt, tmp_path)
@@ -203,7 +247,7 @@ class Everything(Spoilt):
 
 @pytest.mark.parametrize(("baseline", "fate"), [(1e9, "finished"), (-1e9, "worse_than_baseline"), (None, "finished")])
 def test_a_run_worse_than_its_baseline_is_marked(workloads, baseline, fate, tmp_path):
-    ended, rows = trained(replace(workloads["vae"](steps=6, eval_every=3), baseline=baseline), tmp_path)
+    ended, rows = trained(replace(workloads["small-vae"](steps=6, eval_every=3), baseline=baseline), tmp_path)
     assert [row.metric for row in rows if row.split == "status"] == [fate] * 3
     assert [row.value for row in rows if row.split == "status"] == [6.0] * 3
     assert (ended.status == (WORSE_THAN_BASELINE if fate != "finished" else RUNNING)).all()
@@ -217,7 +261,7 @@ def test_the_baseline_judges_each_seed_beyond_its_noise(workloads, tmp_path):
         means = {0: 1.2, 1: 1.4, 5: 0.5, 6: 9.0}
         return {"loss": (torch.stack([means[s.seed] + spread for s in stack.streams]), "nats")}
 
-    task = replace(workloads["vae"](steps=6, eval_every=3), measure=measure, select="loss", baseline=1.0)
+    task = replace(workloads["small-vae"](steps=6, eval_every=3), measure=measure, select="loss", baseline=1.0)
     ended, _ = trained(replace(task, batches=LastIsBad(task.batches)), tmp_path, (0, 1, 5, 6))
     assert ended.status.tolist() == [RUNNING, WORSE_THAN_BASELINE, RUNNING, DIVERGED]
     assert ended.status_step.tolist() == [0, 6, 0, 0]
@@ -228,6 +272,4 @@ class LastIsBad(Batches):
         self.batches = batches
 
     def __call__(self, streams, number):
-        batch = self.batches(streams, number).clone()
-        batch[-1] = torch.nan
-        return batch
+        return spoilt(self.batches(streams, number), -1)

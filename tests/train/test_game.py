@@ -9,11 +9,14 @@ from torch import nn
 
 from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError
+from seedbed.core.slots import Slots
 from seedbed.core.terms import Terms
 from seedbed.data.dataset import Dataset
 from seedbed.train.batches import Batches, Shuffled
+from seedbed.train.controllers import Plateau
 from seedbed.train.game import Game, Player
-from seedbed.train.optim import SGD
+from seedbed.train.learner import STOPPED
+from seedbed.train.optim import SGD, Adam
 from seedbed.train.schedules import constant, linear
 from seedbed.train.task import Task
 
@@ -27,7 +30,7 @@ class Pair(nn.Module):
         self.y = nn.Parameter(torch.zeros(1))
 
 
-def nothing(model, batch, noise, state):
+def nothing(model, batch, ctx):
     raise AssertionError("never called")
 
 
@@ -52,24 +55,37 @@ def task_of(*players, build=Pair, simultaneous=False, frozen=(), **changes):
 
 # --- who owns what --------------------------------------------------------------------------------------------------
 
-NAMES = ("encoder.weight", "encoder.bias", "decoder.weight", "encoders.weight")
+NAMES = {n: [n] for n in ("encoder.weight", "encoder.bias", "decoder.weight", "encoders.weight")}
 
 
 def test_owned_by_prefix():
     owned = Game((player("e", "encoder"), player("d", "decoder.weight", "encoders"))).check(NAMES)
     assert owned == {"e": ["encoder.weight", "encoder.bias"], "d": ["decoder.weight", "encoders.weight"]}
     assert Game((player("all", ""),)).check(NAMES) == {"all": list(NAMES)}
-    assert Game((player("e", "encoder"),), frozen=("decoder", "encoders")).check(NAMES) == {"e": list(NAMES[:2])}
+    assert Game((player("e", "encoder"),), frozen=("decoder", "encoders")).check(NAMES) == {"e": list(NAMES)[:2]}
+
+
+def test_the_longest_prefix_decides():
+    owned = Game((player("all", ""), player("b", "encoder.bias"), player("e", "encoder"))).check(NAMES)
+    assert owned == {"all": ["decoder.weight", "encoders.weight"], "b": ["encoder.bias"], "e": ["encoder.weight"]}
+    assert Game((player("all", ""),), frozen=("encoder",)).check(NAMES) == {"all": ["decoder.weight", "encoders.weight"]}
 
 
 @pytest.mark.parametrize(
     ("game", "message"),
     [
         (Game((player("e", "encoder"),)), "nobody owns decoder.weight, encoders.weight; .* declare them frozen"),
-        (Game((player("all", ""), player("d", "decoder"))), "more than one owner for decoder.weight"),
-        (Game((player("all", ""),), frozen=("encoders",)), "more than one owner for encoders.weight"),
         (Game((player("all", ""), player("c", "critic"))), "player 'c' owns no parameter"),
         (Game((player("p", "encoder"), player("p", "decoder"))), "players need different names"),
+        (
+            Game((player("all", ""), player("d", "decoder"), player("f", "decoder"))),
+            "more than one owner for decoder.weight: player 'd' owns 'decoder', which matches decoder.weight, "
+            "and player 'f' owns 'decoder', which matches decoder.weight; make the players' `owns` disjoint",
+        ),
+        (
+            Game((player("all", ""),), frozen=("",)),
+            "more than one owner for encoder.weight: player 'all' owns '', .* and frozen are '', .* disjoint",
+        ),
     ],
 )
 def test_mistakes_are_named(game, message):
@@ -77,8 +93,97 @@ def test_mistakes_are_named(game, message):
         game.check(NAMES)
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong", "right", "wanted"),
+    [
+        ("clip", 0.0, 1e-3, "above 0, or None"),
+        ("repeat", 0, 1, "at least 1"),
+        ("ema", 1.0, 0.999, "at least 0 and below 1"),
+        ("skip_above", -1.0, 1.0, "above 0, or None"),
+        ("most_skips", -1, 0, "at least 0"),
+    ],
+)
+def test_a_player_s_numbers_are_in_their_range(name, wrong, right, wanted):
+    with pytest.raises(SeedbedError, match=f"{name} of player 'p' must be {wanted}, got {wrong}"):
+        player("p", **{name: wrong})
+    assert getattr(player("p", **{name: right}), name) == right
+
+
+class Shares(nn.Module):
+    """Two parts with a module in common, in either order of their attributes."""
+
+    def __init__(self, order=("encoder", "decoder")):
+        super().__init__()
+        shared = nn.Linear(1, 1)
+        for name in order:
+            self.add_module(name, nn.ModuleDict({"own": nn.Linear(1, 1), "shared": shared}))
+
+
+def owners(model, *players, frozen=()):
+    aliases = Slots(model).aliases
+    owned = Game(players, frozen=frozen).check({n: aliases[n] for n, _ in model.named_parameters()})
+    return {name: {alias for key in mine for alias in aliases[key]} for name, mine in owned.items()}
+
+
+ORDERS = (("encoder", "decoder"), ("decoder", "encoder"))
+BOTH = {f"{part}.shared.{key}" for part in ORDERS[0] for key in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_who_owns_a_shared_module_is_not_decided_by_the_order_of_attributes(order):
+    e, d = player("e", "encoder"), player("d", "decoder")
+    with pytest.raises(SeedbedError) as raised:
+        owners(Shares(order), e, d)
+    text = str(raised.value)
+    for said in ("player 'e' owns 'encoder', which matches encoder.shared.", "player 'd' owns 'decoder', which matches"):
+        assert said in text
+    assert 'owns=("decoder", "encoder.shared") for player \'d\'' in text
+    own = {f"decoder.own.{key}" for key in ("weight", "bias")}
+    assert owners(Shares(order), e, player("d", "decoder", "encoder.shared"))["d"] == own | BOTH
+    assert owners(Shares(order), player("e", "encoder", "decoder.shared"), d)["d"] == own
+    assert owners(Shares(order), e, d, frozen=("encoder.shared",))["d"] == own
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.output = nn.Embedding(3, 2), nn.Linear(2, 3, bias=False)
+        self.output.weight = self.embedding.weight
+        self.rest = nn.Linear(1, 1)
+
+
+def test_a_tied_weight_has_two_names():
+    i, o = player("i", "embedding", "rest"), player("o", "output")
+    with pytest.raises(SeedbedError, match=r'owns=\("output", "embedding.weight"\) for player \'o\''):
+        owners(Tied(), i, o)
+    assert owners(Tied(), i, player("o", "output", "embedding.weight"))["o"] == {"embedding.weight", "output.weight"}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_shared_module_moves_in_all_its_places_and_by_its_owner_alone(learner, order):
+    def sees(name, sign):
+        def utility(model, batch, ctx):
+            part, whole = model.get_submodule(name), model.get_submodule(name.split(".")[0])
+            return Terms((sign * part.weight.sum() + whole["own"].weight.sum()).expand(len(batch)))
+
+        return utility
+
+    players = (
+        player("e", "encoder", "decoder.shared", utility=sees("encoder.shared", 1.0)),
+        player("d", "decoder", utility=sees("decoder.shared", -7.0)),
+    )
+    played = learner(task_of(*players, build=lambda: Shares(order)), [0, 1])
+    start = [played.stack().model(row).encoder["shared"].weight.item() for row in range(2)]
+    for _ in range(3):
+        played.advance()
+    for row in range(2):
+        model = played.stack().model(row)
+        assert model.encoder["shared"] is model.decoder["shared"]
+        assert model.decoder["shared"].weight.item() == pytest.approx(start[row] + 3 * 0.1)
+
+
 def test_frozen_and_others_parameters_do_not_move(learner):
-    def wants_everything_larger(model, batch, noise, state):
+    def wants_everything_larger(model, batch, ctx):
         return Terms((model.x + model.y).expand(len(batch)))
 
     frozen = learner(task_of(player("p", "x", utility=wants_everything_larger), frozen=("y",)), [0, 1])
@@ -102,7 +207,7 @@ def test_frozen_and_others_parameters_do_not_move(learner):
 
 
 def bilinear(sign):
-    def utility(model, batch, noise, state):
+    def utility(model, batch, ctx):
         return Terms((sign * model.x * model.y).expand(len(batch)))
 
     return utility
@@ -141,10 +246,10 @@ def test_alternating_bilinear_game_stays_on_its_ellipse(learner):
 
 
 def test_players_act_in_the_order_they_are_listed(learner):
-    def x_follows_y(model, batch, noise, state):
+    def x_follows_y(model, batch, ctx):
         return Terms((model.x * model.y.detach()).expand(len(batch)))
 
-    def y_grows(model, batch, noise, state):
+    def y_grows(model, batch, ctx):
         return Terms(model.y.expand(len(batch)))
 
     first = (player("grow", "y", utility=y_grows, lr=1.0), player("follow", "x", utility=x_follows_y, lr=1.0))
@@ -166,8 +271,8 @@ class Numbered(Batches):
 
 
 def recorder(seen, name):
-    def utility(model, batch, noise, state):
-        seen.append((name, batch[0, 0].item(), noise.normal((3,)), noise.address))
+    def utility(model, batch, ctx):
+        seen.append((name, batch[0, 0].item(), ctx.noise.normal((3,)), ctx.noise.address))
         return Terms(sum(p.sum() for p in model.parameters()).expand(len(batch)))
 
     return utility
@@ -196,7 +301,7 @@ def test_every_repeat_has_its_own_batch_and_noise(learner, simultaneous):
 
 
 def test_each_player_has_its_own_schedule(learner):
-    def up(model, batch, noise, state):
+    def up(model, batch, ctx):
         return Terms((model.x + model.y).expand(len(batch)))
 
     players = (player("flat", "x", utility=up, schedule=constant()), player("falling", "y", utility=up, schedule=linear()))
@@ -207,6 +312,21 @@ def test_each_player_has_its_own_schedule(learner):
     assert played.stack().model(0).y.item() == pytest.approx(0.1 * (1 + 0.75 + 0.5 + 0.25))
 
 
+def test_the_average_of_a_seed_that_has_ended_stands_still(learner):
+    def up(model, batch, ctx):
+        return Terms((model.x + 2 * model.y).expand(len(batch)))
+
+    played = learner(task_of(player("p", "", utility=up, ema=0.5)), [0, 1])
+    for _ in range(3):
+        played.advance()
+    played.end(torch.tensor([True, False]), STOPPED)
+    before = played.params["p"].clone(), played.average["p"].clone()
+    for _ in range(3):
+        played.advance()
+    for old, new in zip(before, (played.params["p"], played.average["p"]), strict=True):
+        assert torch.equal(old[0], new[0]) and not torch.equal(old[1], new[1])
+
+
 class PerSeed(Batches):
     """Seed s sees the number 10^s."""
 
@@ -215,7 +335,7 @@ class PerSeed(Batches):
 
 
 def test_gradients_are_clipped_per_seed(learner):
-    def slope(model, batch, noise, state):
+    def slope(model, batch, ctx):
         return Terms(batch[:, 0] * (3 * model.x + 4 * model.y))  # gradient (3, 4) times the seed's number
 
     played = learner(task_of(player("p", "", utility=slope, lr=1.0, clip=20.0), batches=PerSeed()), [0, 1, 2])
@@ -227,11 +347,23 @@ def test_gradients_are_clipped_per_seed(learner):
     assert torch.equal(moved[0], torch.tensor([3.0, 4.0], dtype=torch.float64))  # a short gradient is left as it is
 
 
+def test_records_are_of_each_seed_and_each_part(learner):
+    def shown(model, batch, ctx):
+        return Terms(batch[:, 0] + 0 * model.x, {"square": batch[:, 0] ** 2, "mean": batch.mean() + 0 * model.y.sum()})
+
+    played = learner(task_of(player("p", "", utility=shown), batches=PerSeed()), [0, 1, 2])
+    for _ in range(2):
+        played.advance()
+    found = {name: values.tolist() for name, values in played.averages()["p"].items()}
+    assert found == {"utility": [1.0, 10.0, 100.0], "square": [1.0, 100.0, 10_000.0], "mean": [1.0, 10.0, 100.0]}
+    assert played.averages() == {}  # each update is recorded once
+
+
 def test_the_moving_average_follows_its_formula(learner):
-    def up(model, batch, noise, state):
+    def up(model, batch, ctx):
         return Terms((model.x + 2 * model.y).expand(len(batch)))
 
-    played = learner(task_of(player("p", "", utility=up), ema=0.5), [0, 1])
+    played = learner(task_of(player("p", "", utility=up, ema=0.5)), [0, 1])
     average = played.params["p"].clone()
     for step in range(30):
         played.advance()
@@ -241,3 +373,88 @@ def test_the_moving_average_follows_its_formula(learner):
     kept = played.stack().model(1)
     assert kept.x.item() == pytest.approx(average[1, 0].item())
     assert kept.x.item() != pytest.approx(played.params["p"][1, 0].item())
+
+
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_an_average_is_its_players_and_moves_once_a_step(learner, simultaneous):
+    def up(model, batch, ctx):
+        return Terms((model.x + 2 * model.y).expand(len(batch)))
+
+    players = (player("p", "x", utility=up, ema=0.5, repeat=3), player("q", "y", utility=up))
+    played = learner(task_of(*players, simultaneous=simultaneous), [0, 1])
+    average = played.params["p"].clone()
+    for step in range(12):
+        played.advance()
+        decay = min(0.5, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * (1 + 0.1 * 3 * (step + 1))
+        assert torch.allclose(played.average["p"], average, rtol=1e-12, atol=0)
+    assert list(played.average) == ["p"]
+    model = played.stack().model(1)
+    assert (model.x.item(), model.y.item()) == (pytest.approx(average[1, 0].item()), pytest.approx(0.2 * 12))
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def test_rows_differ_by_their_settings_recorded_or_not(learner):
+    def slope(model, batch, ctx):
+        return Terms((ctx.settings["slope"] * model.x + model.y).expand(len(batch)))
+
+    played = learner(task_of(player("p", "", utility=slope), settings={"slope": [1.0, -2.0, 5.0]}), [0, 0, 0])
+    played.replays["p"].after = 2
+    for _ in range(8):
+        played.advance()
+    assert played.replays["p"].recorded
+    expected = 1 + 0.8 * torch.tensor([1.0, -2.0, 5.0], dtype=torch.float64)
+    assert torch.allclose(played.params["p"][:, 0], expected, rtol=1e-12)
+    played.structure = replace(played.structure, settings={"slope": torch.zeros(3, dtype=torch.float64)})
+    played.advance()  # the settings are arguments of what was recorded, not part of it
+    assert torch.allclose(played.params["p"][:, 0], expected, rtol=1e-12)
+
+
+SENSELESS = {
+    "clip": (0.0, -1.0, float("nan")),
+    "skip_above": (0.0, -1.0),
+    "most_skips": (-1,),
+    "ema": (1.0, 2.0, -0.1),
+    "repeat": (0, -1),
+    "name": ("", "a/b"),
+    "schedule": (Plateau,),
+}
+
+
+@pytest.mark.parametrize(("setting", "value"), [(name, value) for name, values in SENSELESS.items() for value in values])
+def test_a_player_refuses_what_makes_no_sense(setting, value):
+    with pytest.raises(
+        SeedbedError, match="name" if setting == "name" else f"{setting} of player 'model' must be"
+    ) as raised:
+        Player(**{"utility": lambda model, x, ctx: None, setting: value})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        (Plateau, {"by": 0.0}),
+        (Plateau, {"by": 1.0}),
+        (Plateau, {"by": float("nan")}),
+        (Plateau, {"patience": -1}),
+        (Plateau, {"least": 2.0}),
+        (Plateau, {"threshold": -1.0}),
+        (Adam, {"lr": -1.0}),
+        (Adam, {"lr": float("nan")}),
+        (Adam, {"beta1": 1.0}),
+        (Adam, {"eps": -1.0}),
+        (SGD, {"momentum": 1.0}),
+        (SGD, {"weight_decay": -1.0}),
+    ],
+)
+def test_a_rule_refuses_numbers_that_make_no_sense(rule, values):
+    (name,) = values
+    with pytest.raises(SeedbedError, match=name):
+        rule(**values)
+
+
+def test_nobody_plays():
+    with pytest.raises(SeedbedError, match="at least one player"):
+        Game(()).check({"weight": ["weight"]})

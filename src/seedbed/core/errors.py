@@ -1,7 +1,15 @@
 """The one error that users see: what was expected, what was got, what to do."""
 
 import difflib
-from collections.abc import Iterable
+import math
+import os
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Where code lies that is nobody's own.
+_OURS, _STANDARD = str(Path(__file__).parents[1]), os.path.dirname(traceback.__file__)
 
 
 class SeedbedError(Exception):
@@ -25,3 +33,53 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SeedbedError:
         more = f" and {len(names) - 12} more" if len(names) > 12 else ""
         hint = f"known: {', '.join(names[:12])}{more}"
     return SeedbedError(f"unknown {kind} {name!r}; {hint}")
+
+
+@contextmanager
+def told(what: str, remedy: str = "") -> Iterator[None]:
+    """While inside, whatever goes wrong in a user's own code is said in one line: which error, and where it arose.
+
+    Args:
+        what: whose code it is, e.g. ``"the utility of 'model'"``.
+        remedy: what to do about it, where more can be said than the place.
+
+    Raises:
+        SeedbedError: for any exception, which stays its cause.
+    """
+    try:
+        yield
+    except SeedbedError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or ["no message"]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_OURS)]
+        own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(_STANDARD)]
+        place = f" (line {own[-1].lineno} of {own[-1].filename}, in {own[-1].name})" if own else ""
+        remedy = f"; {remedy}" if remedy else ""
+        raise SeedbedError(f"{what} does not run: {type(error).__name__}: {lines[0][:200]}{place}{remedy}") from error
+
+
+def within(
+    what: str, value: object, least: int | float, most: int | float, *, above: bool = False, below: bool = False
+) -> None:
+    """Check that a number lies between two bounds, which are included unless ``above`` and ``below`` exclude them.
+
+    Raises:
+        SeedbedError: otherwise, for NaN too, and for what is no number.
+    """
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if least <= number <= most and not (above and number == least) and not (below and number == most):
+        return
+    low = f"above {least:g}" if above else f"at least {least:g}"
+    high = "" if most == math.inf and not below else f" and below {most:g}" if below else f" and at most {most:g}"
+    raise SeedbedError(f"{what} must be a number {low}{high.replace('inf', 'infinity')}, got {value!r}")
+
+
+def whole(what: str, value: object, least: int) -> None:
+    """Check that a number is whole and large enough.
+
+    Raises:
+        SeedbedError: otherwise.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise SeedbedError(f"{what} must be a whole number of at least {least}, got {value!r}")

@@ -11,6 +11,7 @@ try:
         _add_batch_dim,
         get_unwrapped,
         is_batchedtensor,
+        maybe_current_level,
         maybe_get_bdim,
         maybe_get_level,
     )
@@ -42,3 +43,15 @@ def _seeds_first(stack: Tensor, axis: int) -> Tensor:
 def restack(stack: Tensor, level: int) -> Tensor:
     """Hide the leading seed axis of ``stack`` again: the inverse of :func:`unstack`."""
     return _add_batch_dim(stack, 0, level)
+
+
+def follows(tensor: Tensor) -> bool:
+    """Whether a gradient would go through ``tensor``, which under ``vmap`` does not know it itself."""
+    while AVAILABLE and is_batchedtensor(tensor):
+        tensor = get_unwrapped(tensor)
+    return tensor.requires_grad
+
+
+def depth() -> int:
+    """How many transforms (``vmap``, ``grad``) the caller is inside of."""
+    return (maybe_current_level() or 0) if AVAILABLE else 0

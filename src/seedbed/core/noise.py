@@ -56,20 +56,27 @@ class Streams:
 
 
 class Draw(NamedTuple):
-    """What was asked of a noise: with an address, all that a draw depends on."""
+    """What was asked of a noise: with an address, all that a draw depends on. ``None`` where it has no such axis."""
 
     stream: str
     number: int
     fill: Callable[..., Tensor]
-    shape: tuple[int, ...]
     samples: int | None
+    batch: int | None
+    event: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``[samples, batch, *event]``, of the axes that there are."""
+        return (*(n for n in (self.samples, self.batch) if n is not None), *self.event)
 
 
 class Noise:
     """Draws for a stack of seeds, one address per seed and draw.
 
-    Shapes are those of *one* seed; inside ``vmap`` over seeds the stack appears by itself. ``samples=k`` puts an axis of k
-    independent draws in front.
+    A draw names its axes: the shape of one *event*, how many examples are in the *batch*, how many *samples* of each are
+    independent; they lead in the order ``[samples, batch, *event]``. Without ``batch`` a draw belongs to no one example.
+    Shapes are those of *one* seed; inside ``vmap`` over seeds the stack appears by itself.
 
     Args:
         streams: one entry per stacked seed.
@@ -108,32 +115,56 @@ class Noise:
             self._others[stream] = self._copy(stream, self.row)
         return self._others[stream]
 
+    def fork(self) -> "Noise":
+        """The same address, every stream where it is now: a second pass through a model meets the same draws again."""
+        fork = self._copy(self.stream, self.row)
+        fork.draws = self.draws
+        fork._others = {name: other.fork() for name, other in self._others.items()}
+        return fork
+
+    @contextmanager
+    def back_at(self, fork: "Noise") -> Iterator[None]:
+        """While inside, every stream goes on from where ``fork`` is; afterwards from where it was.
+
+        It holds for whoever has this very object: a module that drops (``core.slots``) is handed no other.
+        """
+        here = self.fork()
+        self._move_to(fork)
+        try:
+            yield
+        finally:
+            self._move_to(here)
+
+    def _move_to(self, there: "Noise") -> None:
+        self.draws = there.draws
+        for name in {**self._others, **there._others}:
+            self.of(name)._move_to(there.of(name))
+
     def _copy(self, stream: str, row: Tensor | None) -> "Noise":
         return Noise(self.streams, stream, *self.address, device=self.device, dtype=self.dtype, row=row)
 
-    def normal(self, shape: Sequence[int], samples: int | None = None) -> Tensor:
-        """Standard normal draws, ``[*shape]`` or ``[samples, *shape]``."""
-        return self._draw(torch.Tensor.normal_, shape, samples)
+    def normal(self, event: Sequence[int], *, batch: int | None = None, samples: int | None = None) -> Tensor:
+        """Standard normal draws, ``[samples, batch, *event]``."""
+        return self._draw(torch.Tensor.normal_, samples, batch, event)
 
-    def uniform(self, shape: Sequence[int], samples: int | None = None) -> Tensor:
-        """Draws from U[0, 1), ``[*shape]`` or ``[samples, *shape]``."""
-        return self._draw(torch.Tensor.uniform_, shape, samples)
+    def uniform(self, event: Sequence[int], *, batch: int | None = None, samples: int | None = None) -> Tensor:
+        """Draws from U[0, 1), ``[samples, batch, *event]``."""
+        return self._draw(torch.Tensor.uniform_, samples, batch, event)
 
     def bernoulli(self, probs: Tensor) -> Tensor:
-        """0/1 draws of the same shape as ``probs`` (whose first axis is the batch)."""
-        return (self.uniform(probs.shape) < probs).to(probs.dtype)
+        """0/1 draws of the same shape as ``probs``, ``[batch, *event]``."""
+        return (self.uniform(probs.shape[1:], batch=len(probs)) < probs).to(probs.dtype)
 
-    def _draw(self, fill: Callable[..., Tensor], shape: Sequence[int], samples: int | None) -> Tensor:
+    def _draw(self, fill: Callable[..., Tensor], samples: int | None, batch: int | None, event: Sequence[int]) -> Tensor:
         self.draws += 1
-        rows = partial(self.make, Draw(self.stream, self.draws, fill, tuple(shape), samples))
+        rows = partial(self.make, Draw(self.stream, self.draws, fill, samples, batch, tuple(event)))
         return (
             rows(range(1))[0] if self.row is None else _StackedDraw.apply(self.row, partial(rows, range(len(self.streams))))
         )
 
     def make(self, draw: Draw, rows: Sequence[int]) -> Tensor:
-        """A draw as the chosen seeds of the stack see it, ``[rows, *shape]`` or ``[rows, samples, *shape]``."""
-        lead = () if draw.samples is None else (draw.samples,)
-        out = torch.empty((len(rows), *lead, *draw.shape), device=self.device, dtype=torch.float32)
+        """A draw as the chosen seeds of the stack see it, ``[rows, samples, batch, *event]``."""
+        out = torch.empty((len(rows), *draw.shape), device=self.device, dtype=torch.float32)
         for position, row in enumerate(rows):
             self._fill(out[position], draw, self.streams[row])
         # Draws are made in fp32 whatever the run's precision, so a float64 run sees the same noise.
@@ -146,7 +177,7 @@ class Noise:
 class EvalNoise(Noise):
     """Draws keyed by example and sample: the chunk that is evaluated at once cannot change a number.
 
-    The first axis of a shape is the example. Draws are made in blocks of 64 examples, per sample, and cut to size.
+    Draws are made in blocks of 64 examples, per sample, and cut to size.
 
     Args:
         streams: one entry per stacked seed.
@@ -184,19 +215,27 @@ class EvalNoise(Noise):
 
     def _fill(self, out: Tensor, draw: Draw, streams: Streams) -> None:
         stack = out if draw.samples is not None else out[None]
-        batch, *event = stack.shape[1:]
-        block = torch.empty((BLOCK, *event), device=self.device, dtype=out.dtype)
+        block = torch.empty((BLOCK if draw.batch is not None else 0, *draw.event), device=self.device, dtype=out.dtype)
         for k in range(len(stack)):
-            done = 0
-            while done < batch:
-                index, offset = divmod(self.first + done, BLOCK)
-                take = min(BLOCK - offset, batch - done)
-                key = streams.key(draw.stream, *self.address, draw.number, self.first_sample + k, index)
-                target = stack[k, done : done + take]
-                draw.fill(target if take == BLOCK else block, generator=self._generator.manual_seed(key))
-                if take < BLOCK:
-                    target.copy_(block[offset : offset + take])
-                done += take
+            address = (*self.address, draw.number, self.first_sample + k)
+            if draw.batch is not None:
+                self._fill_examples(stack[k], block, draw, streams, address)
+            else:
+                draw.fill(stack[k], generator=self._generator.manual_seed(streams.key(draw.stream, *address, "no example")))
+
+    def _fill_examples(
+        self, out: Tensor, block: Tensor, draw: Draw, streams: Streams, address: tuple[int | str, ...]
+    ) -> None:
+        count, done = len(out), 0
+        while done < count:
+            index, offset = divmod(self.first + done, BLOCK)
+            take = min(BLOCK - offset, count - done)
+            target = out[done : done + take]
+            generator = self._generator.manual_seed(streams.key(draw.stream, *address, index))
+            draw.fill(target if take == BLOCK else block, generator=generator)
+            if take < BLOCK:
+                target.copy_(block[offset : offset + take])
+            done += take
 
 
 class _StackedDraw(torch.autograd.Function):

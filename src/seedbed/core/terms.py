@@ -2,12 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
-
-# Whatever outlives a step besides parameters: a (nested) dictionary of tensors, one entry per seed once stacked.
-State = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -17,9 +13,7 @@ class Terms:
     Args:
         value: ``[batch]``, in nats where it bounds a likelihood, with the paper's sign.
         parts: named summands or diagnostics, each ``[batch]`` or a scalar; recorded, never optimised.
-        state: what the next step needs (recurrent state, counters).
     """
 
     value: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
-    state: State = field(default_factory=dict)

@@ -1,1 +1,1 @@
-"""Distributions over the last axis of their value."""
+"""Distributions over events of any shape."""

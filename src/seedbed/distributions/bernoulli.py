@@ -1,61 +1,77 @@
 """Independent coins."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seedbed.core.capabilities import Distribution
 from seedbed.core.domain import BINARY
+from seedbed.core.law import Drawn, axes, closed_kl, sum_event
 from seedbed.core.noise import Noise
-from seedbed.distributions.numeric import draw, full
+from seedbed.distributions.numeric import full
 
 # Logits at once of many samples of the same value: 2 MiB, what stays in a core's cache from one operation to the next.
 TILE = 1 << 19
 
 
 class Bernoulli:
-    """Independent Bernoulli variables over the last axis, p = logistic(logits).
+    """Independent Bernoulli variables, p = logistic(logits).
 
     Args:
-        logits: ``[*batch, features]``.
+        logits: ``[*batch, *event]``.
+        rank: axes of an event.
     """
 
     domain = BINARY
+    reparameterised = False
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, rank: int = 1) -> None:
         self.logits = full(logits)
+        self.rank = rank
 
     @property
     def mean(self) -> Tensor:
-        """The probability of a 1, ``[*batch, features]``."""
+        """The probability of a 1, ``[*batch, *event]``."""
         return torch.sigmoid(self.logits)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """sum_d [x_d l_d - log(1 + exp l_d)] in nats, ``[*batch]``; finite for every logit."""
         if torch.is_grad_enabled():
             # Two sums, not one over a difference: a third less memory traffic.
-            return (value * self.logits).sum(-1) - F.softplus(self.logits).sum(-1)
-        centred = value - 0.5
+            return sum_event(value * self.logits, self.rank) - sum_event(F.softplus(self.logits), self.rank)
+        centred, logits = value - 0.5, self.logits
+        if self.rank != 1:
+            centred, logits = (t.reshape(*t.shape[: t.ndim - self.rank], -1) for t in (centred, logits))
         if value.ndim >= self.logits.ndim:
-            return _log_prob(centred, self.logits)
-        samples = max(1, TILE // self.logits[0].numel())
-        return torch.cat([_log_prob(centred, logits) for logits in self.logits.split(samples)])
+            return _log_prob(centred, logits)
+        samples = max(1, TILE // logits[0].numel())
+        return torch.cat([_log_prob(centred, some) for some in logits.split(samples)])
 
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """A draw of 0s and 1s (it carries no gradient), ``[*batch, features]`` or ``[samples, *batch, features]``."""
+    def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
+        """0s and 1s, through which no gradient goes, ``[samples, batch, *event]``."""
         mean = self.mean
-        return (draw(noise.uniform, mean.shape, samples) < mean).to(mean.dtype)
+        event, batch, samples = axes(mean.shape, self.rank, samples, batch)
+        value = (noise.uniform(event, batch=batch, samples=samples) < mean).to(mean.dtype)
+        return Drawn(value, partial(self.log_prob, value))
 
-    def kl(self, other: Distribution) -> Tensor:
-        """KL(self || other) = sum_d [p_d (l_d - l'_d) + log(1 + exp l'_d) - log(1 + exp l_d)] in nats, ``[*batch]``.
+    def surrogate(self, value: Tensor, how: str) -> Tensor:
+        """The bits b as they are, with a gradient in the logits l that stands for the one that they have not.
 
-        Raises:
-            TypeError: if ``other`` is not a Bernoulli.
+        ``st``: db/dl = p (1 - p), straight through the mean (Bengio et al. 2013, arXiv 1308.3432). ``zgr``: db/dl =
+        (b (1 - p) + (1 - b) p) / 2, half of it and half of what DARN takes, the limit of Gumbel-Rao at temperature zero
+        (Shekhovtsov 2023, "Cold analysis of Rao-Blackwellized straight-through Gumbel-softmax gradient estimator").
         """
-        if not isinstance(other, Bernoulli):
-            raise TypeError(f"KL(Bernoulli || {type(other).__name__}) is not defined")
-        terms = self.mean * (self.logits - other.logits) + F.softplus(other.logits) - F.softplus(self.logits)
-        return terms.sum(-1)
+        p = self.mean
+        if how == "st":
+            return value + (p - p.detach())
+        slope = (0.5 * (value * (1 - p) + (1 - value) * p)).detach()
+        return value + slope * (self.logits - self.logits.detach())
+
+
+@closed_kl(Bernoulli, Bernoulli)
+def _(q: Bernoulli, p: Bernoulli) -> tuple[Tensor, float]:
+    return q.mean * (q.logits - p.logits) + F.softplus(p.logits) - F.softplus(q.logits), 0.0
 
 
 def _log_prob(centred: Tensor, logits: Tensor) -> Tensor:

@@ -3,10 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from seedbed.core.capabilities import Distribution
 from seedbed.core.domain import BINARY, REAL, Domain
+from seedbed.core.law import Distribution
 from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.distributions.normal import DiagonalNormal
 
@@ -18,12 +16,13 @@ class Likelihood:
     Args:
         domain: what the family scores.
         parameters: network outputs per feature.
-        build: from raw outputs ``[*batch, parameters * features]`` to the distribution.
+        build: from raw outputs ``[*batch, parameters * features]`` (or ``[*batch, parameters * channels, height, width]``
+            with ``rank=3``) to the distribution.
     """
 
     domain: Domain
     parameters: int
-    build: Callable[[Tensor], Distribution]
+    build: Callable[..., Distribution]
 
 
 GAUSSIAN = Likelihood(REAL, 2, DiagonalNormal.from_raw)

@@ -1,105 +1,136 @@
 """Gaussians with a diagonal covariance."""
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from seedbed.core.capabilities import Distribution
 from seedbed.core.domain import REAL
+from seedbed.core.errors import SeedbedError
+from seedbed.core.law import Drawn, axes, closed_kl, sum_event
 from seedbed.core.noise import Noise
-from seedbed.distributions.numeric import draw, full, soft_clamp
+from seedbed.distributions.numeric import full, soft_clamp
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class DiagonalNormal:
-    """N(mean, diag(exp(log_scale))^2) over the last axis.
+    """N(mean, diag(exp(log_scale))^2) over the event's axes.
 
     Args:
-        mean: ``[*batch, features]``.
-        log_scale: log of the standard deviation, ``[*batch, features]``.
+        mean: ``[*batch, *event]``.
+        log_scale: log of the standard deviation, ``[*batch, *event]``.
+        rank: axes of an event.
     """
 
     domain = REAL
+    reparameterised = True
 
-    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
+    def __init__(self, mean: Tensor, log_scale: Tensor, rank: int = 1) -> None:
         self.mean = full(mean)
         self.log_scale = full(log_scale)
+        self.rank = rank
 
     @classmethod
-    def from_raw(cls, raw: Tensor) -> "DiagonalNormal":
-        """Read ``[*batch, 2 * features]`` from a network: the mean, then the log-scale, kept within +-7 by a soft clamp."""
-        mean, log_scale = full(raw).chunk(2, -1)
-        return cls(mean, soft_clamp(log_scale))
+    def from_raw(cls, raw: Tensor, rank: int = 1) -> "DiagonalNormal":
+        """Read ``[*batch, 2 * features, ...]``, a mean and a log-scale, the latter kept within +-7 by a soft clamp.
+
+        Args:
+            raw: whose first event axis (features, or channels) holds both.
+            rank: axes of an event.
+        """
+        mean, log_scale = full(raw).chunk(2, -rank)
+        return cls(mean, soft_clamp(log_scale), rank)
 
     @property
     def scale(self) -> Tensor:
-        """The standard deviation, ``[*batch, features]``."""
+        """The standard deviation, ``[*batch, *event]``."""
         return self.log_scale.exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """-sum_d [(x_d - m_d)^2 / (2 s_d^2) + log s_d + log(2 pi) / 2] in nats, ``[*batch]``."""
         u = (full(value) - self.mean) * (-self.log_scale).exp()
-        return (-0.5 * u.square() - self.log_scale).sum(-1) - u.shape[-1] * HALF_LOG_2PI
+        return sum_event(-0.5 * u.square() - self.log_scale, self.rank) - _size(u, self.rank) * HALF_LOG_2PI
 
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """m + s * epsilon, ``[*batch, features]`` or ``[samples, *batch, features]``."""
-        return torch.addcmul(self.mean, self.scale, draw(noise.normal, self.mean.shape, samples))
-
-    def kl(self, other: Distribution) -> Tensor:
-        """KL(self || other), closed form, in nats, ``[*batch]``.
-
-        Raises:
-            TypeError: if ``other`` is not a diagonal Gaussian.
-        """
-        terms = self._kl_terms(other)
-        return terms.sum(-1) - 0.5 * terms.shape[-1]
-
-    def kl_per_unit(self, other: Distribution) -> Tensor:
-        """The summands of ``kl``, one per component, ``[*batch, features]``."""
-        return self._kl_terms(other) - 0.5
-
-    def _kl_terms(self, other: Distribution) -> Tensor:
-        if isinstance(other, StandardNormal):
-            terms = 0.5 * (self.mean.square() + (2 * self.log_scale).exp()) - self.log_scale
-        elif isinstance(other, DiagonalNormal):
-            # u^2 + r^2 = ((m - m')^2 + s^2) / s'^2
-            log_ratio = self.log_scale - other.log_scale
-            u = (self.mean - other.mean) * (-other.log_scale).exp()
-            terms = 0.5 * (u.square() + (2 * log_ratio).exp()) - log_ratio
-        else:
-            raise TypeError(f"KL(DiagonalNormal || {type(other).__name__}) has no closed form here; use the elbo utility")
-        return terms
+    def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
+        """m + s * epsilon, ``[samples, batch, *event]``."""
+        event, batch, samples = axes(self.mean.shape, self.rank, samples, batch)
+        value = torch.addcmul(self.mean, self.scale, noise.normal(event, batch=batch, samples=samples))
+        return Drawn(value, partial(self.log_prob, value))
 
     def product(self, other: "DiagonalNormal") -> "DiagonalNormal":
         """The Gaussian proportional to the product of two densities: precisions add, means are weighted by precision."""
         log_precision = torch.logaddexp(-2 * self.log_scale, -2 * other.log_scale)
         weight = torch.sigmoid(2 * (other.log_scale - self.log_scale))
-        return DiagonalNormal(torch.lerp(other.mean, self.mean, weight), -0.5 * log_precision)
+        return DiagonalNormal(torch.lerp(other.mean, self.mean, weight), -0.5 * log_precision, self.rank)
 
 
 class StandardNormal:
-    """N(0, I) over the last axis. It has no batch axis: each of its draws is an example.
+    """N(0, I). It has no batch axis: its draws are of as many examples as are asked for.
 
     Args:
-        features: size of the last axis.
+        event: shape of an event, or the size of one that is a vector.
     """
 
     domain = REAL
+    reparameterised = True
 
-    def __init__(self, features: int) -> None:
-        self.features = features
+    def __init__(self, event: int | Sequence[int]) -> None:
+        self.event = (event,) if isinstance(event, int) else tuple(event)
+        self.rank = len(self.event)
+
+    @property
+    def features(self) -> int:
+        """Numbers in an event."""
+        return math.prod(self.event)
+
+    @property
+    def mean(self) -> Tensor:
+        """0, ``[*event]``."""
+        return torch.zeros(self.event, device="cpu", dtype=torch.float32)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """-sum_d [x_d^2 / 2 + log(2 pi) / 2] in nats, ``[*batch]``."""
-        return -0.5 * full(value).square().sum(-1) - self.features * HALF_LOG_2PI
+        self.check(value)
+        return -0.5 * sum_event(full(value).square(), self.rank) - self.features * HALF_LOG_2PI
 
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """``[samples, features]``, keyed by example, or ``[features]``."""
-        return draw(noise.normal, (self.features,), samples)
+    def check(self, value: Tensor) -> None:
+        """Refuse what is no event of this: a density of another one would come out, without a word.
 
-    def kl(self, other: Distribution) -> Tensor:
-        """KL(self || other), closed form, in nats; needs another diagonal Gaussian."""
-        zero = other.mean.new_zeros(self.features) if isinstance(other, DiagonalNormal) else torch.zeros(self.features)
-        return DiagonalNormal(zero, zero).kl(other)
+        Raises:
+            SeedbedError: for values ``[*batch, *other]``.
+        """
+        if (found := tuple(value.shape[value.ndim - self.rank :])) != self.event:
+            raise SeedbedError(
+                f"StandardNormal({list(self.event)}) was given an event {list(found)}; make prior and posterior one shape"
+            )
+
+    def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
+        """``[samples, batch, *event]``."""
+        value = noise.normal(self.event, batch=batch, samples=samples)
+        return Drawn(value, partial(self.log_prob, value))
+
+
+def _size(values: Tensor, rank: int) -> int:
+    return values.shape[values.ndim - rank :].numel()
+
+
+@closed_kl(DiagonalNormal, StandardNormal)
+def _(q: DiagonalNormal, p: StandardNormal) -> tuple[Tensor, float]:
+    p.check(q.mean)
+    return 0.5 * (q.mean.square() + (2 * q.log_scale).exp()) - q.log_scale, -0.5
+
+
+@closed_kl(DiagonalNormal, DiagonalNormal)
+def _(q: DiagonalNormal, p: DiagonalNormal) -> tuple[Tensor, float]:
+    # u^2 + r^2 = ((m - m')^2 + s^2) / s'^2
+    log_ratio = q.log_scale - p.log_scale
+    u = (q.mean - p.mean) * (-p.log_scale).exp()
+    return 0.5 * (u.square() + (2 * log_ratio).exp()) - log_ratio, -0.5
+
+
+@closed_kl(StandardNormal, DiagonalNormal)
+def _(q: StandardNormal, p: DiagonalNormal) -> tuple[Tensor, float]:
+    return 0.5 * ((p.mean.square() + 1) * (-2 * p.log_scale).exp()) + p.log_scale, -0.5

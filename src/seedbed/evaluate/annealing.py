@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from seedbed.core.capabilities import LatentVariable
+from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import BLOCK, EvalNoise, Noise
+from seedbed.core.noise import BLOCK, EvalNoise
 from seedbed.core.stack import Stack
-from seedbed.evaluate.known import need_latents
+from seedbed.distributions.leapfrog import leapfrog
+from seedbed.evaluate.known import estimators, need_latents, no_estimator, traits
 from seedbed.evaluate.likelihood import (
     LARGE,
     TILE,
@@ -84,13 +86,22 @@ def annealed_importance_sampling(
         (delta method; the spread over examples has no part in it).
 
     Raises:
-        SeedbedError: for a model without latents, for values outside of its domain, or if one example does not fit.
+        SeedbedError: for a model without latents, or with latents that are not real numbers, for values outside of its
+            domain, for a start that cannot be scored, or if one example does not fit.
 
     Neal 2001 (arXiv physics/9803008); for decoders Wu et al. 2017 (arXiv 1611.04273), whose temperatures these are.
     """
-    model = need_latents(stack.module, "ais", x.shape[1:])
+    model = need_latents(stack, "ais", x)
     check_request(x, how.chains)
     check_domain(model, x)
+    found = traits(stack, x)
+    if not found.real:
+        raise no_estimator(f"{type(model).__name__}, whose latents are not all real numbers,", "ais", estimators(stack, x))
+    if how.start == "posterior" and not found.scores:
+        raise SeedbedError(
+            f"the posterior of {type(model).__name__} cannot score a z that it did not draw, so ais cannot start from it; "
+            "start from the prior"
+        )
     stack = _precise(stack)
     x = x.to(stack.device, stack.dtype)
     at_once = _examples_at_once(stack, x, how, memory_gib)
@@ -168,7 +179,7 @@ class _Path:
         self.address = address
         self.first = first
         self.how = how
-        self.sizes: dict[str, int] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
 
     def weights(self, report: Callable[[float], None]) -> tuple[Tensor, Tensor]:
         """log w, ``[seeds, chains, batch]`` in fp64, and the share of accepted proposals, ``[seeds, batch]``."""
@@ -196,10 +207,7 @@ class _Path:
                 break
             if steps is not None:
                 log_step = steps[(t - 1) * len(steps) // (last - 1)]
-            noise = EvalNoise(
-                self.stack.streams, "ais", self.address, name, t, first=self.first, device=z.device, dtype=z.dtype
-            )
-            draws = self.stack.call(_draws, noise=noise, shared=(how.chains, *z.shape[2:]))
+            draws = self.stack.call(_draws, noise=self._noise(name, t), shared=(how.chains, *z.shape[2:]))
             z, probability = self._transition(z, b, (start, joint, slope), log_step, draws)
             rate = probability.mean(1)
             accepted += rate
@@ -210,21 +218,24 @@ class _Path:
                 report(t / last)
         return log_w, accepted / max(1, last - 1), used or [log_step]
 
+    def _noise(self, *address: int | str) -> EvalNoise:
+        streams, x = self.stack.streams, self.x
+        return EvalNoise(streams, "ais", self.address, *address, first=self.first, device=x.device, dtype=x.dtype)
+
     def begin(self, chains: int, name: str) -> Tensor:
         """z_0, ``[seeds, chains, batch, size of all latents]``."""
-        noise = EvalNoise(
-            self.stack.streams, "ais", self.address, name, 0, first=self.first, device=self.x.device, dtype=self.x.dtype
-        )
         with torch.no_grad():
-            z = self.stack.call(_begin, noise=noise, shared=(self.x, chains, self.how.start))
-        self.sizes = {layer: value.shape[-1] for layer, value in z.items()}
-        return torch.cat(list(z.values()), -1)
+            z = self.stack.call(_begin, noise=self._noise(name, 0), shared=(self.x, chains, self.how.start))
+        self.shapes = {layer: tuple(value.shape[3:]) for layer, value in z.items()}
+        return torch.cat([value.flatten(3) for value in z.values()], -1)
 
     def densities(self, z: Tensor, b: float) -> tuple[Tensor, Tensor, Tensor]:
         """log f_0(z), log p(x, z), and the slope of (1 - b) log f_0 + b log p(x, z) in z."""
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            start, joint = self.stack.call(_densities, z, shared=(self.x, self.sizes, self.how.start))
+            start, joint = self.stack.call(
+                _densities, z, noise=self._noise("densities"), shared=(self.x, self.shapes, self.how.start)
+            )
             (slope,) = torch.autograd.grad((start + b * (joint - start)).sum(), z)
         return start.detach(), joint.detach(), slope
 
@@ -240,13 +251,15 @@ class _Path:
         momentum, jitter, uniform = draws
         # A trajectory of one fixed length can be a whole period of some direction and lead back to where it began.
         step = (log_step.exp().unsqueeze(1) * (0.8 + 0.4 * jitter)).unsqueeze(-1)
-        start, joint, slope = here
+        start, joint, _ = here
         energy = 0.5 * momentum.square().sum(-1) - (start + b * (joint - start))
-        moved, speed = z, momentum + 0.5 * step * slope
-        for number in range(self.how.leapfrogs):
-            moved = moved + step * speed
-            start, joint, slope = self.densities(moved, b)
-            speed = speed + (0.5 if number == self.how.leapfrogs - 1 else 1.0) * step * slope
+
+        def force(z: Tensor) -> tuple[Tensor, ...]:
+            start, joint, slope = self.densities(z, b)
+            return slope, start, joint
+
+        first = (here[2], *here[:2])
+        moved, speed, (_, start, joint) = leapfrog(z, momentum, force, step, self.how.leapfrogs, first=first)
         ahead = 0.5 * speed.square().sum(-1) - (start + b * (joint - start))
         # A trajectory that left all numbers behind is not accepted.
         probability = (energy - ahead).clamp(max=0).exp().nan_to_num(nan=0.0)
@@ -259,27 +272,30 @@ def _temperature(t: int, last: int) -> float:
     return (s(t / last) - s(0)) / (s(1) - s(0))
 
 
-def _begin(model: LatentVariable, x: Tensor, chains: int, start: str, noise: Noise) -> Mapping[str, Tensor]:
-    if start == "posterior":
-        return model.posterior(x, noise, chains)[0]
-    # A prior's draws are examples: one set of them per chain.
-    drawn = [model.generate(len(x), noise)[0] for _ in range(chains)]
-    return {name: torch.stack([z[name] for z in drawn]) for name in drawn[0]}
+def _begin(model: LatentVariable, x: Tensor, chains: int, start: str, ctx: Context) -> Mapping[str, Tensor]:
+    return model.proposal(x, ctx, chains).z if start == "posterior" else model.generate(len(x), ctx, chains)[0]
 
 
 def _densities(
-    model: LatentVariable, x: Tensor, sizes: Mapping[str, int], start: str, flat: Tensor
+    model: LatentVariable, x: Tensor, shapes: Mapping[str, tuple[int, ...]], start: str, flat: Tensor, ctx: Context
 ) -> tuple[Tensor, Tensor]:
-    z = dict(zip(sizes, flat.split(list(sizes.values()), -1), strict=True))
-    _, layers, likelihood = model.descend(None, lambda layer, first: z[layer.name])
+    parts = flat.split([math.prod(shape) for shape in shapes.values()], -1)
+    z = {name: part.unflatten(-1, shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
+    _, layers, likelihood = model.descend(ctx, lambda layer: z[layer.name])
     log_prior = torch.stack([layer.prior.log_prob(z[layer.name]) for layer in layers]).sum(0)
     joint = log_prior + likelihood.log_prob(x)
-    return log_prior if start == "prior" else model.log_posterior(x, z), joint
+    if start == "prior":
+        return log_prior, joint
+    log_q_at = model.proposal(x, replace(ctx, through="centre")).log_q_at
+    assert log_q_at is not None, "checked before"
+    return log_q_at(z), joint
 
 
-def _draws(model: LatentVariable, chains: int, batch: int, size: int, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+def _draws(model: LatentVariable, chains: int, batch: int, size: int, ctx: Context) -> tuple[Tensor, Tensor, Tensor]:
     """Momenta, what a step size is varied by, and what a proposal's probability is held against."""
-    return noise.normal((batch, size), chains), noise.uniform((batch,), chains), noise.uniform((batch,), chains)
+    momentum = ctx.noise.normal((size,), batch=batch, samples=chains)
+    jitter, uniform = (ctx.noise.uniform((), batch=batch, samples=chains) for _ in range(2))
+    return momentum, jitter, uniform
 
 
 def _examples_at_once(stack: Stack, x: Tensor, how: Annealing, memory_gib: float) -> int:

@@ -7,28 +7,28 @@ import torch
 from torch import Tensor
 
 from seedbed.core.capabilities import HasLogProb, HasSample, LatentVariable
-from seedbed.core.noise import Noise
+from seedbed.core.context import Context
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
 from seedbed.evaluate.estimate import Estimator, draw_samples, per_example
 from seedbed.objectives.bounds import elbo, elbo_kl, iwae
 
 
-def nll(model: HasLogProb, x: Tensor, noise: Noise) -> Mapping[str, Tensor]:
+def nll(model: HasLogProb, x: Tensor, ctx: Context) -> Mapping[str, Tensor]:
     """-log p(x), exact, in nats per example."""
-    return {"nll_nats": -model.log_prob(x)}
+    return {"nll_nats": -model.log_prob(x, ctx)}
 
 
-def elbo_loss(model: LatentVariable, x: Tensor, noise: Noise) -> Mapping[str, Tensor]:
+def elbo_loss(model: LatentVariable, x: Tensor, ctx: Context) -> Mapping[str, Tensor]:
     """The negative ELBO with analytic KL, the KL, and that of each layer where there are several, in nats per example."""
-    terms = elbo_kl(model, x, noise, {})
+    terms = elbo_kl(model, x, ctx)
     layers = {f"{name}_nats": part for name, part in terms.parts.items() if name.startswith("kl_")}
     return {"neg_elbo_nats": -terms.value, "kl_nats": terms.parts["kl"], **layers}
 
 
-def elbo_sample_loss(model: LatentVariable, x: Tensor, noise: Noise) -> Mapping[str, Tensor]:
+def elbo_sample_loss(model: LatentVariable, x: Tensor, ctx: Context) -> Mapping[str, Tensor]:
     """The negative ELBO with KL estimated from the same sample, for posteriors whose KL has no closed form."""
-    terms = elbo(model, x, noise, {})
+    terms = elbo(model, x, ctx)
     return {"neg_elbo_nats": -terms.value, "kl_nats": terms.parts["kl"]}
 
 
@@ -91,8 +91,8 @@ def toy_artefacts(samples: int = POINTS) -> Callable[[Stack], Mapping[str, Mappi
     """
 
     def make(stack: Stack) -> Mapping[str, Mapping[str, np.ndarray]]:
-        def draw(model: HasSample, count: int, noise: Noise) -> Tensor:
-            return model.sample(count, noise)
+        def draw(model: HasSample, count: int, ctx: Context) -> Tensor:
+            return model.sample(count, ctx)
 
         out = {"samples": {"x": draw_samples(stack, draw, samples).float().cpu().numpy()}}
         density = _log_density_of(stack.module)
@@ -106,8 +106,8 @@ def toy_artefacts(samples: int = POINTS) -> Callable[[Stack], Mapping[str, Mappi
 
 def _log_density_of(module: object) -> Estimator | None:
     if isinstance(module, HasLogProb):
-        return lambda model, x, noise: {"log_density": model.log_prob(x)}
+        return lambda model, x, ctx: {"log_density": model.log_prob(x, ctx)}
     if isinstance(module, LatentVariable):
         bound = iwae(50)  # tight enough for a picture; the numbers in tables are never taken from it
-        return lambda model, x, noise: {"log_density": bound(model, x, noise, {}).value}
+        return lambda model, x, ctx: {"log_density": bound(model, x, ctx).value}
     return None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seedbed.core.capabilities import HasSample
-from seedbed.core.noise import Noise
+from seedbed.core.context import Context
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
 from seedbed.evaluate.estimate import draw_samples
@@ -45,8 +45,8 @@ class SlicedWasserstein:
     def __call__(self, stack: Stack, split: str) -> dict[str, tuple[Tensor, str]]:
         """``{"sw_distance": ([seeds, 1], "data units")}``."""
 
-        def draw(model: HasSample, count: int, noise: Noise) -> Tensor:
-            return model.sample(count, noise)
+        def draw(model: HasSample, count: int, ctx: Context) -> Tensor:
+            return model.sample(count, ctx)
 
         truth = self.data.splits[split][: self.points].to(stack.device, stack.dtype)
         draws = draw_samples(stack, draw, len(truth)).to(stack.dtype)

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.core.capabilities import Distribution, HasPaint, LatentVariable, Layer
-from seedbed.core.noise import EvalNoise, Noise
+from seedbed.core.capabilities import HasPaint, LatentVariable, Layer, drawn
+from seedbed.core.context import Context
+from seedbed.core.law import Distribution
+from seedbed.core.noise import EvalNoise
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
 from seedbed.distributions.bernoulli import Bernoulli
@@ -34,7 +37,7 @@ def _spread(split: Tensor, count: int) -> Tensor:
 
 
 def image_artefacts(data: Dataset) -> Artefacts:
-    """Arrays for pictures of a latent-variable model of binary images.
+    """Arrays for pictures of a latent-variable model of images.
 
     ``samples``: draws x ~ p(x), and the means E[x | z] that they were drawn from. ``reconstructions``: E[x | z] at
     z ~ q(z | x). ``traversals``: E[x | z] while one unit of the top layer goes from -2.5 to 2.5, a row for each of
@@ -48,7 +51,7 @@ def image_artefacts(data: Dataset) -> Artefacts:
     (see ``Painting``).
 
     Args:
-        data: binary images, of which ``shown(data)`` are reconstructed.
+        data: images, of which ``shown(data)`` are reconstructed.
     """
 
     def make(stack: Stack) -> Mapping[str, Mapping[str, np.ndarray]]:
@@ -62,15 +65,14 @@ def image_artefacts(data: Dataset) -> Artefacts:
         found = call(_reconstructions, "reconstructions", x)
         codes = call(_walks, "latents", x, many)
         out = {
-            "samples": {"x": _laid(samples["x"].byte(), data).cpu().numpy(), "mean": _half(_laid(samples["mean"], data))},
+            "samples": {"x": _stored(samples["x"], data), "mean": _half(_laid(samples["mean"], data))},
             "reconstructions": {"mean": _half(_laid(found["mean"], data))},
             "latents": {"z": _half(principal_components(codes["z"]))},
         }
-        side = math.isqrt(x[0].numel())
-        channels, *sides = data.image or (1, side, side)
-        if channels == 1 and math.prod(sides) == x[0].numel():
+        if (sides := _sides(data)) is not None:
             for name in ("traversals", "interpolations"):
-                out[name] = {"grid": _half(codes[name].unflatten(-1, sides))}
+                if name in codes:  # of bits there are none: one cannot walk from 0 to 1
+                    out[name] = {"grid": _half(codes[name].reshape(*codes[name].shape[:3], *sides))}
             if isinstance(stack.model(0), HasPaint):
                 painted = call(_painting, "samples", SHOWN)  # the samples' own noise: these are the first of them
                 out["canvas"] = {"mean": _half(_laid(painted["mean"], data))}
@@ -86,24 +88,41 @@ def image_artefacts(data: Dataset) -> Artefacts:
 def sample_artefacts(data: Dataset) -> Artefacts:
     """Draws x ~ p(x) alone, of models whose latents mean nothing to the eye, such as a dequantised image."""
 
-    def draw(model: LatentVariable, count: int, noise: Noise) -> Tensor:
-        return model.sample(count, noise)
+    def draw(model: LatentVariable, count: int, ctx: Context) -> Tensor:
+        return model.sample(count, ctx)
 
-    return lambda stack: {"samples": {"x": _laid(draw_samples(stack, draw, SHOWN).byte(), data).cpu().numpy()}}
+    return lambda stack: {"samples": {"x": _stored(draw_samples(stack, draw, SHOWN), data)}}
 
 
 def image_reference(data: Dataset) -> Mapping[str, np.ndarray]:
     """The images that reconstructions stand beside, and the classes of the points of the map, where there are any."""
     labels = {"labels": _spread(data.labels["test"], POINTS).cpu().numpy()} if "test" in data.labels else {}
-    return {"x": _laid(shown(data).byte(), data).cpu().numpy(), **labels}
+    return {"x": _stored(shown(data), data), **labels}
 
 
-def _laid(flat: Tensor, data: Dataset) -> Tensor:
-    """Flat images with their sides, where a square number of pixels does not tell them."""
-    channels, height, width = data.image or (1, 0, 0)
-    if channels == 1:
-        return flat if height == width else flat.unflatten(-1, (height, width))
-    return flat.unflatten(-1, (channels, height, width))
+def _stored(x: Tensor, data: Dataset) -> np.ndarray:
+    """Draws and examples as they are kept: whole numbers in a byte each, real ones in two."""
+    whole = data.domain.kind == "binary" or (data.domain.kind == "levels" and (data.domain.size or 0) <= 256)
+    return _laid(x.byte(), data).cpu().numpy() if whole else _half(_laid(x, data))
+
+
+def _laid(images: Tensor, data: Dataset) -> Tensor:
+    """Flat images with their sides, but for square grey ones of whole numbers, whose length tells them."""
+    if len(data.shape) != 1 or data.image is None:
+        return images
+    channels, height, width = data.image
+    if channels == 1 and height == width and data.domain.kind != "real":
+        return images
+    return images.unflatten(-1, (height, width) if channels == 1 else (channels, height, width))
+
+
+def _sides(data: Dataset) -> tuple[int, ...] | None:
+    """Height and width of one picture, channels before them where there are several; ``None`` of what is none."""
+    side = math.isqrt(data.features)
+    channels, *sides = data.image or (data.shape if len(data.shape) == 3 else (1, side, side))
+    if channels * math.prod(sides) != data.features:
+        return None
+    return (channels, *sides) if channels > 1 else tuple(sides)
 
 
 def principal_components(codes: Tensor) -> Tensor:
@@ -128,60 +147,61 @@ def factorised_bernoulli(data: Dataset) -> tuple[Tensor, float]:
     return logits.float(), -float(Bernoulli(logits).log_prob(data.splits["valid"].mean(0, dtype=torch.float64)))
 
 
-def _samples(model: LatentVariable, count: int, noise: Noise) -> dict[str, Tensor]:
-    _, likelihood = model.generate(count, noise)
-    return {"x": likelihood.rsample(noise), "mean": _mean(likelihood)}
+def _samples(model: LatentVariable, count: int, ctx: Context) -> dict[str, Tensor]:
+    _, likelihood = model.generate(count, ctx)
+    return {"x": likelihood.draw(ctx.noise).value, "mean": _mean(likelihood)}
 
 
-def _painting(model: LatentVariable, count: int, noise: Noise) -> dict[str, Tensor]:
+def _painting(model: LatentVariable, count: int, ctx: Context) -> dict[str, Tensor]:
     assert isinstance(model, HasPaint), "only of models that paint"
-    z, _ = model.generate(count, noise)
-    painting = model.paint({name: value[:PAINTED] for name, value in z.items()})
+    z, _ = model.generate(count, ctx)
+    painting = model.paint({name: value[:PAINTED] for name, value in z.items()}, ctx)
     windows = {name: box for name, box in (("read", painting.read), ("write", painting.write)) if box is not None}
     filters = {"filters": torch.tensor(painting.filters, device=painting.means.device)} if windows else {}
     return {"mean": painting.means, **windows, **filters}
 
 
-def _reconstructions(model: LatentVariable, x: Tensor, noise: Noise) -> dict[str, Tensor]:
-    return {"mean": _mean(model.posterior(x, noise)[2])}
+def _reconstructions(model: LatentVariable, x: Tensor, ctx: Context) -> dict[str, Tensor]:
+    return {"mean": _mean(model.proposal(x, ctx).likelihood)}
 
 
-def _walks(model: LatentVariable, x: Tensor, many: Tensor, noise: Noise) -> dict[str, Tensor]:
-    """Traversals ``[units, 8, pixels]``, interpolations ``[8, 8, pixels]``, codes of the top layer ``[n, latents]``."""
+def _walks(model: LatentVariable, x: Tensor, many: Tensor, ctx: Context) -> dict[str, Tensor]:
+    """Codes of the top layer ``[n, latents]``; of real latents also traversals and interpolations, ``[8, 8, *example]``."""
+    centre = replace(ctx, through="centre")
+    proposal = model.proposal(many, centre)
+    name = next(iter(proposal.layers))
+    top = proposal.z[name].flatten(1)
+    if not proposal.real:
+        return {"z": top}
 
-    def code(name: str, q: Distribution, first: bool) -> Tensor:
-        return _centre(q, noise)
+    def below(given: Tensor) -> Callable[[Layer], Tensor]:
+        at = given.unflatten(-1, proposal.z[name].shape[1:])
+        return lambda layer: at if layer.name == name else drawn(layer.prior, centre, batch=len(at)).value
 
-    def below(top: Tensor) -> Callable[[Layer, bool], Tensor]:
-        return lambda layer, first: top if first else _centre(layer.prior, noise)
-
-    z, layers, _ = model.infer(many, code)
-    top = z[layers[0].name]
     size = top.shape[-1]
     units = top.var(0).topk(min(SIDE, size)).indices
     chosen = (torch.arange(size, device=x.device) == units[:, None])[:, None]  # [units, 1, latents]
     steps = torch.linspace(-REACH, REACH, SIDE, device=x.device, dtype=top.dtype)[:, None]
     moved = torch.where(chosen, steps, top[0])
-    traversals = _mean(model.descend(None, below(moved.flatten(0, 1)))[2]).unflatten(0, moved.shape[:2])
+    traversals = _mean(model.descend(ctx, below(moved.flatten(0, 1)))[2]).unflatten(0, moved.shape[:2])
 
     x = x[: min(2 * SIDE, len(x) // 2 * 2)]
-    ends, _, _ = model.infer(x, code)
-    share = torch.linspace(0, 1, SIDE - 2, device=x.device, dtype=top.dtype)[:, None]
-    between = {name: torch.lerp(value[::2, None], value[1::2, None], share) for name, value in ends.items()}
-    means = _mean(model.descend(None, lambda layer, first: between[layer.name].flatten(0, 1))[2])
+    ends = model.proposal(x, centre).z
+    share = torch.linspace(0, 1, SIDE - 2, device=x.device, dtype=top.dtype)
+    between = {
+        key: torch.lerp(value[::2, None], value[1::2, None], share.view(-1, *[1] * (value.ndim - 1))).flatten(0, 1)
+        for key, value in ends.items()
+    }
+    means = _mean(model.descend(ctx, lambda layer: between[layer.name])[2])
     pairs = x.unflatten(0, (-1, 2))
     walk = torch.cat([pairs[:, :1], means.unflatten(0, (-1, SIDE - 2)), pairs[:, 1:]], 1)
     return {"traversals": traversals, "interpolations": walk, "z": top}
 
 
-def _centre(distribution: Distribution, noise: Noise) -> Tensor:
-    mean = getattr(distribution, "mean", None)
-    return distribution.rsample(noise) if mean is None else mean
-
-
-def _mean(likelihood: object) -> Tensor:
-    assert isinstance(likelihood, Bernoulli), "pictures are made of binary images"
-    return likelihood.mean
+def _mean(likelihood: Distribution) -> Tensor:
+    mean = getattr(likelihood, "mean", None)
+    assert mean is not None, "pictures are made of likelihoods with a mean"
+    return mean
 
 
 def _half(values: Tensor) -> np.ndarray:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seedbed.core.capabilities import LatentVariable, Layer, posterior_of
+from seedbed.core.capabilities import LatentVariable
+from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import BLOCK, Noise
+from seedbed.core.noise import BLOCK
 from seedbed.core.stack import Stack
-from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.evaluate.estimate import per_example
 from seedbed.evaluate.known import need_latents
 from seedbed.evaluate.likelihood import check_domain, check_request
@@ -36,7 +36,7 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memo
 
     ``rate_nats`` = KL(q(z | x) || p(z)), summed over layers, and ``distortion_nats`` = -E_q log p(x | z) add up to the
     negative ELBO. With several layers ``kl_<layer>_nats`` = E_q KL(q(z_l | z_>l, x) || p(z_l | z_>l)). A KL is analytic
-    where both are diagonal Gaussians (and see ``Layer.closed_kl``), else the mean of log q - log p, with none per unit.
+    where there is a closed form (``core.law.kl``, ``Layer.closed_kl``), else the mean of log q - log p, with none per unit.
 
     A unit is active if the variance over x of E_q[z_u | x] is above 0.01. The variance is estimated without bias, from two
     halves of the samples with independent errors: the variance of an average of few samples counts their noise as activity.
@@ -55,14 +55,14 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memo
 
     Active units: Burda et al. 2016 (arXiv 1509.00519), section 5.1; rate, distortion: Alemi et al. 2018 (arXiv 1711.00464).
     """
-    model = need_latents(stack.module, "latents", x.shape[1:])
+    model = need_latents(stack, "latents", x)
     check_request(x, samples)
     check_domain(model, x)
     if samples < 2 or len(x) < 2:
         raise SeedbedError(f"a variance needs at least 2 samples and 2 examples, got {samples} and {len(x)}")
 
-    def one(model: LatentVariable, x: Tensor, noise: Noise) -> dict[str, Tensor]:
-        return _one(model, x, noise, samples)
+    def one(model: LatentVariable, x: Tensor, ctx: Context) -> dict[str, Tensor]:
+        return _one(model, x, ctx, samples)
 
     need = peak_bytes(lambda: per_example(stack, one, x[:1], f"{address} latents"))
     if (fits := int(memory_gib * 2**30 / need)) < 1:
@@ -92,29 +92,20 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memo
     return LatentUse(totals, units)
 
 
-def kl_per_unit(layer: Layer) -> Tensor | None:
-    """KL(q || p) of each component of one layer's z where it is analytic, ``[*batch, features]``."""
-    if not layer.closed_kl:
-        return None
-    if isinstance(layer.posterior, DiagonalNormal) and isinstance(layer.prior, (DiagonalNormal, StandardNormal)):
-        return layer.posterior.kl_per_unit(layer.prior)
-    return None
-
-
-def _one(model: LatentVariable, x: Tensor, noise: Noise, samples: int) -> dict[str, Tensor]:
-    z, layers, likelihood = model.posterior(x, noise, samples)
-    out = {"distortion": -likelihood.log_prob(x).mean(0)}
-    for layer in layers:
-        posterior, value = posterior_of(layer), z[layer.name]
-        units = kl_per_unit(layer)
+def _one(model: LatentVariable, x: Tensor, ctx: Context, samples: int) -> dict[str, Tensor]:
+    proposal = model.proposal(x, ctx, samples)
+    out = {"distortion": -proposal.log_likelihood.mean(0)}
+    for name, layer in proposal.layers.items():
+        value = proposal.z[name]
+        units = layer.kl_per_unit()
         if units is None:
-            out[f"kl {layer.name}"] = (posterior.log_prob(value) - layer.prior.log_prob(value)).mean(0)
+            out[f"kl {name}"] = -layer.log_ratio().mean(0)
         else:
-            out[f"unit {layer.name}"] = units.expand(value.shape).mean(0)
-            out[f"kl {layer.name}"] = out[f"unit {layer.name}"].sum(-1)
-        means = getattr(posterior, "mean", value).expand(value.shape)
+            out[f"unit {name}"] = units.expand(value.shape).mean(0).flatten(1)
+            out[f"kl {name}"] = out[f"unit {name}"].sum(-1)
+        means = layer.mean.expand(value.shape)
         first, second = means[: samples // 2], means[samples // 2 :]
-        out |= {f"first {layer.name}": first.mean(0), f"second {layer.name}": second.mean(0)}
+        out |= {f"first {name}": first.mean(0).flatten(1), f"second {name}": second.mean(0).flatten(1)}
     return out
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from seedbed.core.capabilities import LatentVariable
+from seedbed.core.context import Context
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import BLOCK, EvalNoise, Noise
+from seedbed.core.noise import BLOCK, EvalNoise
 from seedbed.core.stack import Stack
 from seedbed.evaluate.known import need_latents
 from seedbed.evaluate.memory import GIB, peak_bytes
-from seedbed.objectives.bounds import log_weights
 
 LADDER = (1, 5, 50, 500, 5000)
 FEW = 25  # samples at once that make the encoder's share of the work small
@@ -81,7 +81,7 @@ def importance_sampling(
 
     Burda et al. 2016 (arXiv 1509.00519), eqs. 8 and 9; effective sample size: Kong 1992, Liu 2001, section 2.5.3.
     """
-    model = need_latents(stack.module, "nll by importance sampling", x.shape[1:])
+    model = need_latents(stack, "nll by importance sampling", x)
     rungs = check_request(x, samples, ladder)
     check_domain(model, x)
     x = x.to(stack.device, stack.dtype)
@@ -122,8 +122,8 @@ def check_domain(model: LatentVariable, x: Tensor) -> None:
         BINARY.check(found, type(model).__name__)
 
 
-def _log_weights(model: LatentVariable, samples: int, x: Tensor, noise: Noise) -> Tensor:
-    return log_weights(model, x, noise, samples)
+def _log_weights(model: LatentVariable, samples: int, x: Tensor, ctx: Context) -> Tensor:
+    return model.proposal(x, ctx, samples).log_w
 
 
 def _weights(stack: Stack, x: Tensor, address: str, first: int, samples: int, at_once: int) -> Tensor:

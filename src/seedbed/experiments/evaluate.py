@@ -14,12 +14,10 @@ from seedbed.store.manifest import command_line, versions
 from seedbed.store.table import Row
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from seedbed.core.stack import Stack
     from seedbed.data.dataset import Dataset
     from seedbed.evaluate.likelihood import Progress
-    from seedbed.train.task import Measurement
+    from seedbed.train.task import Measurement, Task
 
 SPLITS = ("test", "valid", "train")
 
@@ -88,7 +86,7 @@ def evaluate(
     streams = run.experiment.streams(run.seeds[:1])
     task = run.experiment.task(streams)
     with streams[0].scoped("init"):
-        name = _name(run, request, task.build(), task.precision, task.data)
+        name = _name(run, request, task)
     table = run.folder.evaluation(name)
     have = set() if again else {row.seed for row in table.read()}
     for group, stack in run.stacks(device) if set(run.seeds) - have else ():
@@ -127,12 +125,13 @@ def _measured(
 
 def _measure(stack: "Stack", data: "Dataset", request: Request, progress: "Progress | None") -> "Mapping[str, Measurement]":
     """What was measured, by the split that its rows name: a latent's units are no metrics that runs are compared on."""
-    from seedbed.core.capabilities import LatentVariable
+    from seedbed.core.capabilities import LatentVariable, Sequence
     from seedbed.evaluate.annealing import Annealing, second_opinion
     from seedbed.evaluate.density import DensityMeasure, nll
     from seedbed.evaluate.distances import SlicedWasserstein
     from seedbed.evaluate.latents import latent_use
     from seedbed.evaluate.likelihood import importance_sampling
+    from seedbed.evaluate.sequences import SequenceMeasure
 
     split, x = request.split, data.splits[request.split]
     limits = {"memory_gib": request.memory_gib, "progress": progress}
@@ -144,20 +143,27 @@ def _measure(stack: "Stack", data: "Dataset", request: Request, progress: "Progr
     if request.metric == "ais":
         settings = {name: getattr(request, name) for name in ("chains", "temperatures", "leapfrogs", "start")}
         return {split: second_opinion(stack, x, split, Annealing(**settings), request.draws, **limits)}
+    if isinstance(stack.module, Sequence):
+        return {split: SequenceMeasure(data)(stack, split)}
     if not isinstance(stack.module, LatentVariable):
         return {split: DensityMeasure(data, nll, "nll_nats")(stack, split)}
     return {split: importance_sampling(stack, x, split, request.draws, **limits)}
 
 
-def _name(run: Run, request: Request, module: "nn.Module", precision: str, data: "Dataset") -> str:
+def _name(run: Run, request: Request, task: "Task") -> str:
     """The file's name: the estimator, the split, and whatever else sets its numbers apart."""
+    from seedbed.core.noise import Streams
+    from seedbed.core.stack import Stack
     from seedbed.evaluate.known import estimators, no_estimator
 
-    known = estimators(module, data.shape)
+    data, precision = task.data, task.precision
+    known = estimators(Stack.of([task.build()], [Streams(0)]), data.splits[request.split])
     if request.metric not in known:
         raise no_estimator(run.manifest.experiment, request.metric, known)
     if "fp64" in (request.precision, precision) and request.precision not in ("", precision):
         raise SeedbedError(f"{run.path} is in {precision} and is evaluated in that; leave --precision out")
+    if request.examples and not data.shape:
+        raise SeedbedError(f"{data.name} is one sequence, of which no part stands for the whole; leave --examples out")
     if request.split == "train" and data.view is not None:
         raise SeedbedError(f"{data.name} draws its training images anew; evaluate on test or valid")
     parts = [request.metric, request.split]

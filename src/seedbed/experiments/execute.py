@@ -10,14 +10,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.experiments import find
 from seedbed.experiments.base import Experiment
 from seedbed.experiments.warm_start import check_start, start_weights
 from seedbed.store.atomic import exclusive
 from seedbed.store.folder import Folder, group_name
 from seedbed.store.manifest import Manifest, command_line, config_hash
+
+if TYPE_CHECKING:
+    from seedbed.core.noise import Streams
+    from seedbed.train.task import Task
 
 STRATEGIES = ("auto", "vectorized", "sequential", "processes")
 
@@ -71,13 +76,14 @@ def execute(
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
     folder = run_folder(name, experiment, out, tag)
-    if again or not folder.exists():
+    begun = folder.exists() and any(folder.latest(group) for group in folder.manifest().groups)
+    if again or not begun:
         # What is refused leaves no run behind, and throws none away.
         if experiment.warm_start:
             check_start(experiment, name, seeds)
-        else:
-            _check(experiment, seeds)
-        if folder.exists():
+        where = usable_device(device)
+        _check(experiment, _groups(seeds, _auto(where) if strategy == "auto" else strategy)[0], where)
+        if again and folder.exists():
             _discard(folder)
     manifest = _manifest(folder, name, experiment, seeds, strategy, device, threads)
     groups = [group for group in manifest.groups if set(group) & set(seeds)]
@@ -92,14 +98,34 @@ def execute(
     return folder
 
 
-def _check(experiment: Experiment, seeds: Sequence[int]) -> None:
-    """Refuse settings, data or a model that do not go together."""
-    from seedbed.train.learner import check_domain
+def _check(experiment: Experiment, seeds: Sequence[int], device: str) -> None:
+    """Refuse settings, data or a model that do not go together, and a game that cannot be played."""
+    import torch
 
-    streams = experiment.streams(seeds[:1])
-    task = experiment.task(streams)
-    with streams[0].scoped("init"):
-        check_domain(task.build(), task)
+    from seedbed.train.holdings import check_again
+    from seedbed.train.learner import Learner
+    from seedbed.train.start import built
+
+    streams = experiment.streams(seeds)
+    task = task_of(experiment, streams)
+    check_again(built(task, streams[0]), built(task, streams[0]))
+    Learner(task, streams, torch.device(device.split(" ")[0])).probe()
+
+
+def task_of(experiment: Experiment, streams: "list[Streams]") -> "Task":
+    """The training problem that an experiment declares.
+
+    Raises:
+        SeedbedError: if it cannot be built, or is none.
+    """
+    from seedbed.train.task import Task
+
+    what = f"`task` of {type(experiment).__name__}"
+    with told(what):
+        task = experiment.task(streams)
+    if not isinstance(task, Task):
+        raise SeedbedError(f"{what} must return a Task, got {type(task).__name__}")
+    return task
 
 
 def check_seeds(seeds: Iterable[int]) -> list[int]:
@@ -133,7 +159,7 @@ def train(
     if latest is not None and latest[1]["done"]:
         return
     streams = experiment.streams(group)
-    task = experiment.task(streams)
+    task = task_of(experiment, streams)
     if experiment.warm_start and latest is None:
         task = replace(task, start=start_weights(experiment, manifest.experiment, group))
     record = {"name": task.data.name, "protocol": task.data.protocol, "checksum": task.data.checksum()}
@@ -151,6 +177,7 @@ def train(
             threads=manifest.threads,
             checkpoint_seconds=checkpoint_seconds,
             progress=progress,
+            looked=True,
         )
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from seedbed.core.noise import Noise, Streams
+    from seedbed.core.context import Context
+    from seedbed.core.noise import Streams
     from seedbed.data.dataset import Dataset
     from seedbed.train.task import Task
 
@@ -220,8 +221,8 @@ class ConvergenceFlow(BinaryImages):
             sizes = (self.width, self.depth, self.growth)
             return ImageFlow(data.features, self.augment, self.couplings, *sizes, self.variational, (height, width))
 
-        def losses(model: ImageFlow, x: "Tensor", noise: "Noise") -> "Mapping[str, Tensor]":
-            return {"neg_elbo_nats": -elbo(model, x, noise, {}).value}
+        def losses(model: ImageFlow, x: "Tensor", ctx: "Context") -> "Mapping[str, Tensor]":
+            return {"neg_elbo_nats": -elbo(model, x, ctx).value}
 
         return self.maximise(build, elbo, losses, "neg_elbo_nats", sample_artefacts)
 

@@ -79,6 +79,7 @@ class BinaryImages(Experiment):
             optimizer=OPTIMIZERS[self.optimizer](lr=self.lr),
             schedule=SCHEDULES[self.schedule](),
             clip=self.clip or None,
+            ema=self.ema,
         )
         return Task(
             build=lambda: build(data, logits),
@@ -91,7 +92,6 @@ class BinaryImages(Experiment):
             measure=DensityMeasure(data, estimator, select),
             select=select,
             baseline=baseline,
-            ema=self.ema,
             patience=self.patience,
             precision=self.precision,
             artefacts=(artefacts or image_artefacts)(data),

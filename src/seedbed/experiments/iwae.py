@@ -14,6 +14,7 @@ from seedbed.experiments.images import ImageVAE
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from seedbed.core.context import Context
     from seedbed.core.noise import Streams
     from seedbed.data.dataset import Dataset
     from seedbed.objectives.bounds import Bound, WarmUp
@@ -51,8 +52,8 @@ class BoundVAE(ImageVAE):
 
         tight = iwae(VALIDATED)
 
-        def losses(model: Any, x: "Tensor", noise: Any) -> "Mapping[str, Tensor]":
-            return {f"neg_iw{VALIDATED}_nats": -tight(model, x, noise, {}).value, **elbo_loss(model, x, noise)}
+        def losses(model: Any, x: "Tensor", ctx: "Context") -> "Mapping[str, Tensor]":
+            return {f"neg_iw{VALIDATED}_nats": -tight(model, x, ctx).value, **elbo_loss(model, x, ctx)}
 
         def build(data: "Dataset", logits: "Tensor") -> "nn.Module":
             bias = {"data": logits, "dark": torch.full_like(logits, -5.0), "none": None}

@@ -160,7 +160,7 @@ class Run:
                 )
             streams = self.experiment.streams(group)
             learner = Learner(self.experiment.task(streams), streams, torch.device(device))
-            learner.restore(found[0], found[1]["step"], found[1]["counts"])
+            learner.restore(*found)
             out.append((group, learner.stack()))
         return out
 
@@ -172,10 +172,13 @@ class Run:
         """Draws from the trained models, ``[seeds, count, *example]``, or ``[count, *example]`` of one seed."""
         import torch
 
+        from seedbed.core.capabilities import HasSample
         from seedbed.evaluate.estimate import draw_samples
 
         draws, order = [], []
         for group, stack in self.stacks():
+            if not isinstance(stack.module, HasSample):
+                raise SeedbedError(f"{self.manifest.experiment} has no `sample`: its model draws no examples")
             draws.append(draw_samples(stack, _draw, count))
             order += list(group)
         stacked = torch.cat(draws)[sorted(range(len(order)), key=order.__getitem__)]
@@ -186,5 +189,5 @@ class Run:
         return stacked[self.seeds.index(seed)]
 
 
-def _draw(model: Any, count: int, noise: Any) -> "Tensor":
-    return model.sample(count, noise)
+def _draw(model: Any, count: int, ctx: Any) -> "Tensor":
+    return model.sample(count, ctx)

@@ -68,6 +68,7 @@ class Toy(Experiment):
             optimizer=OPTIMIZERS[self.optimizer](lr=self.lr),
             schedule=schedule or SCHEDULES[self.schedule](),
             clip=self.clip or None,
+            ema=self.ema,
         )
         data = self.dataset()
         return self.play(streams, data, build, Game((player,)), DensityMeasure(data, estimator, select), select)
@@ -102,7 +103,6 @@ class Toy(Experiment):
             measure=measure,
             select=select,
             baseline=TOY[self.data].gaussian_nll if self.has_baseline else None,
-            ema=self.ema,
             patience=self.patience,
             precision=self.precision,
             artefacts=toy_artefacts(),
@@ -228,7 +228,12 @@ class ToyWGAN(Toy):
             schedule=schedule,
         )
         generator = Player(
-            name="generator", owns=("generator",), utility=generator_utility, optimizer=rule, schedule=schedule
+            name="generator",
+            owns=("generator",),
+            utility=generator_utility,
+            optimizer=rule,
+            schedule=schedule,
+            ema=self.ema,
         )
         data = self.dataset()
         build = lambda: WGAN(2, self.latents, self.hidden)

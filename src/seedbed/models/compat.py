@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import REAL, Domain
+from seedbed.core.law import Distribution
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.distributions.numeric import full
 from seedbed.models.flow import Flow
@@ -61,7 +63,7 @@ class ToyVAE(nn.Module, LatentVariable):
         """Real values."""
         return REAL
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``z``."""
         z = yield Layer("z", self.prior, None if x is None else softplus_variance(self.encoder(x)))
         return squashed(self.decoder(z))
@@ -112,7 +114,7 @@ class ToyLVAE(nn.Module, LatentVariable):
         """Real values."""
         return REAL
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """From z3 down: ``z3``, then ``z2`` and ``down2``, then ``z1`` and ``down1``."""
         top, d = len(self.upward), x
         evidence: list[DiagonalNormal] = []

@@ -5,9 +5,11 @@ from collections.abc import Generator
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
+from seedbed.core.law import Distribution
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images
@@ -84,7 +86,7 @@ class ConvVAE(nn.Module, LatentVariable):
         """The domain that p(x | z) scores."""
         return self.likelihood.domain
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``z``."""
         z = yield Layer("z", self.prior, None if x is None else DiagonalNormal.from_raw(self.head(self.encoder(x))))
         return self.likelihood.build(self.decoder(self.stem(z)))

@@ -1,15 +1,15 @@
 """Bits as the signs of real numbers, for flows (Ho et al. 2019, arXiv 1902.00275; Nielsen et al. 2020, arXiv 2007.02731)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from seedbed.core.capabilities import Distribution
 from seedbed.core.domain import BINARY, REAL
+from seedbed.core.law import Drawn, axes
 from seedbed.core.noise import Noise
 from seedbed.distributions.normal import HALF_LOG_2PI, DiagonalNormal
-from seedbed.distributions.numeric import draw
 
 SMALLEST = 1e-30  # of |v|: its sign is the bit, which rounding to 0 or beyond would lose
 SMALLEST_DRAW = 2.0**-25  # fp32 draws multiples of 2^-24 from U[0, 1), and 0 has no logarithm
@@ -25,9 +25,9 @@ class Exponential:
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = shape
 
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """-log u."""
-        return -torch.log(draw(noise.uniform, self.shape, samples).clamp(min=SMALLEST_DRAW))
+    def sizes(self, noise: Noise, samples: int | None = None) -> Tensor:
+        """-log u, ``[samples, batch, pixels]``."""
+        return -torch.log(_uniform(noise, self.shape, samples))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """-v of every component, in nats."""
@@ -46,15 +46,20 @@ class CutNormal:
         self.mean, self.log_scale = mean, log_scale
         self.above = torch.special.ndtr(mean * (-log_scale).exp())  # the probability of it
 
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """At the quantile 1 - u of what is above 0."""
-        u = draw(noise.uniform, self.mean.shape, samples).clamp(min=SMALLEST_DRAW)
+    def sizes(self, noise: Noise, samples: int | None = None) -> Tensor:
+        """At the quantile 1 - u of what is above 0, ``[samples, batch, pixels]``."""
+        u = _uniform(noise, self.mean.shape, samples)
         return self.mean - self.log_scale.exp() * torch.special.ndtri(u * self.above)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log N(v) - log P(above 0) of every component, in nats."""
         u = (value - self.mean) * (-self.log_scale).exp()
         return -0.5 * u.square() - self.log_scale - HALF_LOG_2PI - self.above.log()
+
+
+def _uniform(noise: Noise, shape: Sequence[int], samples: int | None) -> Tensor:
+    event, batch, samples = axes(shape, 1, samples, None)
+    return noise.uniform(event, batch=batch, samples=samples).clamp(min=SMALLEST_DRAW)
 
 
 class Dequantisation:
@@ -71,14 +76,17 @@ class Dequantisation:
     """
 
     domain = REAL
+    rank = 1
+    reparameterised = True
 
     def __init__(self, x: Tensor, size: Exponential | CutNormal, rest: DiagonalNormal) -> None:
         self.sign, self.size, self.rest = 2 * x - 1, size, rest
 
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """``[batch, features]`` or ``[samples, batch, features]``."""
-        size = self.size.rsample(noise, samples).clamp(min=SMALLEST)
-        return torch.cat([self.sign * size, self.rest.rsample(noise, samples)], -1)
+    def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
+        """``[samples, batch, features]``."""
+        size = self.size.sizes(noise, samples).clamp(min=SMALLEST)
+        value = torch.cat([self.sign * size, self.rest.draw(noise, samples).value], -1)
+        return Drawn(value, partial(self.log_prob, value))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log q(v | x) in nats; minus infinity where a sign is not its bit's."""
@@ -86,14 +94,6 @@ class Dequantisation:
         size = self.sign * value[..., :pixels]
         log_q = self.size.log_prob(size).sum(-1) + self.rest.log_prob(value[..., pixels:])
         return torch.where((size < 0).any(-1), -torch.inf, log_q)
-
-    def kl(self, other: Distribution) -> Tensor:
-        """Has no closed form.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError(f"KL(Dequantisation || {type(other).__name__}) has no closed form; use the elbo utility")
 
 
 class Signs:
@@ -104,6 +104,8 @@ class Signs:
     """
 
     domain = BINARY
+    rank = 1
+    reparameterised = False
 
     def __init__(self, v: Tensor) -> None:
         self.v = v
@@ -118,14 +120,7 @@ class Signs:
         wrong = ((2 * value - 1) * self.v < 0).any(-1)
         return torch.where(wrong, -torch.inf, self.v.new_zeros(()))
 
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
+    def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
         """The bits."""
-        return self.mean if samples is None else self.mean.expand(samples, *self.v.shape)
-
-    def kl(self, other: Distribution) -> Tensor:
-        """Is not defined.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError(f"KL(Signs || {type(other).__name__}) is not defined")
+        value = self.mean if samples is None or self.v.ndim > 2 else self.mean.expand(samples, *self.v.shape)
+        return Drawn(value, partial(self.log_prob, value))

@@ -7,9 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import Distribution, HasPaint, Latents, LatentVariable, Layer, Painting
+from seedbed.core.capabilities import HasPaint, LatentVariable, Layer, Painting
+from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
+from seedbed.core.law import Distribution
+from seedbed.core.proposal import Latents
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.distributions.numeric import full, soft_clamp
@@ -164,22 +167,20 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
         """Binary images."""
         return BERNOULLI.domain
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """From the first step to the last."""
-        prior, posterior = self.prior, None
+        posterior = None
         encoder, decoder, canvas = self._start(self.encoder_start), self._start(self.decoder_start), self.canvas
         shift = None if x is None or self.see is None else self.see(x)
         for t in range(self.steps):
             if x is not None:
                 encoder = self.encoder(self._look(x, canvas, decoder[0]), encoder, shift)
                 posterior = DiagonalNormal.from_raw(self.head(encoder[0]))
-            z = yield Layer(f"z{t + 1}", prior, posterior)
+            z = yield Layer(f"z{t + 1}", self.prior, posterior)
             decoder, canvas = self._draw(z, decoder, canvas)
-            if x is None:  # after the first draw the prior has to know of how many examples
-                prior = DiagonalNormal(torch.zeros_like(z), torch.zeros_like(z))
         return BERNOULLI.build(canvas)
 
-    def paint(self, z: Latents) -> Painting:
+    def paint(self, z: Latents, ctx: Context) -> Painting:
         """The canvas and the windows over time, at latents of ``posterior`` or ``generate``."""
         decoder, canvas = self._start(self.decoder_start), self.canvas
         means, read, write = [], [], []

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import HasDataInit, HasLogProb, HasSample
+from seedbed.core.context import Context
 from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError, unknown
-from seedbed.core.noise import Noise
 from seedbed.distributions.normal import StandardNormal
 from seedbed.models.transforms import ActNorm, AffineCoupling, Mix, Reverse, SplineCoupling, Transform
 from seedbed.nets.mlp import Activation
@@ -51,21 +51,25 @@ class Flow(nn.Module, HasLogProb, HasSample, HasDataInit):
             log_det = log_det + term
         return z, log_det
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def density(self, x: Tensor) -> Tensor:
         """log p(x) in nats, ``[*batch]``."""
         z, log_det = self(x)
         return self.base.log_prob(z) + log_det
 
-    def sample(self, count: int, noise: Noise) -> Tensor:
+    def log_prob(self, x: Tensor, ctx: Context) -> Tensor:
+        """log p(x) in nats, ``[*batch]``."""
+        return self.density(x)
+
+    def sample(self, count: int, ctx: Context) -> Tensor:
         """``count`` draws, ``[count, features]``."""
-        return self.inverse(self.base.rsample(noise, count))[0]
+        return self.inverse(self.base.draw(ctx.noise, batch=count).value)[0]
 
     @torch.no_grad()
-    def data_init(self, x: Tensor) -> None:
+    def data_init(self, x: Tensor, ctx: Context) -> None:
         """Pass the first batch through; each layer that wants to see it initialises itself on the way."""
         for transform in self.chain:
             if isinstance(transform, HasDataInit):
-                transform.data_init(x)
+                transform.data_init(x, ctx)
             x, _ = transform(x)
 
 

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.core.capabilities import Distribution, HasDataInit, LatentVariable, Layer
+from seedbed.core.capabilities import HasDataInit, LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
+from seedbed.core.law import Distribution, Drawn
 from seedbed.core.noise import Noise, Streams
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.distributions.numeric import full, soft_clamp
@@ -39,18 +41,18 @@ class PerPixel(Transform, HasDataInit):
         super().__init__()
         self.transform = transform
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(y, log_det)``, the latter summed over pixels."""
         return self._apply_to(self.transform, x)
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(x, log_det)``, the way back."""
         return self._apply_to(self.transform.inverse, y)
 
-    def data_init(self, x: Tensor) -> None:
+    def data_init(self, x: Tensor, ctx: Context) -> None:
         """Every pixel is an example."""
         if isinstance(self.transform, HasDataInit):
-            self.transform.data_init(x.movedim(1, -1).flatten(0, -2))
+            self.transform.data_init(x.movedim(1, -1).flatten(0, -2), ctx)
 
     def _apply_to(self, function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> tuple[Tensor, Tensor]:
         pixels = x.movedim(1, -1)
@@ -76,13 +78,13 @@ class ConvCoupling(Transform):
         s, t = full(self.net(x1)).chunk(2, 1)
         return soft_clamp(s, self.bound), t
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scale and shift the second half."""
         x1, x2 = x[:, : self.split], x[:, self.split :]
         s, t = self.conditioned(x1)
         return torch.cat((x1, torch.addcmul(t, x2, s.exp())), 1), s.flatten(1).sum(1)
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo it: the first half is unchanged, so s and t are known."""
         y1, y2 = y[:, : self.split], y[:, self.split :]
         s, t = self.conditioned(y1)
@@ -145,20 +147,20 @@ class MultiScale(Transform, HasDataInit):
         """The transforms of each scale, from x to z."""
         return [cast(list[Transform], list(cast(nn.ModuleList, scale))) for scale in self.scales]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``[*batch, channels * height * width]``, twice."""
         return self._pass(x, lambda transform, x: None)
 
-    def data_init(self, x: Tensor) -> None:
+    def data_init(self, x: Tensor, ctx: Context) -> None:
         """Pass the first batch through; each ActNorm sets itself on the way."""
 
         def visit(transform: nn.Module, x: Tensor) -> None:
             if isinstance(transform, HasDataInit):
-                transform.data_init(x)
+                transform.data_init(x, ctx)
 
         self._pass(x, visit)
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """From coarse to fine."""
         batch, (channels, height, width) = y.shape[:-1], self.shape
         y = y.reshape(-1, y.shape[-1])
@@ -205,25 +207,20 @@ class FlowDensity:
     """
 
     domain = REAL
+    rank = 1
+    reparameterised = True
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Exact, in nats."""
-        return self.flow.log_prob(value)
+        return self.flow.density(value)
 
-    def rsample(self, noise: Noise, samples: int | None = None) -> Tensor:
-        """The flow's inverse at normal draws, ``[samples, features]`` or ``[features]``."""
-        return self.flow.inverse(self.flow.base.rsample(noise, samples))[0]
-
-    def kl(self, other: Distribution) -> Tensor:
-        """Has no closed form.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError("KL(flow || anything) has no closed form; use the elbo utility")
+    def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
+        """The flow's inverse at normal draws, ``[samples, batch, features]``."""
+        value = self.flow.inverse(self.flow.base.draw(noise, samples, batch).value)[0]
+        return Drawn(value, lambda: self.log_prob(value))
 
 
 class ImageFlow(nn.Module, LatentVariable, HasDataInit):
@@ -297,14 +294,14 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
         size = CutNormal(F.softplus(near + START), log_scales[0])
         return Dequantisation(x, size, DiagonalNormal(beside, log_scales[1]))
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``v``."""
         posterior = None if x is None else self.dequantise(x)
-        v = yield Layer("v", FlowDensity(self.flow), posterior, closed_kl=False)
+        v = yield Layer("v", FlowDensity(self.flow), posterior)
         return Signs(v[..., : self.pixels])
 
     @torch.no_grad()
-    def data_init(self, x: Tensor) -> None:
+    def data_init(self, x: Tensor, ctx: Context) -> None:
         """Normalise the first batch, dequantised by draws that are the same for every seed, on its way through the flow."""
         noise = Noise([Streams(0)], "init", "dequantise", device=x.device, dtype=x.dtype)
-        self.flow.data_init(self.dequantise(x).rsample(noise))
+        self.flow.data_init(self.dequantise(x).draw(noise).value, ctx)

@@ -5,9 +5,11 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
+from seedbed.core.law import Distribution
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.nets.mlp import MLP, Activation
@@ -62,16 +64,16 @@ class BottomUpVAE(nn.Module, LatentVariable):
         """The domain that p(x | z1) scores."""
         return self.likelihood.domain
 
-    def inference(self, x: Tensor) -> Generator[tuple[str, Distribution], Tensor, None]:
+    def inference(self, x: Tensor, ctx: Context) -> Generator[tuple[str, Distribution], Tensor, None]:
         """From z1 up to zL."""
         below = x
         for i, encoder in enumerate(self.encoders):
             below = yield f"z{i + 1}", DiagonalNormal.from_raw(encoder(below))
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """From zL down to z1."""
         top = len(self.decoders)
-        z = yield Layer(f"z{top}", self.prior, None)
+        z = yield Layer(f"z{top}", self.prior)
         for i in reversed(range(1, top)):
-            z = yield Layer(f"z{i}", DiagonalNormal.from_raw(self.decoders[i](z)), None)
+            z = yield Layer(f"z{i}", DiagonalNormal.from_raw(self.decoders[i](z)))
         return self.likelihood.build(self.decoders[0](z))

@@ -5,9 +5,11 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
+from seedbed.core.law import Distribution
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.nets.mlp import MLP, Activation, activation_named
@@ -78,7 +80,7 @@ class LadderVAE(nn.Module, LatentVariable):
             evidence.append(DiagonalNormal.from_raw(head(d)))
         return evidence
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """From zL down to z1."""
         top = len(self.evidence)
         evidence = None if x is None else self.bottom_up(x)

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import Distribution
 from seedbed.core.errors import unknown
+from seedbed.core.law import Distribution
 from seedbed.distributions.mixture import NormalMixture
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 
@@ -21,8 +21,6 @@ class NormalPrior(nn.Module):
     Args:
         latents: size of z.
     """
-
-    closed_kl = True
 
     def __init__(self, latents: int) -> None:
         super().__init__()
@@ -44,8 +42,6 @@ class VampPrior(nn.Module):
         logits: where they are drawn around, ``[features]``, e.g. those of the data's mean; 0.05 by default, as there.
     """
 
-    closed_kl = False
-
     def __init__(self, features: int, inputs: int = 500, logits: Tensor | None = None) -> None:
         super().__init__()
         around = torch.full((features,), 0.05).logit() if logits is None else logits
@@ -63,8 +59,6 @@ class StandardPrior(nn.Module):
     Args:
         latents: size of z.
     """
-
-    closed_kl = True
 
     def __init__(self, latents: int) -> None:
         super().__init__()

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import HasDataInit
+from seedbed.core.context import Context
 from seedbed.distributions.numeric import full, soft_clamp
 from seedbed.models.spline import spline_forward, spline_inverse
 from seedbed.nets.linear import linear
@@ -16,26 +18,30 @@ from seedbed.nets.mlp import MLP, Activation
 class Transform(nn.Module, ABC):
     """A bijection of the last axis, or of images.
 
-    ``log_det`` is log |det dy/dx| per example (of ``inverse``: log |det dx/dy|).
+    ``log_det`` is log |det dy/dx| per example (of ``inverse``: log |det dx/dy|). Where the bijection is conditional, it is
+    told what it is ``given``, such as what an encoder returns, ``[*batch, ...]``; others have no use for it.
     """
 
+    # Whether the way back is known. Of planar flows, say, it is not: they score only what they drew.
+    invertible: ClassVar[bool] = True
+
     @abstractmethod
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(y, log_det)``, ``[*batch, features]`` and ``[*batch]`` (or a scalar if it is the same for every example)."""
 
     @abstractmethod
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``(x, log_det)``, the way back."""
 
 
 class Reverse(Transform):
     """Reverse the order of the features."""
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Volume is kept."""
         return x.flip(-1), x.new_zeros(())
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Its own inverse."""
         return self.forward(y)
 
@@ -75,14 +81,14 @@ class Mix(Transform):
         diagonal = self.log_diagonal.exp() * self.sign if self.rotation else self.log_diagonal.exp()
         return self.lower.tril(-1) + eye, self.upper.triu(1) + eye * diagonal
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The same volume for every example."""
         with torch.autocast(x.device.type, enabled=False):  # rounded to bf16, the way back would lead elsewhere
             lower, upper = self.factors()
             weight = lower @ upper
             return linear(full(x), self.turn @ weight if self.rotation else weight, None), self.log_diagonal.sum()
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Two triangular systems."""
         with torch.autocast(y.device.type, enabled=False):
             lower, upper = self.factors()
@@ -107,17 +113,17 @@ class ActNorm(Transform, HasDataInit):
         self.log_scale = nn.Parameter(torch.zeros(features))
 
     @torch.no_grad()
-    def data_init(self, x: Tensor) -> None:
+    def data_init(self, x: Tensor, ctx: Context) -> None:
         """Set shift and scale from ``x``, ``[batch, features]``."""
         self.shift.copy_(x.mean(0))
         # The constant of the reference implementations: a feature that never varies must not divide by zero.
         self.log_scale.copy_((x.std(0) + 1e-6).log())
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """log_det = -sum log_scale."""
         return (x - self.shift) * (-self.log_scale).exp(), -self.log_scale.sum()
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """log_det = sum log_scale."""
         return torch.addcmul(self.shift, y, self.log_scale.exp()), self.log_scale.sum()
 
@@ -153,13 +159,13 @@ class AffineCoupling(Transform):
         s, t = full(self.net(x1)).chunk(2, -1)
         return (s if self.bound is None else soft_clamp(s, self.bound)), t
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scale and shift the second half."""
         x1, x2 = x[..., : self.split], x[..., self.split :]
         s, t = self.conditioned(x1)
         return torch.cat((x1, torch.addcmul(t, x2, s.exp())), -1), s.sum(-1)
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo it: the first half is unchanged, so s and t are known."""
         y1, y2 = y[..., : self.split], y[..., self.split :]
         s, t = self.conditioned(y1)
@@ -191,13 +197,13 @@ class SplineCoupling(Transform):
         """The raw parameters of each spline, ``[*batch, features of x2, 3 K - 1]``."""
         return full(self.net(x1)).unflatten(-1, (-1, 3 * self.bins - 1))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bend the second half."""
         x1, x2 = x[..., : self.split], x[..., self.split :]
         y2, log_det = spline_forward(x2, self.conditioned(x1), self.bound)
         return torch.cat((x1, y2), -1), log_det.sum(-1)
 
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve one quadratic equation per feature."""
         y1, y2 = y[..., : self.split], y[..., self.split :]
         x2, log_det = spline_inverse(y2, self.conditioned(y1), self.bound)

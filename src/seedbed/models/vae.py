@@ -5,9 +5,11 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import Distribution, LatentVariable, Layer
+from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.context import Context
 from seedbed.core.domain import BINARY, Domain
 from seedbed.core.errors import SeedbedError
+from seedbed.core.law import Distribution
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.models.priors import PriorName, prior_named
@@ -64,11 +66,11 @@ class VAE(nn.Module, LatentVariable):
         """The domain that p(x | z) scores."""
         return self.likelihood.domain
 
-    def layers(self, x: Tensor | None) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``z``."""
 
         def posterior(x: Tensor) -> DiagonalNormal:
             return DiagonalNormal.from_raw(self.encoder(x))
 
-        z = yield Layer("z", self.prior(posterior), None if x is None else posterior(x), self.prior.closed_kl)
+        z = yield Layer("z", self.prior(posterior), None if x is None else posterior(x))
         return self.likelihood.build(self.decoder(z))

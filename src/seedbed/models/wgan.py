@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import HasSample
+from seedbed.core.context import Context
 from seedbed.core.domain import REAL
-from seedbed.core.noise import Noise
 from seedbed.distributions.normal import StandardNormal
 from seedbed.nets.mlp import MLP, Activation
 
@@ -31,6 +31,6 @@ class WGAN(nn.Module, HasSample):
         self.generator = MLP(latents, hidden, features, activation)
         self.critic = MLP(features, hidden, 1, activation)
 
-    def sample(self, count: int, noise: Noise) -> Tensor:
+    def sample(self, count: int, ctx: Context) -> Tensor:
         """``count`` examples g(z), ``[count, features]``."""
-        return self.generator(self.prior.rsample(noise, count))
+        return self.generator(self.prior.draw(ctx.noise, batch=count).value)

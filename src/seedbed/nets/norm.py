@@ -15,6 +15,8 @@ class BatchNorm(nn.Module):
         features: size of the last axis.
     """
 
+    couples_examples = True
+
     def __init__(self, features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(features))

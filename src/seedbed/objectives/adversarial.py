@@ -6,8 +6,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from seedbed.core.noise import Noise
-from seedbed.core.terms import State, Terms
+from seedbed.core.context import Context
+from seedbed.core.slope import example_slope
+from seedbed.core.terms import Terms
 from seedbed.distributions.numeric import full
 
 
@@ -20,7 +21,7 @@ class Adversarial(Protocol):
         """``[batch, *example]`` to ``[batch, 1]``."""
         ...
 
-    def sample(self, count: int, noise: Noise) -> Tensor:
+    def sample(self, count: int, ctx: Context) -> Tensor:
         """``count`` examples g(z)."""
         ...
 
@@ -36,14 +37,17 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Args:
         critic: f, whose output for one example depends on that example alone.
         x: where, ``[batch, *example]``.
+
+    Raises:
+        SeedbedError: for a critic in which examples see each other.
     """
-    gradient = torch.func.grad(lambda at: full(critic(at)).sum())(x)
+    gradient = example_slope(lambda at: full(critic(at)).squeeze(-1), x, critic, "a penalty on the slope at each example")
     # The root of a sum that may be zero: its second derivative must stay finite.
     norm = (gradient.flatten(1).square().sum(-1) + 1e-12).sqrt()
     return (norm - 1).square()
 
 
-def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Noise, State], Terms]:
+def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Context], Terms]:
     """f(x) - f(g(z)) - penalty * (||grad f(x_hat)|| - 1)^2 with x_hat uniform on the segment from x to g(z).
 
     Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3, with the sign of what the critic wants. Parts: ``distance``
@@ -53,9 +57,9 @@ def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Nois
         penalty: its weight, lambda in the paper.
     """
 
-    def utility(model: Adversarial, x: Tensor, noise: Noise, state: State) -> Terms:
-        fake = model.sample(len(x), noise).to(x.dtype)
-        share = noise.uniform((len(x), *[1] * (x.ndim - 1)))
+    def utility(model: Adversarial, x: Tensor, ctx: Context) -> Terms:
+        fake = model.sample(len(x), ctx).to(x.dtype)
+        share = ctx.noise.uniform([1] * (x.ndim - 1), batch=len(x))
         distance = score(model, x) - score(model, fake)
         excess = gradient_penalty(model.critic, torch.lerp(x, fake, share.expand_as(x)))
         return Terms(distance - penalty * excess, {"distance": distance, "gradient_penalty": excess})
@@ -63,7 +67,7 @@ def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Nois
     return utility
 
 
-def generator_utility(model: Adversarial, x: Tensor, noise: Noise, state: State) -> Terms:
+def generator_utility(model: Adversarial, x: Tensor, ctx: Context) -> Terms:
     """f(g(z)): what the generator wants the critic to think. Parts: ``score``."""
-    value = score(model, model.sample(len(x), noise))
+    value = score(model, model.sample(len(x), ctx))
     return Terms(value, {"score": value})

@@ -12,44 +12,60 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from seedbed.core.capabilities import LatentVariable, Layer, posterior_of
+from seedbed.core.capabilities import LatentVariable
+from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError, unknown
-from seedbed.core.noise import Noise
-from seedbed.core.terms import State, Terms
+from seedbed.core.proposal import Proposal
+from seedbed.core.terms import Terms
 from seedbed.objectives.pathwise import pathwise_log_weights
 
-Bound = Callable[[LatentVariable, Tensor, Noise, State], Terms]
+Bound = Callable[[LatentVariable, Tensor, Context], Terms]
 GRADIENTS = ("standard", "dreg", "stl")
 
 
-def elbo(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
+def elbo(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
     """log p(x, z) - log q(z | x) at one z ~ q: the evidence lower bound without any closed form.
 
     Kingma & Welling 2014 (arXiv 1312.6114), eq. 6. Parts: ``elbo``, ``log_likelihood``, ``kl`` (one-sample estimate).
+
+    Raises:
+        SeedbedError: in training, if no gradient goes through a latent's draw (bits; see ``objectives.bits``).
     """
-    z, layers, likelihood = model.posterior(x, noise)
-    return _bound(likelihood.log_prob(x), {f"kl_{layer.name}": -_log_ratio(layer, z[layer.name]) for layer in layers})
+    proposal = differentiable(model.proposal(x, ctx), ctx, "elbo")
+    log_likelihood = proposal.log_likelihood
+    return _bound(log_likelihood, {f"kl_{name}": -layer.log_ratio() for name, layer in proposal.layers.items()})
 
 
-def elbo_kl(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
+def elbo_kl(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
     """log p(x | z) - sum_l KL(q(z_l | z_>l, x) || p(z_l | z_>l)) at one z ~ q, each KL in closed form.
 
     Kingma & Welling 2014 (arXiv 1312.6114), eq. 7: equal to ``elbo`` in expectation, with less noise. A KL that has no
-    closed form at the other latents (``Layer.closed_kl``: all but the top layer's of a bottom-up posterior) is sampled.
-    Parts: ``elbo``, ``log_likelihood``, ``kl``, and with several layers ``kl_<layer>``.
+    closed form (``core.law.kl``), or none at the other latents (``Layer.closed_kl``: all but the top layer's of a bottom-up
+    posterior), is sampled. Parts: ``elbo``, ``log_likelihood``, ``kl``, and with several layers ``kl_<layer>``.
+
+    Raises:
+        SeedbedError: in training, if no gradient goes through a latent's draw (bits; see ``objectives.bits``).
     """
-    z, layers, likelihood = model.posterior(x, noise)
+    proposal = differentiable(model.proposal(x, ctx), ctx, "elbo_kl")
     kls = {}
-    for layer in layers:
-        kl = posterior_of(layer).kl(layer.prior) if layer.closed_kl else -_log_ratio(layer, z[layer.name])
-        kls[f"kl_{layer.name}"] = kl
-    return _bound(likelihood.log_prob(x), kls)
+    for name, layer in proposal.layers.items():
+        closed = layer.kl()
+        kls[f"kl_{name}"] = -layer.log_ratio() if closed is None else closed
+    return _bound(proposal.log_likelihood, kls)
 
 
-def log_weights(model: LatentVariable, x: Tensor, noise: Noise, samples: int) -> Tensor:
-    """log p(x, z_k) - log q(z_k | x) for ``samples`` independent z_k ~ q(z | x), ``[samples, batch]``."""
-    z, layers, likelihood = model.posterior(x, noise, samples)
-    return likelihood.log_prob(x) + sum(_log_ratio(layer, z[layer.name]) for layer in layers)
+def differentiable(proposal: Proposal, ctx: Context, bound: str) -> Proposal:
+    """The proposal, if gradients may take the path of its draws.
+
+    Raises:
+        SeedbedError: in training, where they cannot and no other way is named.
+    """
+    if ctx.training and ctx.through == "path" and proposal.fixed:
+        raise SeedbedError(
+            f"{bound} takes its gradient along the draws of z, and none goes through those of {', '.join(proposal.fixed)}; "
+            "name another way: elbo_of_bits('zgr'), 'st', 'reinforce_loo' or 'enumerate'"
+        )
+    return proposal
 
 
 def iwae(k: int, gradient: str = "standard") -> Bound:
@@ -71,22 +87,25 @@ def iwae(k: int, gradient: str = "standard") -> Bound:
 
     Args:
         k: importance samples per example.
-        gradient: how the gradient is estimated, one of these names; no value recorded depends on it.
+        gradient: how the gradient is estimated, one of these names; no value recorded depends on it, but for the masks of
+            dropout: ``stl`` and ``dreg`` pass through the generative model a second time.
 
     Raises:
-        SeedbedError: if k is below 1, or for an unknown estimator.
+        SeedbedError: if k is below 1, or for an unknown estimator; in training, if no gradient goes through a latent's draw,
+            or the posterior cannot score another z where the estimator needs it.
     """
     if k < 1:
         raise SeedbedError(f"iwae needs k of at least 1 importance sample per example, got k = {k}")
     if gradient not in GRADIENTS:
         raise unknown("gradient estimator", gradient, GRADIENTS)
 
-    def bound(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
+    def bound(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+        proposal = differentiable(model.proposal(x, ctx, k), ctx, "iwae")
         if gradient == "standard":
-            log_w = log_weights(model, x, noise, k)
+            log_w = proposal.log_w
             value = log_w.logsumexp(0) - math.log(k)
         else:
-            log_w, zero = pathwise_log_weights(model, x, noise, k, squared=gradient == "dreg")
+            log_w, zero = pathwise_log_weights(model, proposal, ctx, gradient)
             value = log_w.logsumexp(0) - math.log(k) + zero
         return Terms(value, {f"iw{k}": value, "elbo": log_w.mean(0)})
 
@@ -102,11 +121,11 @@ def beta(utility: Bound, weight: float) -> Bound:
     """
     _check_stateless(utility)
 
-    def bound(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
-        terms = utility(model, x, noise, state)
+    def bound(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+        terms = utility(model, x, ctx)
         return _penalised(terms.parts, weight * _penalty(terms.parts))
 
-    return bound
+    return coupling(bound) if couples_examples(utility) else bound
 
 
 def free_bits(utility: Bound, nats: float) -> Bound:
@@ -122,8 +141,8 @@ def free_bits(utility: Bound, nats: float) -> Bound:
     """
     _check_stateless(utility)
 
-    def bound(model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
-        parts = utility(model, x, noise, state).parts
+    def bound(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+        parts = utility(model, x, ctx).parts
         _penalty(parts)
         if "penalty" in parts:
             raise SeedbedError("free bits take the KL itself; write beta(free_bits(utility, nats), weight), not the reverse")
@@ -131,7 +150,7 @@ def free_bits(utility: Bound, nats: float) -> Bound:
         charged = reduce(operator.add, (kl.mean(0).clamp(min=nats) for kl in layers))
         return _penalised(parts, charged.expand_as(parts["kl"]))
 
-    return bound
+    return coupling(bound)
 
 
 @dataclass(frozen=True)
@@ -151,22 +170,39 @@ class WarmUp:
     def __post_init__(self) -> None:
         _check_stateless(self.utility)
 
-    def initial_state(self, model: LatentVariable, batch: Tensor) -> State:
+    def initial_state(self, model: LatentVariable, batch: Tensor) -> Mapping[str, Tensor]:
         """No update done."""
         return {"updates": torch.zeros(())}
 
-    def __call__(self, model: LatentVariable, x: Tensor, noise: Noise, state: State) -> Terms:
+    @property
+    def couples_examples(self) -> bool:
+        """Whether its utility does."""
+        return couples_examples(self.utility)
+
+    def __call__(self, model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
         """One update further."""
-        done = state["updates"] + 1
+        done = ctx.state["updates"] + 1
+        ctx.state["updates"] = done
         weight = (done / max(self.updates, 1)).clamp(max=1.0)
-        parts = self.utility(model, x, noise, state).parts
+        parts = self.utility(model, x, ctx).parts
         value = parts["log_likelihood"] - weight * _penalty(parts)
-        return Terms(value, {**parts, "kl_weight": weight}, {"updates": done})
+        return Terms(value, {**parts, "kl_weight": weight})
 
 
 def warm_up(utility: Bound, updates: int) -> WarmUp:
     """``utility`` (``elbo``, ``elbo_kl``, or ``beta`` or ``free_bits`` of them) with a KL weight that rises to 1."""
     return WarmUp(utility, updates)
+
+
+def couples_examples(utility: object) -> bool:
+    """Whether a utility declares that what one example is worth depends on the others of its batch."""
+    return bool(getattr(utility, "couples_examples", False))
+
+
+def coupling(bound: Bound) -> Bound:
+    """The bound, declared to couple examples."""
+    bound.couples_examples = True  # type: ignore[attr-defined]  # a function's declaration, read by `couples_examples`
+    return bound
 
 
 def _check_stateless(utility: Bound) -> None:
@@ -183,11 +219,6 @@ def _penalty(parts: Mapping[str, Tensor]) -> Tensor:
 
 def _penalised(parts: Mapping[str, Tensor], penalty: Tensor) -> Terms:
     return Terms(parts["log_likelihood"] - penalty, {**parts, "penalty": penalty})
-
-
-def _log_ratio(layer: Layer, z: Tensor) -> Tensor:
-    """log p(z | above) - log q(z | above, x)."""
-    return layer.prior.log_prob(z) - posterior_of(layer).log_prob(z)
 
 
 def _bound(log_likelihood: Tensor, kls: dict[str, Tensor]) -> Terms:

@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from seedbed.core.capabilities import HasLogProb
-from seedbed.core.noise import Noise
-from seedbed.core.terms import State, Terms
+from seedbed.core.context import Context
+from seedbed.core.terms import Terms
 
 
-def log_likelihood(model: HasLogProb, x: Tensor, noise: Noise, state: State) -> Terms:
+def log_likelihood(model: HasLogProb, x: Tensor, ctx: Context) -> Terms:
     """log p(x) per example, in nats. Parts: ``log_likelihood``."""
-    value = model.log_prob(x)
+    value = model.log_prob(x, ctx)
     return Terms(value, {"log_likelihood": value})

@@ -2,49 +2,67 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
-from seedbed.core.errors import SeedbedError
+from seedbed.core.errors import SeedbedError, whole
 from seedbed.core.noise import BLOCK, EvalNoise, Noise, Streams
 from seedbed.data.dataset import Dataset
 
 
 class Batches(ABC):
-    """The training data as a numbered sequence of batches per seed."""
+    """The training data as a numbered sequence of batches per seed.
+
+    A batch is a pytree of tensors, such as images, ``{"x": images, "label": classes}`` or windows of tokens.
+    """
 
     @abstractmethod
-    def __call__(self, streams: Sequence[Streams], number: int) -> Tensor:
-        """Batch ``number`` of every seed, ``[seeds, batch, *example]``."""
+    def __call__(self, streams: Sequence[Streams], number: int) -> Any:
+        """Batch ``number`` of every seed, a pytree of ``[seeds, batch, *example]``."""
+
+    def begins(self, number: int) -> bool:
+        """Whether with batch ``number`` state that is carried along the data starts anew (see ``game.Utility``)."""
+        return False
 
 
 class Shuffled(Batches):
     """Independent examples in a new random order on each pass; a last, smaller batch is left out.
 
     Args:
-        data: ``[examples, *example]`` shared by all seeds, or ``[seeds, examples, *example]`` with ``per_seed``.
+        data: a pytree of ``[examples, *example]`` shared by all seeds, or ``[seeds, examples, *example]`` with ``per_seed``.
         batch_size: examples per batch.
         per_seed: whether every seed has its own examples.
+
+    Raises:
+        SeedbedError: if there are fewer examples than that, or not the same number of everything.
     """
 
-    def __init__(self, data: Tensor, batch_size: int, per_seed: bool = False) -> None:
+    def __init__(self, data: Any, batch_size: int, per_seed: bool = False) -> None:
         self.data = data
         self.batch_size = batch_size
         self.per_seed = per_seed
-        self.examples = data.shape[1] if per_seed else data.shape[0]
+        counts = [leaf.shape[1] if per_seed else leaf.shape[0] for leaf in tree_leaves(data)]
+        if len(set(counts)) != 1:
+            raise SeedbedError(f"expected as many examples of everything in the training data, got {counts}")
+        self.examples = counts[0]
+        self.device = tree_leaves(data)[0].device
+        whole("batch size", batch_size, 1)
         if batch_size > self.examples:
             raise SeedbedError(
                 f"batch size {batch_size} is larger than the {self.examples} training examples; make it smaller"
             )
         self._pass: tuple[tuple[Streams, ...], int, Tensor] | None = None
 
-    def __call__(self, streams: Sequence[Streams], number: int) -> Tensor:
+    def __call__(self, streams: Sequence[Streams], number: int) -> Any:
         """Batch ``number``: one slice of the pass's permutation, drawn from the ``order`` stream."""
+        if self.per_seed and (given := len(tree_leaves(self.data)[0])) != len(streams):
+            raise SeedbedError(f"expected data of each of {len(streams)} seeds, got {given}; make them from `streams`")
         _, rows = self._rows(tuple(streams), number)
-        if self.per_seed:
-            return self.data[torch.arange(len(rows), device=rows.device)[:, None], rows]
-        return self.data.index_select(0, rows.flatten()).view(*rows.shape, *self.data.shape[1:])
+        return tree_map(partial(_of_each if self.per_seed else _of_all, rows), self.data)
 
     def _rows(self, streams: tuple[Streams, ...], number: int) -> tuple[int, Tensor]:
         """Which pass a batch belongs to, and which examples it holds, ``[seeds, batch]``."""
@@ -55,8 +73,16 @@ class Shuffled(Batches):
     def _order(self, streams: tuple[Streams, ...], index: int) -> Tensor:
         if self._pass is None or self._pass[:2] != (streams, index):
             orders = [torch.randperm(self.examples, generator=s.generator("order", index)).int() for s in streams]
-            self._pass = (streams, index, torch.stack(orders).to(self.data.device))
+            self._pass = (streams, index, torch.stack(orders).to(self.device))
         return self._pass[2]
+
+
+def _of_all(rows: Tensor, data: Tensor) -> Tensor:
+    return data.index_select(0, rows.flatten()).view(*rows.shape, *data.shape[1:])
+
+
+def _of_each(rows: Tensor, data: Tensor) -> Tensor:
+    return data[torch.arange(len(rows), device=rows.device)[:, None], rows]
 
 
 class Redrawn(Shuffled):
@@ -65,54 +91,61 @@ class Redrawn(Shuffled):
     The draws are keyed by (seed, pass, example), in the seed's ``order`` stream.
 
     Args:
-        data: ``[examples, *example]``, e.g. probabilities.
+        data: a pytree of ``[examples, *example]``, e.g. probabilities.
         batch_size: examples per batch.
-        view: makes examples of ``data``, e.g. a Bernoulli draw (see ``Dataset.view``).
-        keep: what a pass is kept as; ``uint8`` for whole numbers up to 255 takes a quarter of the memory.
+        view: makes examples of ``data``, e.g. a Bernoulli draw (see ``Dataset.view``), in a pytree of the same structure.
+        keep: what a pass of floating point numbers is kept as; ``uint8`` for whole numbers up to 255 takes a quarter of the
+            memory, ``None`` for as they are.
     """
 
     def __init__(
-        self, data: Tensor, batch_size: int, view: Callable[[Tensor, Noise], Tensor], keep: torch.dtype = torch.uint8
+        self, data: Any, batch_size: int, view: Callable[[Any, Noise], Any], keep: torch.dtype | None = torch.uint8
     ) -> None:
         super().__init__(data, batch_size)
         self.view = view
         self.keep = keep
-        self._shown: tuple[tuple[Streams, ...], int, Tensor] | None = None
+        self._shown: tuple[tuple[Streams, ...], int, Any] | None = None
 
-    def __call__(self, streams: Sequence[Streams], number: int) -> Tensor:
+    def __call__(self, streams: Sequence[Streams], number: int) -> Any:
         """Batch ``number``: one slice of the pass's permutation of the pass's view."""
         index, rows = self._rows(tuple(streams), number)
         shown = self._view(tuple(streams), index)
-        return shown[torch.arange(len(rows), device=rows.device)[:, None], rows].to(self.data.dtype)
+        return tree_map(lambda stored, data: _of_each(rows, stored).to(data.dtype), shown, self.data)
 
-    def _view(self, streams: tuple[Streams, ...], index: int) -> Tensor:
+    def _view(self, streams: tuple[Streams, ...], index: int) -> Any:
         if self._shown is None or self._shown[:2] != (streams, index):
             self._shown = None  # two passes need not be in memory at once
-            shown = torch.empty((len(streams), *self.data.shape), dtype=self.keep, device=self.data.device)
+            shown = tree_map(lambda data: self._room(len(streams), data), self.data)
             for row, stream in enumerate(streams):
                 for first in range(0, self.examples, 64 * BLOCK):  # the chunk cannot change a draw
-                    noise = EvalNoise((stream,), "view", index, first=first, device=self.data.device, stream="order")
-                    part = self.data[first : first + 64 * BLOCK]
-                    shown[row, first : first + len(part)] = self.view(part, noise).to(self.keep)
+                    last = min(first + 64 * BLOCK, self.examples)
+                    noise = EvalNoise((stream,), "view", index, first=first, device=self.device, stream="order")
+                    part = self.view(tree_map(lambda data: data[first:last], self.data), noise)  # noqa: B023 - called at once
+                    for stored, drawn in zip(tree_leaves(shown), tree_leaves(part), strict=True):
+                        stored[row, first:last] = drawn.to(stored.dtype)
             self._shown = (streams, index, shown)
         return self._shown[2]
 
+    def _room(self, seeds: int, data: Tensor) -> Tensor:
+        kept = self.keep if self.keep is not None and data.is_floating_point() else data.dtype
+        return torch.empty((seeds, *data.shape), dtype=kept, device=data.device)
 
-def batches_of(data: Dataset, batch_size: int) -> tuple[Batches, Callable[[Tensor, Noise], Tensor] | None]:
+
+def batches_of(data: Dataset, batch_size: int) -> tuple[Batches, Callable[[Any, Noise], Any] | None]:
     """Shuffled batches of a data set, and the view that is left to draw per batch, as ``Dataset.refresh`` says."""
     train = data.splits["train"]
     if data.view is None or data.refresh == "batch":
         return Shuffled(train, batch_size), data.view
     whole = data.domain.kind in ("binary", "levels") and (data.domain.size or 2) <= 256
-    return Redrawn(train, batch_size, data.view, torch.uint8 if whole else train.dtype), None
+    return Redrawn(train, batch_size, data.view, torch.uint8 if whole else None), None
 
 
 class Contiguous(Batches):
     """Consecutive windows of a token sequence cut into parallel streams, for models with state between steps.
 
     Batch ``number`` is window ``number`` of each stream, ``[seeds, streams, length + 1]``: inputs and targets overlap by
-    all but one token. After the last window the sequence starts again (and a utility that carries state resets it there:
-    see ``windows``).
+    all but one token. After the last window the sequence starts again (and a utility that carries state says in ``resets``
+    what of it does, too).
 
     Args:
         tokens: ``[time]``.
@@ -136,3 +169,7 @@ class Contiguous(Batches):
         first = self.starts + (number % self.windows) * self.length
         batch = self.tokens[first[:, None] + torch.arange(self.length + 1)]
         return batch.expand(len(streams), *batch.shape)
+
+    def begins(self, number: int) -> bool:
+        """At the first window of each pass."""
+        return number % self.windows == 0

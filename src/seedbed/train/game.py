@@ -6,14 +6,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seedbed.core.errors import SeedbedError
-from seedbed.core.noise import Noise
-from seedbed.core.terms import State, Terms
+from seedbed.core.context import Context
+from seedbed.core.errors import SeedbedError, told, whole
+from seedbed.core.stack import named_tensors
+from seedbed.core.terms import Terms
+from seedbed.train.controllers import Controller
 from seedbed.train.optim import Adam, Optimizer
 from seedbed.train.schedules import Schedule, constant
 
-# (model, batch, noise, state) -> Terms, per example, higher is better.
-Utility = Callable[[Any, Tensor, Noise, State], Terms]
+# (model, batch, context) -> Terms, per example, higher is better. A batch is a pytree of tensors ``[batch, ...]``. A utility
+# may offer ``initial_state(model, batch)``, what it carries from step to step (see ``initial_state`` below); ``resets``, the
+# names of it that start anew with each pass over the data; and ``couples_examples = True`` where examples see each other.
+Utility = Callable[[Any, Any, Context], Terms]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,24 +27,67 @@ class Player:
     Args:
         utility: what it wants more of, per example.
         name: how its rows are named.
-        owns: name prefixes of its parameters; ``""`` is the whole model.
+        owns: name prefixes of its parameters and state; ``""`` is the whole model. Where prefixes of several players match,
+            the longest decides.
         optimizer: its own rule and step size.
-        schedule: factor on the step size over the run.
+        schedule: factor on the step size over the run, or a controller that decides one per seed at each validation.
         clip: largest norm of one seed's gradient; larger ones are scaled down. ``None`` for no clipping.
         repeat: updates per step, each with its own batch and noise.
+        ema: decay of the exponential moving average that is evaluated and kept instead of its parameters; 0 for none.
+        ema_state: whether the average takes in its modules' state too (running statistics); else evaluation sees the newest.
+        skip_above: an update whose gradient norm, before clipping, is above it changes nothing. ``None`` for no such rule.
+        most_skips: so many updates in a row may be skipped; with one more the seed has diverged.
+
+    Raises:
+        SeedbedError: for a setting that makes no sense.
     """
 
     utility: Utility
     name: str = "model"
     owns: tuple[str, ...] = ("",)
     optimizer: Optimizer = field(default_factory=Adam)
-    schedule: Schedule = field(default_factory=constant)
+    schedule: Schedule | Controller = field(default_factory=constant)
     clip: float | None = None
     repeat: int = 1
+    ema: float = 0.0
+    ema_state: bool = False
+    skip_above: float | None = None
+    most_skips: int = 10
 
-    def owned(self, names: Iterable[str]) -> list[str]:
-        """Those parameter names that this player owns."""
-        return [n for n in names if any(p == "" or n == p or n.startswith(f"{p}.") for p in self.owns)]
+    def __post_init__(self) -> None:
+        # A checkpoint's names are made of it, with "/" between.
+        if not isinstance(self.name, str) or not self.name or "/" in self.name:
+            raise SeedbedError(f"a player's name must be letters without '/', got {self.name!r}")
+        who = f"of player {self.name!r}"
+        _check_prefixes(f"owns {who}", self.owns)
+        for what, fits, example in (
+            ("utility", callable(self.utility), "elbo"),
+            ("optimizer", isinstance(self.optimizer, Optimizer), "Adam(lr=1e-3)"),
+            ("schedule", isinstance(self.schedule, Controller) or callable(self.schedule), "constant() or Plateau()"),
+        ):
+            given = getattr(self, what)
+            if not fits or isinstance(given, type):
+                raise SeedbedError(f"{what} {who} must be one such as {example}, got {given!r}")
+        for name, sound, wanted in (
+            ("clip", self.clip is None or self.clip > 0, "above 0, or None"),
+            ("repeat", self.repeat >= 1, "at least 1"),
+            ("ema", 0 <= self.ema < 1, "at least 0 and below 1"),
+            ("skip_above", self.skip_above is None or self.skip_above > 0, "above 0, or None"),
+            ("most_skips", self.most_skips >= 0, "at least 0"),
+        ):
+            if not sound:
+                raise SeedbedError(f"{name} {who} must be {wanted}, got {getattr(self, name)}")
+        whole(f"repeat {who}", self.repeat, 1)
+        whole(f"most_skips {who}", self.most_skips, 0)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """That ``prefix`` matches ``name``, one of the names of something; ``length`` counts its dotted components."""
+
+    length: int
+    prefix: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +96,7 @@ class Game:
 
     Args:
         players: each sees the updates of those before it, unless ``simultaneous``.
-        simultaneous: every player answers the same parameters; updates are applied together at the end of the step.
+        simultaneous: every player answers what the others were when the step began; of itself it sees its own repeats.
         frozen: name prefixes of parameters that nobody trains, declared so.
     """
 
@@ -57,35 +104,125 @@ class Game:
     simultaneous: bool = False
     frozen: tuple[str, ...] = ()
 
-    def check(self, names: Iterable[str]) -> Mapping[str, list[str]]:
+    def __post_init__(self) -> None:
+        _check_prefixes("frozen", self.frozen)
+
+    def check(self, names: Mapping[str, Iterable[str]], state: Iterable[str] = ()) -> Mapping[str, list[str]]:
         """Who owns what: each parameter has exactly one owner or is declared frozen.
 
+        Args:
+            names: every name of each parameter, aliases included, by the one that it is called by (``Slots.aliases``).
+            state: names of state and buffers, which prefixes may be of as well.
+
         Raises:
-            SeedbedError: listing orphans, doubly owned parameters, or players that own nothing.
+            SeedbedError: listing orphans, doubly owned parameters, players that own nothing, or prefixes of nothing; for a
+                player that carries state along the data, and is not alone.
         """
-        names = list(names)
-        frozen = Player(utility=_nothing, owns=self.frozen).owned(names)
-        owned = {player.name: player.owned(names) for player in self.players}
-        if len(owned) < len(self.players):
+        if not self.players:
+            raise SeedbedError("a game needs at least one player, got none")
+        if len({player.name for player in self.players}) < len(self.players):
             raise SeedbedError(f"players need different names, got {[p.name for p in self.players]}")
-        count = {n: sum(n in mine for mine in (*owned.values(), frozen)) for n in names}
-        orphans = [n for n in names if count[n] == 0]
+        carrying = [player.name for player in self.players if getattr(player.utility, "resets", ())]
+        if carrying and len(self.players) > 1:
+            raise SeedbedError(
+                f"player {carrying[0]!r} carries state along the data, but players are dealt batches in turn: it would be "
+                "carried past those of the others; let one player see all of them"
+            )
+        owned, orphans = self.share(names)
         if orphans:
             raise SeedbedError(f"nobody owns {', '.join(orphans)}; give them to a player or declare them frozen")
-        shared = [n for n in names if count[n] > 1]
-        if shared:
-            raise SeedbedError(f"more than one owner for {', '.join(shared)}; make the players' `owns` disjoint")
         idle = [name for name, mine in owned.items() if not mine]
         if idle:
-            raise SeedbedError(f"player {idle[0]!r} owns no parameter; its prefixes match none of {', '.join(names[:6])}")
+            raise SeedbedError(
+                f"player {idle[0]!r} owns no parameter; its prefixes match none of {', '.join(list(names)[:6])}"
+            )
+        every = [alias for aliases in names.values() for alias in aliases]
+        for who, prefixes in (*((f"player {p.name!r} owns", p.owns) for p in self.players), ("frozen are", self.frozen)):
+            for prefix in prefixes:
+                if _claim((prefix,), [*every, *state]) is None:
+                    raise SeedbedError(f"{who} {prefix!r}, which matches nothing; there is {', '.join(list(names)[:6])}")
         return owned
 
+    def share(self, names: Mapping[str, Iterable[str]]) -> tuple[dict[str, list[str]], list[str]]:
+        """What each player owns of ``names`` (see ``check``), and what nobody owns and nobody declared frozen.
 
-def initial_state(player: Player, model: nn.Module, batch: Tensor) -> State:
-    """What a player's utility carries from step to step, before the first one; empty unless the utility says otherwise."""
+        Raises:
+            SeedbedError: if two prefixes of the same length match, with both, and what to add.
+        """
+        owned: dict[str, list[str]] = {player.name: [] for player in self.players}
+        orphans = []
+        for name, aliases in names.items():
+            aliases = list(aliases)
+            sides = [*((player, player.owns) for player in self.players), (None, self.frozen)]
+            found = [(claim, player) for player, prefixes in sides if (claim := _claim(prefixes, aliases)) is not None]
+            longest = max((claim.length for claim, _ in found), default=None)
+            best = [(claim, player) for claim, player in found if claim.length == longest]
+            if len(best) > 1:
+                raise _tie(name, best[0], best[1])
+            if not best:
+                orphans.append(name)
+            elif (owner := best[0][1]) is not None:
+                owned[owner.name].append(name)
+        return owned, orphans
+
+
+def _check_prefixes(what: str, prefixes: object) -> None:
+    if not isinstance(prefixes, tuple | list) or not all(isinstance(prefix, str) for prefix in prefixes):
+        raise SeedbedError(f'{what} must be a tuple of name prefixes, such as ("encoder",), got {prefixes!r}')
+
+
+def _claim(prefixes: Iterable[str], aliases: Iterable[str]) -> _Claim | None:
+    """The longest of ``prefixes`` that matches one of the names."""
+    claims = [
+        _Claim(len(prefix.split(".")) if prefix else 0, prefix, alias)
+        for alias in aliases
+        for prefix in prefixes
+        if prefix == "" or alias == prefix or alias.startswith(f"{prefix}.")
+    ]
+    return max(claims, key=lambda claim: claim.length, default=None)
+
+
+def _tie(name: str, one: tuple[_Claim, Player | None], other: tuple[_Claim, Player | None]) -> SeedbedError:
+    """Two owners with equal right: says which line settles it."""
+    (first, first_owner), (second, second_owner) = one, other
+    text = f"more than one owner for {name}: {_by(first, first_owner)}, and {_by(second, second_owner)}"
+    parts = first.name.split(".")
+    # The module that it is in, if naming that is more than what there is; the parameter itself otherwise.
+    longer = ".".join(parts[:-1] if len(parts) - 1 > first.length else parts)
+    if first.prefix == second.prefix or len(parts) <= first.length:
+        return SeedbedError(f"{text}; make the players' `owns` disjoint")
+    if second_owner is None:
+        return SeedbedError(f'{text}; settle it by a longer prefix, such as frozen=(..., "{longer}")')
+    added = ", ".join(f'"{prefix}"' for prefix in (*second_owner.owns, longer))
+    return SeedbedError(f"{text}; settle it by a longer prefix, such as owns=({added}) for player {second_owner.name!r}")
+
+
+def _by(claim: _Claim, owner: Player | None) -> str:
+    who = f"player {owner.name!r} owns" if owner is not None else "frozen are"
+    return f"{who} {claim.prefix!r}, which matches {claim.name}"
+
+
+def initial_state(player: Player, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+    """What a player's utility carries from step to step, before the first one; empty unless the utility says otherwise.
+
+    Raises:
+        SeedbedError: if it is not tensors by name, or cannot be made.
+    """
     start = getattr(player.utility, "initial_state", None)
-    return {} if start is None else start(model, batch)
+    if start is None:
+        return {}
+    what = f"`initial_state` of the utility of {player.name!r}"
+    with told(what):
+        return named_tensors(start(model, batch), what)
 
 
-def _nothing(model: object, batch: Tensor, noise: Noise, state: State) -> Terms:
-    raise AssertionError("never called")
+def resetting(player: Player, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What of a player's state starts anew with each pass over the data, as it is then.
+
+    Raises:
+        SeedbedError: for a name that is not in its state.
+    """
+    names = getattr(player.utility, "resets", ())
+    if unknown := [name for name in names if name not in own]:
+        raise SeedbedError(f"player {player.name!r} resets state {unknown[0]!r}; its `initial_state` gives {sorted(own)}")
+    return {name: own[name] for name in names}

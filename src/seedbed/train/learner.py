@@ -1,7 +1,7 @@
 """A stack of seeds in training: parameters, optimiser states, explicit state and fates, and one step of the game."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,36 +10,34 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from seedbed.core.capabilities import HasDataInit
-from seedbed.core.domain import Domain
+from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.core.products import full_width_products
-from seedbed.core.replay import Replay
-from seedbed.core.stack import Stack
-from seedbed.train.game import Player, initial_state
+from seedbed.core.stack import Stack, stacked
+from seedbed.train import holdings, looks
+from seedbed.train.controllers import Controller
+from seedbed.train.game import Player, initial_state, resetting
+from seedbed.train.replay import Replay
+from seedbed.train.start import built, check_domain, initialise, start_from
+from seedbed.train.tally import Tally, means_of
 from seedbed.train.task import Task
+
+# What a checkpoint's tree holds. 1: each player's state by itself, and one moving average of all players or none.
+LAYOUT = 2
 
 # Fates of a seed. Anything but RUNNING is final: its parameters do not change any more.
 RUNNING, DIVERGED, STOPPED, WORSE_THAN_BASELINE = 0, 1, 2, 3
 
 
-@dataclass
-class Tally:
-    """Running sums of what the players' utilities returned since the last record."""
+@dataclass(frozen=True)
+class Update:
+    """What one call of a player's utility gives: ``[seeds, ...]`` each."""
 
-    count: int = 0
-    names: tuple[str, ...] = ()
-    sums: Tensor | None = None  # [names, seeds]
-
-    def add(self, names: tuple[str, ...], means: Tensor) -> None:
-        """Take in one update's parts, ``[names, seeds]``."""
-        self.sums = means.double() if self.sums is None else self.sums + means
-        self.names = names
-        self.count += 1
-
-    def means(self) -> dict[str, Tensor]:
-        """Mean of each part over the updates taken in."""
-        return {} if self.sums is None else dict(zip(self.names, (self.sums / self.count).unbind(), strict=True))
+    value: Tensor
+    means: Tensor  # of the parts, [parts, seeds]
+    state: Mapping[str, Tensor]  # what the player may change of it
+    gradient: Tensor
 
 
 class Learner:
@@ -61,22 +59,33 @@ class Learner:
 
         modules = []
         first = self._batch(0)
+        rows = [tree_map(lambda t, row=row: t[row].cpu(), first) for row in range(len(self.streams))]
         for row, stream in enumerate(self.streams):
-            with stream.scoped("init"):
-                module = task.build().to(dtype=self.dtype)
+            module = built(task, stream)
+            holdings.check_parameters(module)
+            if modules:
+                holdings.check_alike(modules[0], module)
+            module = module.to(dtype=self.dtype)
             if row == 0:
                 check_domain(module, task)
             if isinstance(module, HasDataInit):
-                with torch.no_grad():
-                    module.data_init(self._seen(first[row].cpu(), Noise([stream], "init", "data_init", dtype=self.dtype)))
+                noise = Noise([stream], "init", "data_init", dtype=self.dtype)
+                initialise(module, self._seen(rows[row], noise), noise)
             if task.start is not None:
                 start_from(module, task.start[row])
             modules.append(module)
         players = task.game.players
-        starts = {p.name: [initial_state(p, m, b) for m, b in zip(modules, first, strict=True)] for p in players}
-        stack = Stack.of([m.to(device) for m in modules], self.streams, task.precision)
+        starts: dict[str, list[dict[str, Tensor]]] = {p.name: [] for p in players}
+        for player in players:
+            for module, row, stream in zip(modules, rows, self.streams, strict=True):
+                with stream.scoped("init", "state", player.name):
+                    starts[player.name].append(initial_state(player, module, row))
+        stack = Stack.of([m.to(device) for m in modules], self.streams, task.precision, task.settings)
         self.structure = stack
-        self.owned = task.game.check(n for n, _ in stack.module.named_parameters())
+        aliases = stack.slots.aliases
+        state = {other for n in aliases for other in aliases[n]} | set(stack.state)
+        self.owned = task.game.check({n: aliases[n] for n, _ in stack.module.named_parameters()}, state)
+        holdings.check_owned(stack.module, self.owned)
         self.layout = {
             name: [(key, stack.params[key].shape[1:], stack.params[key][0].numel()) for key in keys]
             for name, keys in self.owned.items()
@@ -89,12 +98,26 @@ class Learner:
         self.fixed = {key: value for key, value in stack.params.items() if key not in mine}
         self.rules = {p.name: p.optimizer.bind(shape for _, shape, _ in self.layout[p.name]) for p in players}
         self.optimizers = {name: rule.init(self.params[name]) for name, rule in self.rules.items()}
-        self.states: dict[str, Any] = {
-            name: tree_map(lambda *leaves: torch.stack(leaves).to(device), *rows) for name, rows in starts.items()
+        # Of the modules, which all players see, and each player's own.
+        own = {
+            name: {k: v.to(device) for k, v in stacked(given, f"`initial_state` of player {name!r}").items()}
+            for name, given in starts.items()
         }
-        self.average = {k: v.clone() for k, v in self.params.items()} if task.ema else {}
+        self.state: dict[str, Any] = {"modules": dict(stack.state), "players": own}
+        self.owned_state, self.orphans = task.game.share({n: aliases.get(n, [n]) for n in stack.state})
+        self.starts = {p.name: resetting(p, own[p.name]) for p in players}
+        for name, entries in own.items():
+            if both := sorted(entries.keys() & stack.state.keys()):
+                raise SeedbedError(
+                    f"state {both[0]!r} is the model's and that of player {name!r} too; call one of them otherwise"
+                )
+        self.average = {p.name: self.params[p.name].clone() for p in players if p.ema}
+        averaged = [key for p in players if p.ema and p.ema_state for key in self.owned_state[p.name]]
+        self.average_state = {key: stack.state[key].clone() for key in averaged if stack.state[key].is_floating_point()}
+        self.controls = {p.name: p.schedule.init(len(streams)) for p in players if isinstance(p.schedule, Controller)}
         self.status = torch.full((len(self.streams),), RUNNING, dtype=torch.int64)
         self.status_step = torch.zeros_like(self.status)
+        self.skips = {p.name: torch.zeros_like(self.status) for p in players if p.skip_above is not None}  # in a row
         self.tally: dict[str, Tally] = {p.name: Tally() for p in players}
         self.parts: dict[str, tuple[str, ...]] = {}
         self.replays = {p.name: Replay(partial(self._play, p), f"the utility of {p.name}") for p in players}
@@ -104,86 +127,143 @@ class Learner:
     def advance(self) -> None:
         """Play one step of the game: every player in order, each with its repeats."""
         number = self.step * self.repeats
-        pending = []
+        before = (dict(self.params), dict(self.state["modules"])) if self.task.game.simultaneous else None
         for index, player in enumerate(self.task.game.players):
             for repeat in range(player.repeat):
                 noise = Noise(self.streams, "noise", self.step, index, repeat, device=self.device, dtype=self.dtype)
-                update = (player, *self._gradient(player, self._batch(number), noise))
+                self._apply(player, self._update(player, number, noise, before), repeat == player.repeat - 1)
                 number += 1
-                if self.task.game.simultaneous:
-                    pending.append(update)
-                else:
-                    self._apply(*update)
-        for update in pending:
-            self._apply(*update)
         self.step += 1
 
-    def _batch(self, number: int) -> Tensor:
-        batch = self.task.batches(self.streams, number)
-        return batch.to(self.device, self.dtype if batch.is_floating_point() else None)
+    def _batch(self, number: int) -> Any:
+        move = lambda t: t.to(self.device, self.dtype if t.is_floating_point() else None)
+        return tree_map(move, self.task.batches(self.streams, number))
 
-    def _seen(self, batch: Tensor, noise: Noise) -> Tensor:
+    def _seen(self, batch: Any, noise: Noise) -> Any:
         # A random view of the data (binarisation) belongs to what a seed is shown, hence to its order stream.
         return batch if self.task.view is None else self.task.view(batch, noise.of("order"))
 
-    def _gradient(self, player: Player, batch: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-        """The utility of each seed, ``[seeds]``, and the gradient of its negative in the player's parameters."""
-        params = self.params | {"": self.fixed}
+    def _update(self, player: Player, number: int, noise: Noise, before: tuple[dict[str, Any], ...] | None) -> Update:
+        """The utility of each seed and the gradient of its negative in the player's parameters, on one batch.
+
+        ``before`` is what the player sees of the others: parameters and modules' state; ``None`` for what they are by now.
+        """
+        if self.task.batches.begins(number):
+            own, running = self.state["players"][player.name], self.status == RUNNING
+            own |= {key: where(running, start, own[key]) for key, start in self.starts[player.name].items()}
+        params, modules = self.params, self.state["modules"]
+        if before is not None:
+            params = before[0] | {player.name: params[player.name]}
+            modules = before[1] | {key: modules[key] for key in self.owned_state[player.name]}
+        params, state = params | {"": self.fixed}, modules | self.state["players"][player.name]
         with full_width_products():
-            value, means, state, gradient = self.replays[player.name](noise, params, batch, self.states[player.name])
-        self.states[player.name] = state
-        self.tally[player.name].add(self.parts[player.name], means)
-        return value, gradient
+            played = self.replays[player.name](noise, params, self._batch(number), state, dict(self.structure.settings))
+        return Update(*played)
 
     def _play(
-        self, player: Player, noise: Noise, params: Mapping[str, Any], batch: Tensor, state: Any
-    ) -> tuple[Tensor, Tensor, Any, Tensor]:
+        self,
+        player: Player,
+        noise: Noise,
+        params: Mapping[str, Any],
+        batch: Any,
+        state: Mapping[str, Tensor],
+        settings: Mapping[str, Tensor],
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
         """Utility ``[seeds]``, means of all parts ``[parts, seeds]``, the new state, the gradient: a pure function."""
         flat = params[player.name].detach().requires_grad_()
         named = {k: v for name in self.owned if name != player.name for k, v in self._named(name, params[name]).items()}
-        stack = self.structure.replace(params[""] | named | self._named(player.name, flat))
-        values, parts, state = stack.call(partial(self._terms, player), batch, state, noise=noise)
+        lent = params[""] | named | self._named(player.name, flat)
+        stack = replace(self.structure, params=lent, state=state, settings=settings)
+        (values, parts), after = stack.step(partial(self._terms, player), batch, noise=noise)
         value = values.mean(1)
+        if not value.requires_grad:
+            raise SeedbedError(f"the utility of {player.name!r} depends on none of its parameters; let it own others")
         gradient = torch.autograd.grad(value.sum().neg(), flat)[0]
         self.parts[player.name] = ("utility", *parts)
-        return value.detach(), _means(value, parts), tree_map(torch.Tensor.detach, state), gradient
+        mine = [*self.owned_state[player.name], *self.state["players"][player.name]]
+        return value.detach(), means_of(value, parts), {key: after[key].detach() for key in mine}, gradient
 
-    def _terms(self, player: Player, model: nn.Module, x: Tensor, state: Any, noise: Noise) -> tuple[Tensor, Any, Any]:
-        out = player.utility(model, self._seen(x, noise), noise, state)
-        return out.value, out.parts, out.state
+    def _terms(self, player: Player, model: nn.Module, batch: Any, ctx: Context) -> tuple[Tensor, Mapping[str, Tensor]]:
+        out = player.utility(model, self._seen(batch, ctx.noise), ctx)
+        return out.value, out.parts
 
-    def _apply(self, player: Player, value: Tensor, gradient: Tensor) -> None:
-        name, seen = player.name, value
+    def _apply(self, player: Player, update: Update, last: bool) -> None:
+        """Change what the update changes; ``last`` says that it is the player's last one of the step."""
+        name, gradient, seen = player.name, update.gradient, update.value
+        norm = seen if player.clip is None and player.skip_above is None else torch.linalg.vector_norm(gradient, dim=1)
+        skipped = self._skipped(player, update, norm)
         if player.clip is not None:
-            norm = torch.linalg.vector_norm(gradient, dim=1)
             gradient = gradient * (player.clip / (norm + 1e-6)).clamp(max=1.0)[:, None]
             seen = seen + norm  # clipped, an overflow would pass for a step of zero
-        rate = player.optimizer.lr * player.schedule(self.step, self.task.steps)
-        lr = torch.full((len(self.streams), 1), rate, device=self.device, dtype=self.dtype)
+        state, held, rows = self.optimizers[name], {}, torch.empty(0)
         with torch.no_grad():
-            new, self.optimizers[name] = self.rules[name].update(self.params[name], gradient, self.optimizers[name], lr)
+            if skipped is not None:
+                rows = skipped.nonzero()[:, 0].to(self.device)
+                held = {key: value[rows] for key, value in state.items()}
+            new, state = self.rules[name].update(self.params[name], gradient, state, self._rate(player))
+            for key, value in held.items():
+                state[key][rows] = value
+            self.optimizers[name] = state
             # One sum sees it all: a gradient that is not finite leaves parameters that are not; neither may a finite one.
-            finite = torch.isfinite(new.sum(1) + seen).cpu()
+            finite = torch.isfinite(new.sum(1) + seen)
+            own, modules = self.state["players"][name], self.state["modules"]
+            written = {key: (own if key in own else modules, value) for key, value in update.state.items()}
+            for key, (tree, value) in written.items():
+                finite = finite & _no_less_finite(value, tree[key])
+            finite = finite.cpu()
+            finite = finite if skipped is None else finite | skipped
             if not bool(finite.all()):
                 self.end(~finite, DIVERGED)
-            self.params[name] = self._live(new, self.params[name])
-            if self.average:
-                # A warm start of the average: decay min(ema, (1 + t) / (10 + t)), as in common practice.
-                decay = min(self.task.ema, (1 + self.step) / (10 + self.step))
-                self.average[name] = self._live(self.average[name].lerp(new, 1 - decay), self.average[name])
+            live = self.status == RUNNING
+            live = live if skipped is None else live & ~skipped
+            self.params[name] = where(live, new, self.params[name])
+            for key, (tree, value) in written.items():
+                tree[key] = where(live, value, tree[key])
+            if last and player.ema:
+                self._follow(player, live)
 
-    def _live(self, new: Tensor, old: Tensor) -> Tensor:
-        """What is new for the seeds that are still running, what is old for those that ended.
+    def _skipped(self, player: Player, update: Update, norm: Tensor) -> Tensor | None:
+        """Record the update's parts, and find the seeds that it passes over; those with too many in a row end."""
+        parts, means = self.parts[player.name], update.means
+        if player.skip_above is None:
+            self.tally[player.name].add(parts, means)
+            return None
+        # An infinite norm is above the bound, too; what is no number is left to the check of what is finite.
+        over = (norm > player.skip_above) & torch.isfinite(update.value)
+        self.tally[player.name].add((*parts, "skipped"), torch.cat([means, over.to(means)[None]]))
+        skipped = over.cpu()
+        self.skips[player.name] = torch.where(skipped, self.skips[player.name] + 1, 0)
+        self.end(self.skips[player.name] > player.most_skips, DIVERGED)
+        return skipped if bool(skipped.any()) else None
 
-        Shapes stay as they are when a seed ends: the others' arithmetic, to the last bit, cannot notice.
-        """
-        running = self.status == RUNNING
-        return new if bool(running.all()) else torch.where(running.to(self.device)[:, None], new, old)
+    def _rate(self, player: Player) -> Tensor:
+        """The step size of each seed, ``[seeds, 1]``."""
+        lr, schedule = player.optimizer.lr, player.schedule
+        if isinstance(schedule, Controller):
+            factor = schedule.factor(self.controls[player.name], self.step, self.task.steps)
+            return (lr * factor.double())[:, None].to(self.device, self.dtype)
+        rate = lr * schedule(self.step, self.task.steps)
+        return torch.full((len(self.streams), 1), rate, device=self.device, dtype=self.dtype)
+
+    def _follow(self, player: Player, live: Tensor) -> None:
+        """Let the moving average follow, where the update counts."""
+        # A warm start of the average: decay min(ema, (1 + t) / (10 + t)), as in common practice.
+        share = 1 - min(player.ema, (1 + self.step) / (10 + self.step))
+        average = self.average[player.name]
+        self.average[player.name] = where(live, average.lerp(self.params[player.name], share), average)
+        for key in self.owned_state[player.name] if player.ema_state else ():
+            if key in self.average_state:
+                average = self.average_state[key]
+                self.average_state[key] = where(live, average.lerp(self.state["modules"][key], share), average)
 
     def _named(self, player: str, flat: Tensor) -> dict[str, Tensor]:
         layout = self.layout[player]
         pieces = flat.split([size for _, _, size in layout], 1)
         return {key: piece.view(-1, *shape) for (key, shape, _), piece in zip(layout, pieces, strict=True)}
+
+    def probe(self) -> None:
+        """Refuse what cannot be trained, before it is; changes nothing, draws nothing. See ``looks``."""
+        looks.look_at(self)
 
     # --- records and fates ----------------------------------------------------------------------------------------
 
@@ -204,23 +284,39 @@ class Learner:
         self.status = torch.where(which, fate, self.status)
         self.status_step = torch.where(which, self.step, self.status_step)
 
-    def set_params(self, flat: Mapping[str, Tensor], which: Tensor) -> None:
-        """Replace parameters (and their average) of the chosen seeds."""
-        live = which.to(self.device)[:, None]
-        for name, value in flat.items():
-            self.params[name] = torch.where(live, value, self.params[name])
-            if self.average:
-                self.average[name] = torch.where(live, value, self.average[name])
+    def see(self, value: Tensor) -> None:
+        """Let the players' controllers see one validation, ``[seeds]``: those of the running seeds move."""
+        running = self.status == RUNNING
+        for player in self.task.game.players:
+            if isinstance(player.schedule, Controller):
+                old = self.controls[player.name]
+                new = player.schedule.see(dict(old), value, self.step, self.task.steps)
+                self.controls[player.name] = {key: where(running, new[key], old[key]) for key in old}
+
+    def set_kept(self, flat: Mapping[str, Tensor], state: Mapping[str, Tensor], which: Tensor) -> None:
+        """Replace parameters and the modules' state (and their averages) of the chosen seeds."""
+        for target, given in (
+            (self.params, flat),
+            (self.average, flat),
+            (self.state["modules"], state),
+            (self.average_state, state),
+        ):
+            target |= {key: where(which, given[key], old) for key, old in target.items()}
 
     @property
     def kept(self) -> dict[str, Tensor]:
         """The flat parameters that count: the moving average where there is one."""
-        return self.average or self.params
+        return self.params | self.average
+
+    @property
+    def kept_state(self) -> dict[str, Tensor]:
+        """The modules' state that counts: the moving average where there is one."""
+        return self.state["modules"] | self.average_state
 
     def stack(self) -> Stack:
         """The models that count, for evaluation."""
         named = {k: v for name, flat in self.kept.items() for k, v in self._named(name, flat).items()}
-        return self.structure.replace(self.fixed | named)
+        return self.structure.replace(self.fixed | named, self.kept_state)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -230,69 +326,67 @@ class Learner:
             "params": self.params,
             "fixed": self.fixed,
             "optimizers": self.optimizers,
-            "states": self.states,
+            "state": self.state,
             "average": self.average,
+            "average_state": self.average_state,
+            "controls": self.controls,
+            "skips": self.skips,
             "status": {"fate": self.status, "step": self.status_step},
             "tally": {name: t.sums for name, t in self.tally.items() if t.sums is not None},
         }
 
-    def counts(self) -> dict[str, Any]:
-        """How many updates each tally holds and of what, for the checkpoint's metadata."""
-        return {name: [t.count, list(t.names)] for name, t in self.tally.items()}
+    def meta(self) -> dict[str, Any]:
+        """For the checkpoint's metadata: its layout, and how many updates each tally holds and of what."""
+        return {"layout": LAYOUT, "counts": {name: [t.count, list(t.names)] for name, t in self.tally.items()}}
 
-    def restore(self, tree: Mapping[str, Any], step: int, counts: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint's tree."""
-        tree = tree_map(lambda t: t.to(self.device), dict(tree))
-        self.step = step
+    def restore(self, tree: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint: its tree and its metadata.
+
+        One of an earlier layout is good for what was trained, not for going on: see ``loop``.
+        """
+        tree = dict(tree_map(lambda t: t.to(self.device), dict(tree)))
+        self.step = meta["step"]
+        if meta.get("layout", 1) == 1:
+            tree |= {"state": {"players": tree.get("states", {})}, "average": tree["params"] | tree.get("average", {})}
+        state = tree.get("state", {})
         self.params = dict(tree["params"])
         self.fixed = dict(tree.get("fixed", {}))
         self.optimizers = {name: dict(tree["optimizers"][name]) for name in self.optimizers}
-        self.states = {name: tree.get("states", {}).get(name, {}) for name in self.states}
-        self.average = dict(tree.get("average", {}))
+        self.state = {
+            "modules": _known(self.state["modules"], state.get("modules", {})),
+            "players": {
+                name: _known(own, state.get("players", {}).get(name, {})) for name, own in self.state["players"].items()
+            },
+        }
+        self.average = _known(self.average, tree.get("average", {}))
+        self.average_state = _known(self.average_state, tree.get("average_state", {}))
+        self.controls = {
+            name: {key: value.cpu() for key, value in _known(own, tree.get("controls", {}).get(name, {})).items()}
+            for name, own in self.controls.items()
+        }
+        self.skips = {name: value.cpu() for name, value in _known(self.skips, tree.get("skips", {})).items()}
         self.status = tree["status"]["fate"].cpu()
         self.status_step = tree["status"]["step"].cpu()
-        sums = tree.get("tally", {})
+        sums, counts = tree.get("tally", {}), meta["counts"]
         self.tally = {
             name: Tally(counts[name][0], tuple(counts[name][1]), sums[name]) if name in sums else Tally()
             for name in self.tally
         }
 
 
-def _means(value: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
-    """Each part's mean over the batch, ``[1 + parts, seeds]``, the utility first; parts are ``[seeds, ...]``."""
-    rows = [value, *(part.flatten(1).mean(1) if part.ndim > 1 else part for part in parts.values())]
-    return torch.stack([row.detach() for row in rows])
+def _no_less_finite(new: Tensor, old: Tensor) -> Tensor:
+    """Whether of each seed all is finite that was, ``[seeds]``."""
+    return (new.isfinite() | ~old.isfinite()).view(len(new), -1).all(1)
 
 
-def start_from(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Overwrite the parameters of a module; its buffers must be those that the weights were trained with.
+def _known(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What is given of what one has, and the rest as it is."""
+    return {key: given[key] if isinstance(given.get(key), Tensor) else value for key, value in own.items()}
 
-    Raises:
-        SeedbedError: for weights of another model, with the first parameter that differs.
+
+def where(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """What is new of the chosen seeds (a mask ``[seeds]`` on the CPU), what is old of the others.
+
+    Shapes stay as they are when a seed ends: the others' arithmetic, to the last bit, cannot notice.
     """
-    own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    for name in sorted(own.keys() ^ weights.keys()):
-        where, lacks = ("this model", "the run to start from") if name in own else ("the run to start from", "this model")
-        raise SeedbedError(f"cannot start from that run: {where} has a parameter {name}, {lacks} has none")
-    for name, value in own.items():
-        given = weights[name]
-        if given.shape != value.shape:
-            raise SeedbedError(
-                f"cannot start from that run: parameter {name} is {list(value.shape)} here and {list(given.shape)} there"
-            )
-        if not isinstance(value, nn.Parameter) and not torch.equal(given.to(value), value):
-            raise SeedbedError(f"cannot start from that run: {name}, which is not trained, differs; use the same seeds")
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(weights[name])
-
-
-def check_domain(module: nn.Module, task: Task) -> None:
-    """Refuse data that the model's likelihood cannot score, before anything is trained.
-
-    Raises:
-        SeedbedError: with the domain that it scores and that of the data.
-    """
-    domain = getattr(module, "domain", None)
-    if isinstance(domain, Domain):
-        domain.check(task.data.domain, f"{type(module).__name__} on {task.data.name}")
+    return new if bool(rows.all()) else torch.where(rows.to(new.device).view(-1, *[1] * (new.ndim - 1)), new, old)

@@ -12,16 +12,21 @@ from types import FrameType
 import torch
 from torch import Tensor
 
+from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.noise import Streams
+from seedbed.core.stack import Stack
 from seedbed.store import checkpoint
 from seedbed.store.folder import Folder
 from seedbed.store.table import Row
-from seedbed.train.learner import DIVERGED, RUNNING, STOPPED, WORSE_THAN_BASELINE, Learner
+from seedbed.train.learner import DIVERGED, LAYOUT, RUNNING, STOPPED, WORSE_THAN_BASELINE, Learner, where
 from seedbed.train.task import Measurement, Task
 
 FATES = {RUNNING: "finished", DIVERGED: "diverged", STOPPED: "stopped_early", WORSE_THAN_BASELINE: "worse_than_baseline"}
 
-# (steps done, steps in all, the selected validation metric of each seed or None)
+# Least seconds between two reports of progress; a validation is reported at once.
+REPORT_SECONDS = 0.5
+
+# (steps done, steps in all, the selected validation metric of each seed, or None between validations)
 Progress = Callable[[int, int, Tensor | None], None]
 
 
@@ -56,24 +61,26 @@ class CtrlC:
 
 @dataclass
 class Best:
-    """Early stopping: the best validation value of each seed, the parameters that gave it, and how long ago."""
+    """Early stopping: the best validation value of each seed, the parameters and state that gave it, and how long ago."""
 
     value: Tensor
     since: Tensor
     params: dict[str, Tensor]
+    state: dict[str, Tensor]
 
     @classmethod
     def of(cls, learner: Learner) -> "Best":
         """Nothing seen yet."""
         seeds = len(learner.streams)
         infinite = torch.full((seeds,), torch.inf, dtype=torch.float64)
-        return cls(infinite, torch.zeros(seeds, dtype=torch.int64), {k: v.clone() for k, v in learner.kept.items()})
+        params, state = ({k: v.clone() for k, v in kept.items()} for kept in (learner.kept, learner.kept_state))
+        return cls(infinite, torch.zeros(seeds, dtype=torch.int64), params, state)
 
     def see(self, learner: Learner, value: Tensor, patience: int) -> None:
         """Take in one validation; stop the seeds that ran out of patience."""
         better = (value < self.value) & (learner.status == RUNNING)
-        live = better.to(learner.device)[:, None]
-        self.params = {k: torch.where(live, v, self.params[k]) for k, v in learner.kept.items()}
+        self.params = {k: where(better, v, self.params[k]) for k, v in learner.kept.items()}
+        self.state = {k: where(better, v, self.state[k]) for k, v in learner.kept_state.items()}
         self.value = torch.where(better, value, self.value)
         self.since = torch.where(better, 0, self.since + 1)
         learner.end(self.since >= patience, STOPPED)
@@ -89,6 +96,7 @@ def train_group(
     threads: int,
     checkpoint_seconds: float = 30.0,
     progress: Progress | None = None,
+    looked: bool = False,
 ) -> Learner:
     """Train one group of seeds to the end, continuing from its newest checkpoint.
 
@@ -99,11 +107,12 @@ def train_group(
         streams: their random streams.
         device: where to train.
         threads: CPU threads, part of what decides the last bits.
-        checkpoint_seconds: least time between checkpoints at validations; 0 writes one at each.
-        progress: called after every validation.
+        checkpoint_seconds: least time between checkpoints, validations or not; 0 writes one at each validation.
+        progress: called after every validation, and now and then between them.
+        looked: whether the game has been looked at already.
 
     Raises:
-        SeedbedError: if something cannot be written.
+        SeedbedError: if something cannot be written, or the game cannot be played (see ``Learner.probe``).
         Interrupted: after Ctrl-C, with a checkpoint of the present step written; at once in the evaluation at the end, which
             continuing repeats.
     """
@@ -113,7 +122,7 @@ def train_group(
         learner = Learner(task, streams, device)
         best = Best.of(learner) if task.patience else None
         before, done = _continue(learner, best, folder, seeds)
-        started = saved = time.perf_counter()
+        started = saved = reported = time.perf_counter()
 
         def wall() -> float:
             return before + time.perf_counter() - started
@@ -121,31 +130,41 @@ def train_group(
         def save(done: bool = False) -> None:
             tree = learner.tree()
             if best is not None:
-                tree |= {"best": {"value": best.value, "since": best.since, "params": best.params}}
-            meta = {"counts": learner.counts(), "wall_s": wall(), "seeds": list(seeds), "done": done}
+                tree |= {"best": vars(best)}
+            meta = {**learner.meta(), "wall_s": wall(), "seeds": list(seeds), "done": done}
             table.sync()  # the checkpoint stands for these rows: a power failure must not keep it and lose them
             checkpoint.save(checkpoints, learner.step, tree, meta)
 
         if done:
             return learner
         begun = learner.step
+        if begun == 0 and not looked:
+            learner.probe()
         while learner.step < task.steps and bool((learner.status == RUNNING).any()):
             learner.advance()
             last = learner.step == task.steps
-            if learner.step % task.eval_every == 0 or last:
+            validated = learner.step % task.eval_every == 0 or last
+            if validated:
                 running = learner.status == RUNNING
-                measured = task.measure(learner.stack(), "valid")
+                measured = _measured(task, learner.stack(), "valid")
                 value = measured[task.select][0].double().mean(1).cpu()
                 rows = _train_rows(learner, seeds, running, wall())
                 rows += rows_of(measured, seeds, running, learner.steps, "valid", wall())
                 table.append(rows)
+                learner.see(value)
                 if best is not None:
                     best.see(learner, value, task.patience)
                 if progress is not None:
                     progress(learner.step, task.steps, torch.where(running, value, torch.nan))
-                if time.perf_counter() - saved >= checkpoint_seconds and not last:
-                    save()
-                    saved = time.perf_counter()
+            now = time.perf_counter()
+            if validated:
+                reported = now
+            elif progress is not None and now - reported >= REPORT_SECONDS:
+                progress(learner.step, task.steps, None)
+                reported = now
+            if not last and (validated if checkpoint_seconds <= 0 else now - saved >= checkpoint_seconds):
+                save()
+                saved = time.perf_counter()
             if ctrl_c.seen and not last:
                 save()
                 raise Interrupted
@@ -153,7 +172,7 @@ def train_group(
             save()  # what follows trains no more and may take long: interrupted, it alone is repeated
         ctrl_c.obey()
         if best is not None:
-            learner.set_params(best.params, torch.isfinite(best.value))
+            learner.set_kept(best.params, best.state, torch.isfinite(best.value))
         _judge(task, learner)
         stack, everyone = learner.stack(), torch.ones(len(seeds), dtype=torch.bool)
         rows = [
@@ -161,7 +180,7 @@ def train_group(
             for seed, fate, step in zip(seeds, learner.status.tolist(), learner.steps.tolist(), strict=True)
         ]
         for split in task.splits:
-            rows += rows_of(task.measure(stack, split), seeds, everyone, learner.steps, split, wall())
+            rows += rows_of(_measured(task, stack, split), seeds, everyone, learner.steps, split, wall())
         if task.artefacts is not None:
             for name, arrays in task.artefacts(stack).items():
                 folder.save_arrays(name, seeds, arrays)
@@ -179,21 +198,48 @@ def _continue(learner: Learner, best: Best | None, folder: Folder, seeds: Sequen
         folder.table(seeds).cut(-1)
         return 0.0, False
     tree, meta = found
-    learner.restore(tree, meta["step"], meta["counts"])
+    if meta.get("layout", 1) < LAYOUT and not meta["done"]:
+        raise SeedbedError(
+            f"{folder.path} was begun by an earlier version of Seedbed and is not finished; finish it with that version, or "
+            "start anew with --again or another --name"
+        )
+    learner.restore(tree, meta)
     if best is not None:
         best.value, best.since = tree["best"]["value"], tree["best"]["since"]
         best.params = {k: v.to(learner.device) for k, v in tree["best"]["params"].items()}
+        best.state |= {k: v.to(learner.device) for k, v in tree["best"].get("state", {}).items()}
     if not meta["done"]:
         folder.table(seeds).cut(meta["step"])
     return float(meta["wall_s"]), bool(meta["done"])
 
 
+def _measured(task: Task, stack: Stack, split: str) -> Measurement:
+    """The task's metrics on a split.
+
+    Raises:
+        SeedbedError: if they cannot be measured, are not ``[seeds, n]``, or lack the selected one.
+    """
+    with told("`measure`"):
+        measured = task.measure(stack, split)
+    if task.select not in measured:
+        raise unknown("metric to select by", task.select, measured)
+    for metric, found in measured.items():
+        values = found[0] if isinstance(found, tuple) and len(found) == 2 else None
+        if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != len(stack.streams):
+            got = f"{list(values.shape)}" if isinstance(values, Tensor) else type(found).__name__
+            raise SeedbedError(f"`measure` must give ([{len(stack.streams)}, n], unit) of {metric}, got {got}")
+    return measured
+
+
 def _judge(task: Task, learner: Learner) -> None:
-    """Mark seeds that ended worse than the trivial model, beyond three standard errors of the validation value."""
+    """Mark seeds that ended worse than the trivial model, beyond three standard errors of the validation value.
+
+    A value that is one number of a seed, not a mean over examples, has no such error.
+    """
     if task.baseline is None:
         return
-    values = task.measure(learner.stack(), "valid")[task.select][0].double().cpu()
-    low = values.mean(1) - 3 * values.std(1) / values.shape[1] ** 0.5
+    values = _measured(task, learner.stack(), "valid")[task.select][0].double().cpu()
+    low = values.mean(1) - 3 * _standard_errors(values)
     worse = ~(low <= task.baseline) & (learner.status != DIVERGED)
     learner.status_step = torch.where(worse, learner.steps, learner.status_step)
     learner.status = torch.where(worse, WORSE_THAN_BASELINE, learner.status)
@@ -206,13 +252,19 @@ def rows_of(measured: Measurement, seeds: Sequence[int], which: Tensor, steps: T
         values = values.double().cpu()
         n = values.shape[1]
         means = values.mean(1).tolist()
-        errors = (values.std(1) / n**0.5).tolist() if n > 1 else [0.0] * len(means)
+        errors = _standard_errors(values).tolist()
         out += [
             Row(seed, step, split, metric, mean, unit, n, se, wall)
             for seed, step, mean, se, keep in zip(seeds, steps.tolist(), means, errors, which.tolist(), strict=True)
             if keep
         ]
     return out
+
+
+def _standard_errors(values: Tensor) -> Tensor:
+    """Of the means of ``[seeds, n]`` over n; 0 of a single value."""
+    n = values.shape[1]
+    return values.std(1) / n**0.5 if n > 1 else torch.zeros_like(values[:, 0])
 
 
 def _train_rows(learner: Learner, seeds: Sequence[int], which: Tensor, wall: float) -> list[Row]:

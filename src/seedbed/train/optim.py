@@ -8,16 +8,18 @@ Gradients are those of a loss (to be minimised).
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from seedbed.core.errors import within
 from seedbed.core.products import full_width_products
 
 # Moments and the step count, each with a leading seed axis. ``update`` consumes it (in place) and returns it.
 OptimizerState = dict[str, Tensor]
+_DECAYS = ("beta1", "beta2", "alpha", "momentum", "memory")  # of averages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,15 @@ class Optimizer(ABC):
 
     lr: float = 1e-3
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        # A decay of an average that is 1 divides by 0 where its bias is corrected.
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("lr", "weight_decay", "eps"):
+                within(f"{type(self).__name__}: {f.name}", value, 0, math.inf, below=True)
+            elif f.name in _DECAYS:
+                within(f"{type(self).__name__}: {f.name}", value, 0, 1, below=True)
 
     def bind(self, shapes: Iterable[Iterable[int]]) -> "Optimizer":
         """The same rule for parameters that are tensors of these shapes, one after another in a row."""
@@ -213,8 +224,13 @@ class Soap(Adam):
         """One step: new parameters and state."""
         grads = self.decay(params, grads) if self.weight_decay else grads
         with full_width_products():
-            if (int(state["t"][0]) + 1) % self.every == 0:
+            # A seed that skipped an update has a count of its own. All are turned together, so that none can notice.
+            due = (state["t"][:, 0] + 1) % self.every == 0
+            if bool(due.any()):
+                old = {} if bool(due.all()) else {key: value.clone() for key, value in state.items()}
                 self._turn(grads, state)
+                for key, value in old.items():
+                    state[key] = torch.where(due.view(-1, *[1] * (value.ndim - 1)), state[key], value)
             turned = self._each(grads, state, _into)
             step, state = super().update(torch.zeros_like(params), turned, state, lr)
             return self._each(step, state, _back).add_(params), state

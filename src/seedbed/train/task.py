@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor, nn
 
+from seedbed.core.errors import unknown, whole
 from seedbed.core.noise import Noise
 from seedbed.core.stack import Precision, Stack
 from seedbed.data.dataset import Dataset
 from seedbed.train.batches import Batches
 from seedbed.train.game import Game
 
-# (stack, split, examples or None for all of them) -> {metric: (values [seeds, n], unit)}
+# (stack, split) -> {metric: (values [seeds, n], unit)}; n is 1 of what is one number of a seed, not a mean over examples.
 Measurement = Mapping[str, tuple[Tensor, str]]
 Measure = Callable[[Stack, str], Measurement]
 
@@ -26,19 +28,22 @@ class Task:
         game: who maximises what.
         data: the data set, for its name, protocol and checksum.
         batches: how training batches are drawn.
-        view: how a batch is drawn from stored examples (see ``Dataset.view``).
+        view: how a batch, a pytree, is drawn from stored examples (see ``Dataset.view``).
         steps: updates of the whole run.
         eval_every: steps between validations.
         measure: metrics of a stack on a split, per example.
         select: the validation metric that a run is judged and stopped by.
         baseline: validation value of a trivial model; a run that ends worse is ``diverged``. ``None`` declares none.
-        ema: decay of the exponential moving average that is evaluated and kept; 0 for none.
         patience: validations without improvement after which a seed stops and returns to its best; 0 for never.
         precision: see ``Stack``.
         artefacts: arrays for pictures, ``{name: {key: [seeds, ...]}}``, made once at the end.
         reference: what they are pictured beside, the same for all seeds.
         splits: measured once, at the end.
         start: weights of each seed's model by name, instead of those that ``build`` drew.
+        settings: numbers that differ between the rows of the stack, one per row and name (see ``Stack``).
+
+    Raises:
+        SeedbedError: for a setting that makes no sense.
     """
 
     build: Callable[[], nn.Module]
@@ -49,12 +54,19 @@ class Task:
     eval_every: int
     measure: Measure
     select: str
-    view: Callable[[Tensor, Noise], Tensor] | None = None
+    view: Callable[[Any, Noise], Any] | None = None
     baseline: float | None = None
-    ema: float = 0.0
     patience: int = 0
     precision: Precision = "fp32"
     artefacts: Callable[[Stack], Mapping[str, Mapping[str, np.ndarray]]] | None = None
     reference: Callable[[], Mapping[str, np.ndarray]] | None = None
     splits: Sequence[str] = ("test",)
     start: Sequence[Mapping[str, Tensor]] | None = None
+    settings: Mapping[str, Sequence[float]] | None = None
+
+    def __post_init__(self) -> None:
+        whole("steps", self.steps, 1)
+        whole("eval_every", self.eval_every, 1)
+        whole("patience", self.patience, 0)
+        if self.precision not in get_args(Precision):
+            raise unknown("precision", str(self.precision), get_args(Precision))

@@ -5,7 +5,7 @@ import torch
 
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
-from seedbed.core.replay import Replay
+from seedbed.train.replay import Replay
 
 STREAMS = [Streams(seed) for seed in range(3)]
 X = torch.linspace(-1, 1, 12).view(3, 4)
@@ -49,6 +49,29 @@ def test_playback_is_the_function_at_each_steps_own_noise():
     assert replay.recorded
     assert all(same(a, b) for a, b in pairs)
     assert not same(pairs[7][1], pairs[8][1])
+
+
+def test_a_fork_meets_the_same_draws_when_played_back():
+    def twice(noise, x):
+        def one(row, x):
+            here = noise.at(row)
+            first = here.normal((4,))
+            fork = here.fork()
+            kept = here.of("dropout").uniform((4,), samples=2)
+            again = fork.normal((4,)), fork.of("dropout").uniform((4,), samples=2)
+            return {
+                "x": x + here.normal((4,)) * first,
+                "same": (again[1] - kept).sum(0),
+                "next": here.normal((4,)) - again[0],
+            }
+
+        return torch.func.vmap(one)(torch.arange(3), x)
+
+    replay = Replay(twice, "f", after=2)
+    pairs = played(twice, replay, range(8))
+    assert replay.recorded
+    assert all(same(a, b) for a, b in pairs)
+    assert all(torch.equal(b["same"], torch.zeros(3, 4)) and b["next"].abs().min() > 0 for _, b in pairs)
 
 
 def test_a_playback_runs_no_python_of_the_function():

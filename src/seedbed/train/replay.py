@@ -24,7 +24,7 @@ class Tapped(Noise):
 
     Args:
         like: whose streams and address it has.
-        tap: the draw of every seed of the stack, ``[seeds, *shape]`` or ``[seeds, samples, *shape]``.
+        tap: the draw of every seed of the stack, ``[seeds, *draw.shape]``; forks and other streams ask the same tap.
         stream: its stream.
         row: see ``Noise``.
     """
@@ -39,6 +39,16 @@ class Tapped(Noise):
     def make(self, draw: Draw, rows: Sequence[int]) -> Tensor:
         """What the tap gives."""
         return self.tap(draw)
+
+
+def listing(noise: Noise, draws: list[Draw]) -> Tapped:
+    """The same noise, whose every draw is also appended to ``draws``."""
+
+    def tap(draw: Draw) -> Tensor:
+        draws.append(draw)
+        return _drawn(noise, draw)
+
+    return Tapped(noise, tap, noise.stream)
 
 
 class Replay:
@@ -88,7 +98,7 @@ class Replay:
         if self.played > 2 and self.played % self.every:
             return self._play(noise, leaves)
         expected = self.function(noise, *args)
-        if not _same(expected, self._play(noise, leaves)):
+        if not same(expected, self._play(noise, leaves)):
             if self.played > 2:
                 raise SeedbedError(
                     f"{self.name} gives other numbers now than what was recorded of it {self.played} steps ago: it depends "
@@ -99,12 +109,7 @@ class Replay:
 
     def _record(self, noise: Noise, args: tuple[Any, ...]) -> Any:
         self._draws = []
-
-        def listed(draw: Draw) -> Tensor:
-            self._draws.append(draw)
-            return self._drawn(noise, draw)
-
-        expected = self.function(Tapped(noise, listed, noise.stream), *args)
+        expected = self.function(listing(noise, self._draws), *args)
         leaves, structure = tree_flatten(args)
         self._signature, self._structure = _signature(leaves, structure), tree_flatten(expected)[1]
 
@@ -113,7 +118,7 @@ class Replay:
             return tree_flatten(self.function(Tapped(noise, tap, noise.stream), *tree_unflatten(leaves, structure)))[0]
 
         try:
-            self._graph = _trimmed(make_fx(flat)(leaves, [self._drawn(noise, draw) for draw in self._draws]))
+            self._graph = _trimmed(make_fx(flat)(leaves, [_drawn(noise, draw) for draw in self._draws]))
         except Exception:
             # Whatever a model does that cannot be recorded, it can do unrecorded; a defect of its own shows there.
             self._graph = None
@@ -122,10 +127,11 @@ class Replay:
     def _play(self, noise: Noise, leaves: list[Tensor]) -> Any:
         assert self._graph is not None and self._structure is not None
         with torch.no_grad():
-            return tree_unflatten(self._graph(leaves, [self._drawn(noise, draw) for draw in self._draws]), self._structure)
+            return tree_unflatten(self._graph(leaves, [_drawn(noise, draw) for draw in self._draws]), self._structure)
 
-    def _drawn(self, noise: Noise, draw: Draw) -> Tensor:
-        return noise.of(draw.stream).make(draw, range(len(noise.streams)))
+
+def _drawn(noise: Noise, draw: Draw) -> Tensor:
+    return noise.of(draw.stream).make(draw, range(len(noise.streams)))
 
 
 def _next(given: Iterator[tuple[Draw, Tensor]], draw: Draw) -> Tensor:
@@ -152,7 +158,7 @@ def _trimmed(recorded: fx.GraphModule) -> fx.GraphModule:
     return recorded
 
 
-def _same(expected: Any, played: Any) -> bool:
+def same(expected: Any, played: Any) -> bool:
     """Equal to the last bit on a CPU; elsewhere up to what the order of an accelerator's sums may change."""
     pairs = zip(tree_flatten(expected)[0], tree_flatten(played)[0], strict=True)
     return all(

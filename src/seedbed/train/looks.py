@@ -1,0 +1,154 @@
+"""One look at all of a game before it is trained: its players' utilities, the model's latents and its draws."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from seedbed.core.capabilities import HasSample, LatentVariable, Sequence
+from seedbed.core.context import Context
+from seedbed.core.errors import SeedbedError, told, unknown, within
+from seedbed.core.noise import Noise
+from seedbed.core.proposal import Proposal
+from seedbed.core.stack import Stack, named_tensors
+from seedbed.data.dataset import Dataset
+from seedbed.train.probe import check_utility
+
+if TYPE_CHECKING:
+    from seedbed.train.learner import Learner
+
+
+def look_at(learner: "Learner") -> None:
+    """Call every player's utility as one seed, to refuse what cannot be trained; changes nothing, draws nothing.
+
+    Raises:
+        SeedbedError: see ``check_utility``, and whatever the utilities themselves refuse.
+    """
+    everyone = learner._batch(0)
+    batch = tree_map(_first, everyone)
+    named = {k: v for name, flat in learner.params.items() for k, v in learner._named(name, flat).items()}
+    params = tree_map(_first, learner.fixed | named)
+    settings = tree_map(_first, dict(learner.structure.settings))
+    looked = replace(
+        learner.structure,
+        params=params,
+        streams=learner.streams[:1],
+        state=tree_map(_first, learner.state["modules"]),
+        settings=settings,
+    )
+    noise = Noise(learner.streams[:1], "noise", 0, 0, 0, device=learner.device, dtype=learner.dtype)
+    check_model(looked, batch, noise, learner._seen, learner.task.data)
+    for index, player in enumerate(learner.task.game.players):
+        state = tree_map(_first, learner.state["modules"] | learner.state["players"][player.name])
+        stack = replace(learner.structure, params=params, streams=learner.streams[:1], state=state, settings=settings)
+        noise = Noise(learner.streams[:1], "noise", 0, index, 0, device=learner.device, dtype=learner.dtype)
+        check_utility(player, stack, batch, noise, learner._seen, learner.orphans, learner.owned[player.name])
+    _play_once(learner, everyone)
+    for split in learner.task.splits:
+        if split not in learner.task.data.splits:
+            raise unknown(f"split of {learner.task.data.name}", split, learner.task.data.splits)
+
+
+def _play_once(learner: "Learner", batch: Any) -> None:
+    """One update of every player, of all seeds, that is thrown away: what one seed can do, a stack may not."""
+    remedy = "all seeds are one call: tensor operations alone, no .item() and no `if` on values; or --strategy sequential"
+    for index, player in enumerate(learner.task.game.players):
+        what = f"the schedule of {player.name!r}"
+        with told(what):
+            rates = learner._rate(player)
+        for rate in rates.flatten().tolist():
+            within(f"{what} times its step size", rate, 0, math.inf, below=True)
+        noise = Noise(learner.streams, "noise", 0, index, 0, device=learner.device, dtype=learner.dtype)
+        params = learner.params | {"": learner.fixed}
+        state = learner.state["modules"] | learner.state["players"][player.name]
+        several = len(learner.streams) > 1
+        with told(f"an update of {player.name!r}" + several * " over several seeds", several * remedy):
+            learner._play(player, noise, params, batch, state, learner.structure.settings)
+
+
+def _first(stack: Tensor) -> Tensor:
+    return stack[:1].detach().clone()
+
+
+def check_model(stack: Stack, batch: Any, noise: Noise, seen: Callable[[Any, Noise], Any], data: Dataset) -> None:
+    """Look at a model's latents and draws, not in training.
+
+    Args:
+        stack: of one seed.
+        batch: its first batch, ``[1, batch, ...]`` per leaf.
+        noise: of one seed.
+        seen: what is shown of a batch (a random view).
+        data: whose examples the draws must look like.
+
+    Raises:
+        SeedbedError: for a posterior or a draw of other shapes than its contract says, or whatever the model raises.
+    """
+    model, name = stack.module, type(stack.module).__name__
+    with torch.no_grad():
+        if isinstance(model, LatentVariable) and isinstance(batch, Tensor):
+            with told(f"the posterior of {name}"):
+                stack.call(lambda m, x, ctx: _check_latents(m, seen(x, ctx.noise), ctx), batch, noise=noise)
+        if isinstance(model, HasSample):
+            with told(f"`sample` of {name}"):
+                draws = stack.call(_sample, noise=noise)
+            example = data.splits["train"]
+            if isinstance(example, Tensor) and not isinstance(model, Sequence) and draws[0].shape[1:] != example.shape[1:]:
+                raise SeedbedError(
+                    f"`sample` of {name} must draw examples {list(example.shape[1:])} as the data are, got "
+                    f"{list(draws[0].shape[1:])}"
+                )
+
+
+def _sample(model: Any, ctx: Context) -> Tensor:
+    if isinstance(model, Sequence):
+        state = named_tensors(model.initial_state(2), f"`initial_state` of {type(model).__name__}")
+        given = model.logits(torch.full((2, 1), model.start, device=ctx.noise.device), state, ctx)
+        if not isinstance(given, tuple) or len(given) != 2 or given[0].ndim != 3 or given[0].shape[:2] != (2, 1):
+            raise SeedbedError(
+                f"`logits` of {type(model).__name__} must give [batch, time, vocabulary] and the state after it"
+            )
+    draws = model.sample(2, ctx, length=1) if isinstance(model, Sequence) else model.sample(2, ctx)
+    if not isinstance(draws, Tensor) or not draws.ndim or len(draws) != 2:
+        got = list(draws.shape) if isinstance(draws, Tensor) else type(draws).__name__
+        raise SeedbedError(f"`sample` of {type(model).__name__} must give as many draws as are asked for, 2, got {got}")
+    return draws
+
+
+def _check_latents(model: LatentVariable, x: Tensor, ctx: Context) -> Tensor:
+    """A proposal, of one draw and of several, has the axes that it says; what is drawn without data looks like it."""
+    name = type(model).__name__
+    prior, _ = model.generate(len(x), ctx)
+    for samples in (None, 3):
+        given = model.proposal(x, ctx, samples)
+        lead = [n for n in (samples, len(x)) if n is not None]
+        if not isinstance(given, Proposal) or given.x.shape != x.shape:
+            raise SeedbedError(f"`proposal` of {name} must give a Proposal of the same {len(x)} examples")
+        if not given.layers or given.z.keys() != given.layers.keys() or given.z.keys() != prior.keys():
+            raise SeedbedError(
+                f"`proposal` of {name} must have the latents of `layers`, {sorted(prior)}; its z has {sorted(given.z)}, its "
+                f"layers are {sorted(given.layers)}"
+            )
+        values: dict[str, Tensor | None] = {"log p(x | z)": given.log_likelihood}
+        for key, layer in given.layers.items():
+            drawn = [*lead, *prior[key].shape[1:]]
+            if list(given.z[key].shape) != drawn:
+                raise SeedbedError(
+                    f"a draw of latent {key!r} of {name}, from q and from p alike, must be {drawn}, got "
+                    f"{list(given.z[key].shape)} of q"
+                )
+            values |= {
+                f"log_ratio of {key!r}": layer.log_ratio(),
+                f"log_q of {key!r}": layer.log_q(),
+                f"kl of {key!r}": layer.kl(),
+            }
+        if given.log_q_at is not None:
+            values["log_q_at"] = given.log_q_at(given.z)
+        for what, value in values.items():
+            # A KL or a ratio that depends on nothing above it has no samples axis.
+            if value is not None and list(value.shape) not in (lead, lead[1:] if samples else lead):
+                raise SeedbedError(f"{what} of {name} must be one number per draw, {lead}, got {list(value.shape)}")
+    return x.new_zeros(())
