@@ -173,6 +173,28 @@ def test_the_axis_switch_the_seeds_and_the_legend(browser, page):
     assert browser.complaints() == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_texts_are_read_as_they_were_written(browser, tmp_path, write, width):
+    text = "\nSpeak,  speak.\n\tAll:\n" + "x" * 90 + "<script>document.title='owned'</script>\u202e \u05d0"
+    letters = sorted(set(text))
+    tokens = np.array([letters.index(letter) for letter in text])[None].repeat(4, 0)
+    folder = write(tmp_path / "runs", "gru", metric="nll_nats", arrays=False, lost=(4,))
+    folder.save_arrays("samples", range(6), {"tokens": tokens[None].repeat(6, 0)})
+    folder.save_reference({"tokens": tokens, "vocabulary": np.array(letters)})
+    page = write_report(compose([Run.read(folder.path)], title="safe"), tmp_path / "report.html")[0]
+    browser.open(page.as_uri(), width, 900)
+    assert browser.complaints() == [] and browser.value("document.title") == "safe"
+    assert browser.value("[...document.querySelectorAll('samp')].map(s => s.textContent)") == [text] * (4 + 4 * 3)
+    assert browser.value("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert browser.value("[...document.querySelectorAll('samp')].every(s => s.scrollWidth <= s.clientWidth)")
+    # Each line break is one: as tall as its lines, and none of them narrower than a few words.
+    height = "getComputedStyle(document.querySelector('samp'))"
+    assert browser.value(f"parseFloat({height}.height) >= 5 * parseFloat({height}.lineHeight)")
+    assert browser.value("Math.min(...[...document.querySelectorAll('samp')].map(s => s.clientWidth))") > 220
+    columns = "new Set([...document.querySelectorAll('.model:last-child .text figure')].map(f => f.offsetLeft)).size"
+    assert browser.value(columns) == (4 if width > 1000 else 1)
+
+
 def test_links_lead_to_what_they_say_over_http(browser, page):
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=page.parent)
     handler.log_message = lambda *_: None

@@ -124,3 +124,34 @@ def test_a_run_shows_its_canvas(attention, tmp_path, write):
     page = render(compose([run]))
     (gif,) = re.findall(r'<details><summary>[^<]*</summary><img src="data:image/gif;base64,([^"]+)"', page)
     assert base64.b64decode(gif) == paths["canvas.gif"].read_bytes()
+
+
+def test_a_canvas_in_colour_keeps_its_colours_and_its_boxes():
+    light = np.random.default_rng(0).integers(0, 2, (STROKES, IMAGES, 3, 1, 1)).astype(float)
+    plain = Painting(light.repeat(SIDE, 3).repeat(SIDE, 4))
+    shown, palette = strip(plain)
+    assert len(palette) <= 64
+    for stroke in range(STROKES):
+        for image in range(IMAGES):
+            corner = 15 + image * (SIDE * TIMES + 3), stroke * (SIDE * TIMES + 3)
+            found = np.array(palette)[shown[corner[0] :, corner[1] :][: SIDE * TIMES, : SIDE * TIMES]]
+            assert (found == 255 * light[stroke, image, :, 0, 0]).all()
+    boxed_too = Painting(plain.means, painting().windows, 3)
+    assert np.array_equal(tiles(boxed_too) == BOX, tiles(painting()) == BOX)  # boxes lie where they do on grey
+    moving = Image.open(io.BytesIO(moving_gif(boxed_too)))
+    for index, (pixels, colours) in enumerate(frames(boxed_too)):
+        moving.seek(index)
+        assert colours[BOX] == (214, 39, 40) and np.array_equal(np.asarray(moving.convert("RGB")), np.array(colours)[pixels])
+
+
+def test_a_canvas_has_the_sides_of_the_data_or_none(tmp_path, write):
+    folder = write(tmp_path, "draw", seeds=2, arrays=False)
+    means = np.random.default_rng(0).random((2, STROKES, IMAGES, 6 * 20))
+    folder.save_arrays("canvas", [0, 1], {"mean": means})
+    for sides, whole in (((6, 20), True), ((1, 6, 20), True), ((3, 5, 8), True), ((6, 21), False), ((120,), False)):
+        folder.save_reference({"x": np.zeros((4, *sides), np.uint8)})
+        found = stored_painting(Run.read(folder.path), 1)
+        assert (found is not None) == whole, sides
+        if found is not None:
+            shape = sides[-3:] if sides[0] == 3 else sides[-2:]
+            assert np.array_equal(found.means, means[1].reshape(STROKES, IMAGES, *shape)), sides

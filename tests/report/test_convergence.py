@@ -109,6 +109,11 @@ def test_a_late_improvement_ends_an_early_plateau():
     assert 55 <= plateau(np.arange(100), curve) <= 60
 
 
+def test_a_plateau_is_of_the_best_so_far_and_not_of_what_comes_after_it():
+    curve = np.r_[np.full(5, 10.0), 1.0, 0.0, np.linspace(1, 3, 20)]  # overfits after its best, at step 6
+    assert plateau(np.arange(27), curve) == 6.0
+
+
 def test_a_curve_that_only_gets_worse_is_at_its_plateau_from_the_start():
     assert plateau(np.arange(20), np.arange(20)) == 0.0
 

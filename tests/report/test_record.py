@@ -95,6 +95,15 @@ def test_best_and_last_validation_stand_apart(tmp_path, write):
     assert "at its best, 7.2000 last" in page(tmp_path)
 
 
+def test_a_record_is_diverged_where_every_seed_is(tmp_path, write):
+    for name, lost in (("vae", (4,)), ("flow", tuple(range(6)))):
+        record(tmp_path / "results.json", [trained(write(tmp_path / "runs", name, lost=lost))], "laptop", {})
+    rows = read(tmp_path / "results.json")
+    found = [(rows[key, "gap_nats"]["status"], rows[key, "gap_nats"]["diverged"]) for key in (VAE, FLOW)]
+    assert found == [("measured", 1), ("diverged", 6)]
+    assert rows[VAE, "gap_nats"]["mean"] is not None and rows[FLOW, "gap_nats"]["mean"] is None
+
+
 def test_a_protocol_names_the_precision_of_the_training(tmp_path, write):
     path, vae = tmp_path / "results.json", write(tmp_path / "runs", "vae")
     record(path, [trained(vae)], "laptop", {})

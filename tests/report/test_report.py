@@ -17,8 +17,11 @@ from seedbed.report.figures import curves_figure, draw_figures
 from seedbed.report.gather import Run
 from seedbed.report.html import render
 from seedbed.report.pictures import as_pixels, chosen_seeds, run_strips
+from seedbed.report.pixels import as_image
+from seedbed.report.svg import curves_svg
 from seedbed.report.tables import Table
 from seedbed.report.training import threshold_of
+from seedbed.report.variance import found_arms
 from seedbed.report.words import LOST, NONE
 from seedbed.store.table import Row
 
@@ -182,6 +185,18 @@ def test_arms_of_a_variance_study_are_answered_in_a_sentence(tmp_path, write):
     assert "across" not in report.tables  # arms are no data sets
 
 
+def test_each_arm_of_a_variance_study_has_the_share_of_its_own_seeds(tmp_path, write):
+    spreads = {"init": 0.05, "order": 0.01, "noise": 0.02, "data": 0.03, "all": 0.04}
+    runs = {v: Run.read(write(tmp_path, f"vae-{v}", 0.3, config={"vary": v}, spread=s).path) for v, s in spreads.items()}
+    variance = {vary: run.kept("gap_nats").var() for vary, run in runs.items()}
+    whole = sum(variance[source] for source in ("init", "order", "noise", "data"))
+    (arms,) = found_arms(list(runs.values()))
+    assert {s: x.mean for s, x in arms.shares.shares.items()} == pytest.approx(
+        {source: variance[source] / whole for source in ("init", "order", "noise", "data")}
+    )
+    assert arms.shares.together.mean == pytest.approx(variance["all"] / whole)
+
+
 # -------------------------------------------------------------------------------------------------------------------- tables
 
 
@@ -245,6 +260,25 @@ def test_a_band_ends_where_fewer_than_half_of_the_seeds_are_left(tmp_path, write
     assert one.x["step"][-1] == 300 and one.seed(5, "step")[0][-1] == 1000
 
 
+def test_a_band_holds_the_middle_four_fifths_of_the_seeds(tmp_path, write):
+    folder = write(tmp_path, "vae", seeds=21)
+    values = np.array([[r.value for r in folder.rows() if r.seed == seed and r.split == "valid"] for seed in range(21)])
+    one, ordered = curves(Run.read(folder.path)), np.sort(values, axis=0)
+    assert one is not None
+    for edge, rank in zip(one.band, (2, 10, 18), strict=True):  # of 21, so that no quantile falls between two
+        assert np.allclose(edge, ordered[rank])
+
+
+def test_seconds_are_those_of_groups_and_not_of_seeds(tmp_path, write):
+    folder = write(tmp_path, "vae", seeds=6)
+    assert Run.read(folder.path).seconds == 11.0  # six stacked seeds share one clock
+    manifest, rows = folder.manifest(), folder.rows()
+    replace(manifest, groups=[[0, 1], [2, 3, 4, 5]]).write(folder.path)
+    for group in ([0, 1], [2, 3, 4, 5]):
+        folder.table(group).append(replace(r, wall_s=r.wall_s * (1 + group[0])) for r in rows if r.seed in group)
+    assert Run.read(folder.path).seconds == 11.0 + 33.0
+
+
 def test_an_axis_is_logarithmic_only_where_zero_means_something(tmp_path, write):
     gap = [curves(Run.read(write(tmp_path, n, v).path)) for n, v in (("a", 0.01), ("b", 0.3))]
     nll = [curves(Run.read(write(tmp_path / "nll", n, v, metric="nll_nats").path)) for n, v in (("a", 0.01), ("b", 0.3))]
@@ -264,6 +298,33 @@ def test_chosen_seeds_are_best_median_worst_and_one_that_was_lost(tmp_path, writ
     ranked = run.kept("gap_nats").sort_values().index.tolist()
     assert list(notes) == [ranked[0], ranked[2], ranked[4], 4]
     assert list(notes.values())[3] == "diverged (seed 4)"
+
+
+def test_pictures_have_y_upward_and_ink_on_paper():
+    grid = np.full((24, 24), -50.0)
+    grid[20:, :6] = 0.0  # rows are y: above, at the left
+    reference = {"log_p": grid, "extent": np.array([-4.5, 4.5])}
+    spot = np.array([[-4.0, 4.0], [-3.9, 4.1]])
+    for array in (grid, spot):
+        shades = np.asarray(as_image(as_pixels(array, reference)).convert("L"))
+        dark, size = shades < 255, len(shades)
+        assert dark[: size // 4, : size // 4].any() and not dark[size // 4 :].any() and not dark[:, size // 4 :].any()
+        assert shades.max() == 255
+    image = np.zeros((1, 10, 10))
+    image[0, :5] = 1.0
+    shades = np.asarray(as_image(as_pixels(image, {})).convert("L"))
+    assert shades.min() == 0 and shades[: len(shades) // 3, : len(shades) // 3].max() == 0 and shades[-1].min() == 255
+
+
+def test_curves_fall_where_losses_fall(tmp_path, write):
+    one = curves(Run.read(write(tmp_path, "vae").path))
+    assert one is not None
+    path = re.search(r'class="mid" d="([^"]*)"', curves_svg([one], "step", {one.label: 0}, "rings", "k"))
+    assert path is not None
+    # A start, then moves; y counts from the top.
+    x, y = np.array(re.findall(r"-?\d+", path[1]), int).reshape(-1, 2).cumsum(0).T
+    assert len(x) == len(one.band[1]) and (np.diff(x) > 0).all()
+    assert (np.diff(y) * np.diff(one.band[1]) <= 0).all() and y[-1] > y[0] + 500
 
 
 def test_what_can_be_pictured():

@@ -119,6 +119,12 @@ def test_one_outlier_among_equal_seeds_gives_students_interval_and_says_so():
     assert found.high == pytest.approx(stats.t.interval(0.95, 9, np.mean(x), stats.sem(x))[1])
 
 
+@pytest.mark.parametrize(("outlier", "method"), [(1.0, "bootstrap-t"), (2.0, "student-t (bootstrap unstable)")])
+def test_the_bootstrap_is_given_up_where_it_is_more_than_four_times_wider_than_students(outlier, method):
+    x = np.r_[np.linspace(-0.05, 0.05, 11), outlier]  # ratios 3.1 and 5.7
+    assert interval(x, rng=rng()).method == method
+
+
 def test_values_that_are_not_finite_are_an_error_not_a_smaller_sample():
     with pytest.raises(SeedbedError, match="1 of 3 values are not finite"):
         interval([1.0, math.nan, 2.0], rng=rng())
@@ -178,6 +184,9 @@ def test_seeds_are_paired_by_their_number_not_their_place():
     found = versus(a, b)
     assert found.gain.mean == pytest.approx(1.0) and found.gain.low == pytest.approx(1.0)
     assert (found.n, found.unpaired) == (5, 1)
+    other = versus(b, a)  # the stranger on the other side, and its seeds in no order
+    assert other.gain.mean == pytest.approx(-1.0) and other.gain.high == pytest.approx(-1.0)
+    assert (other.n, other.unpaired) == (5, 1)
     assert sentence(found).endswith("; seeds without a partner left out: 1")
 
 
@@ -284,6 +293,20 @@ def test_a_diverged_seed_loses_and_is_shown():
         "spline-flow beats flow on moons: 10 of 10 seeds, 0.500 nats [0.500, 0.500]; flow diverged at 2 (seed 3, 7); "
         "the mean is over the 8 pairs without divergence, a diverged seed counts as a loss"
     )
+
+
+def test_pairs_in_which_both_diverged_are_left_out_of_the_sign_test():
+    a, b = np.linspace(1.0, 1.9, 10), np.linspace(1.5, 2.4, 10)
+    found = versus(a, b, diverged_a={0, 4}, diverged_b={0, 4})
+    assert (found.wins, found.losses, found.ties, found.test) == (8, 0, 2, "sign test")
+    assert found.p_value == pytest.approx(2 / 2**8)
+
+
+def test_a_plan_for_the_sign_test_is_at_least_what_it_takes_when_all_agree():
+    """Five seeds that all agree have p = 2 / 2^5: the sign test decides from six."""
+    found = versus(np.full(5, 1.0), np.arange(2.0, 7.0), diverged_b={3})
+    assert (found.wins, found.test, found.outcome) == (5, "sign test", "no difference shown")
+    assert found.seeds_needed == 6
 
 
 def test_a_model_that_diverges_often_is_not_better_however_good_the_rest():

@@ -104,14 +104,16 @@ def run_target(target: str, options: dict[str, Any]) -> None:
 
 
 def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None:
-    """Draw from a run and save ``[seeds, count, *example]``."""
+    """Draw from a run and save ``[seeds, count, *example]``; of tokens that the run can name, print the first sample."""
     import numpy as np
 
     from seedbed.experiments.run import load as load_run
+    from seedbed.report.gather import Run as Stored
+    from seedbed.report.texts import are_tokens, spelled, vocabulary_of
     from seedbed.store.atomic import write_atomic
 
     run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path)
-    draws = run.sample(count) if seed is None else run.sample(count, seed)[None]
+    draws = (run.sample(count) if seed is None else run.sample(count, seed)[None]).cpu().numpy()
     target = Path(out) if out else run.path / "samples.npz"
     if target.suffix != ".npz":
         raise SeedbedError(f"draws are saved as .npz, got {target}; choose a name that ends in .npz")
@@ -119,7 +121,9 @@ def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as handle:
-            np.savez_compressed(handle, x=draws.cpu().numpy(), seeds=np.asarray(seeds))
+            np.savez_compressed(handle, x=draws, seeds=np.asarray(seeds))
 
     write_atomic(target, write)
     click.echo(f"wrote {target}: x {list(draws.shape)}, seeds {seeds}")
+    if are_tokens(draws[0]) and (words := vocabulary_of(Stored.read(run.path).arrays("reference"))) is not None:
+        click.echo(f"the first of seed {seeds[0]}:\n{spelled(draws[0, :1], words)[0]}")

@@ -2,13 +2,14 @@
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedbed.report.gather import Run
-from seedbed.report.pixels import GREY, GREYS, Pixels, as_image, greys, png
+from seedbed.report.pixels import COLOURS, GREY, GREYS, Pixels, as_image, coloured, greys, image_shape, png
 
 PAINTED = ("canvas", "windows")  # the artefacts
 TILE = 84  # pixels of an image, or a few less
@@ -24,7 +25,7 @@ class Painting:
     """One seed's canvas over time.
 
     Args:
-        means: from 0 (light) to 1, ``[strokes, images, height, width]``.
+        means: from 0 (light) to 1, ``[strokes, images, height, width]``; in colour ``[strokes, images, 3, height, width]``.
         windows: written through, ``[strokes, images, 5]``: the centre's column and row (the first pixel's are 0), stride,
             scale, all in pixels, and gain; ``None`` without attention.
         filters: of a window along each axis.
@@ -41,9 +42,11 @@ def stored_painting(run: Run, seed: int) -> Painting | None:
     if canvas is None or len(canvas) != len(run.manifest.seeds):
         return None
     means = canvas[place].astype(float)
-    if means.ndim == 3:  # flat images are square
-        side = math.isqrt(means.shape[-1])
-        means = means.reshape(*means.shape[:2], side, side)
+    examples = run.arrays("reference").get("x")
+    shape = means.shape[2:] if examples is None else image_shape(examples)
+    if shape is None or len(shape) < 2 or math.prod(shape) != math.prod(means.shape[2:]):
+        return None
+    means = means.reshape(*means.shape[:2], *shape)
     if "write" not in windows:
         return Painting(means)
     return Painting(means, windows["write"][place], int(windows["filters"][place][1]))
@@ -64,13 +67,23 @@ def tiles(painting: Painting) -> NDArray[np.uint8]:
 
     A box is as thick as its filters' scale, from one dot to one pixel of the image.
     """
+    return _inked(painting)[0]
+
+
+def _inked(painting: Painting) -> tuple[NDArray[np.uint8], Sequence[tuple[int, int, int]]]:
     from PIL import Image, ImageDraw
 
-    height, width = painting.means.shape[2:]
+    height, width = painting.means.shape[-2:]
     times = max(1, TILE // max(height, width))
-    out = greys(np.clip(np.nan_to_num(painting.means), 0, 1)).repeat(times, 2).repeat(times, 3)
+    means, palette = np.clip(np.nan_to_num(painting.means), 0, 1), PALETTE
+    if means.ndim == 5:
+        out, found = coloured(means, COLOURS - len(PALETTE))
+        out, palette = out + len(PALETTE), [*PALETTE, *found]
+    else:
+        out = greys(means)
+    out = out.repeat(times, 2).repeat(times, 3)
     if painting.windows is None:
-        return out
+        return out, palette
     for place in np.ndindex(*out.shape[:2]):
         window = painting.windows[place].astype(float)
         if not np.isfinite(window).all():
@@ -82,21 +95,23 @@ def tiles(painting: Painting) -> NDArray[np.uint8]:
         image, by = Image.fromarray(out[place]), thick // 2
         ImageDraw.Draw(image).rectangle((left - by, top - by, right + by, bottom + by), outline=BOX, width=thick)
         out[place] = np.asarray(image)
-    return out
+    return out, palette
 
 
 def strip(painting: Painting) -> Pixels:
     """A row per image, a column per stroke, under its number."""
     strokes = len(painting.means)
     shown = np.unique(np.rint(np.linspace(0, strokes - 1, min(COLUMNS, strokes))).astype(int)).tolist()
-    return _sheet(tiles(painting)[shown].swapaxes(0, 1), [str(i + 1) for i in shown]), PALETTE
+    inked, palette = _inked(painting)
+    return _sheet(inked[shown].swapaxes(0, 1), [str(i + 1) for i in shown]), palette
 
 
 def frames(painting: Painting) -> list[Pixels]:
     """A picture per stroke, of the images side by side."""
     strokes = len(painting.means)
     # Numbered, so that no two are the same: a GIF would hold such a pair as one.
-    return [(_sheet(row[None], [f"{i + 1} / {strokes}"]), PALETTE) for i, row in enumerate(tiles(painting))]
+    inked, palette = _inked(painting)
+    return [(_sheet(row[None], [f"{i + 1} / {strokes}"]), palette) for i, row in enumerate(inked)]
 
 
 def _sheet(grid: NDArray[np.uint8], names: list[str]) -> NDArray[np.uint8]:

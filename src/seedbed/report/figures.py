@@ -96,10 +96,11 @@ def run_tiles(run: Run, chosen: Mapping[int, str]) -> dict[tuple[str, str], np.n
     reference, tiles = run.arrays("reference"), {}
     for kind, key, stored in pictures.stored_arrays(run):
         truth = {"log_q": "log_p", "z": "", "grid": ""}.get(key, "x")
-        beside = pictures.as_pixels(reference[truth], reference, TILE) if truth in reference else None
-        found = {"data": beside}
+        found = {}
         for seed, note in chosen.items():
             found[note] = pictures.as_pixels(stored[run.manifest.seeds.index(seed)], reference, TILE, key)
+        if truth in reference and any(pixels is not None for pixels in found.values()):
+            found["data"] = pictures.as_pixels(reference[truth], reference, TILE)
         tiles |= {(kind, name): _rgb(pixels) for name, pixels in found.items() if pixels is not None}
     return tiles
 

@@ -40,6 +40,7 @@ def render(
     environment = _environment()
     script = environment.get_template("page.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    pictures = _pictures(report)
     differing = [key for key in settings_that_differ(report.runs) if key != "data"]  # that stands beside them
     page = environment.get_template("report.html.j2")
     return page.render(
@@ -59,7 +60,8 @@ def render(
         intervals=[(family, intervals_svg(family, report.colour)) for family in report.families if family.ranked],
         bounds=_bounds(report),
         bars=[(c, [(label, report.colour[label]) for label in c.labels], bars_svg(c, report.colour)) for c in report.bars],
-        pictures=_pictures(report),
+        pictures=pictures,
+        picture_note=_picture_note([strip for _, rows in pictures for _, found in rows for strip in found]),
         common={k: v for k, v in _settings(report.runs).items() if k not in (*differing, "data")},
         differing=differing,
         settings=_settings_table(report, differing),
@@ -120,6 +122,17 @@ def _pictures(report: Report) -> list[tuple[str, list[tuple[str, list[Strip]]]]]
             beside = next((found for run in family.ranked if (found := data_strips(run, task))), [])
             out.append((task, [("data", beside)] * bool(beside) + rows))
     return out
+
+
+def _picture_note(strips: Sequence[Strip]) -> str:
+    """What is to be known of all of them."""
+    note = "Each model at its best, median and worst seed by the test value, and at the first that was lost, if any"
+    note += "; what its latents hold at its best." if any(strip.size == "large" for strip in strips) else "."
+    if any(strip.kind == "density" for strip in strips):
+        note += " Densities are white at zero and darkest at the true density's highest value and above."
+    if any(strip.passages for strip in strips):
+        note += " Texts are the beginnings of the first samples, not chosen among them."
+    return note
 
 
 def _settings_table(report: Report, differing: Sequence[str]) -> Table:

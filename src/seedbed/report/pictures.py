@@ -1,23 +1,26 @@
-"""Small pictures for the page from stored arrays: draws and densities of two-dimensional models, grids of images.
+"""Small pictures for the page from stored arrays: draws and densities of two-dimensional models, grids of images, texts.
 
 Written as PNG with a palette straight from the numbers, without a plotting library: a page of forty runs needs hundreds.
 """
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedbed.report.canvas import PAINTED, Painting, moving_gif, stored_painting, strip_png
 from seedbed.report.gather import Run, higher_is_better
-from seedbed.report.pixels import GREY, Pixels, greys, png
+from seedbed.report.pixels import COLOURS, GREY, Pixels, coloured, greys, image_shape, png
+from seedbed.report.texts import Passage, are_tokens, passage, vocabulary_of
 
 SIDE = 150  # pixels of a picture of points
 LEVELS = 48  # colours of a density: enough for the eye, few enough for a small file
 GRID = 6  # images to a side
+WIDE = 200  # pixels of a grid in colour: a file of larger images would be large
+TEXTS = 3  # of a seed
 MOVING = 300_000  # bytes of an animation: a larger one stays beside the run
 MAP = 360  # pixels of a map of latents: its points are coloured and named
 # What a picture shows, where its name does not say it: a mean is not a draw.
@@ -31,6 +34,7 @@ SAYS = {
     "interpolations": "interpolations: inputs at both ends, between them means E[x | z] on the line between their codes",
     "latents": "latent map: codes E_q[z | x] of held-out inputs on their first two principal components",
 }
+WHOLE = ("x", "log_q", "z", "grid", "tokens")  # keys of all that an artefact's name promises
 DETAILS = ("traversals", "interpolations", "latents")  # of images: shown of one seed, large
 # Ten hues that differ in lightness too.
 HUES = (
@@ -58,18 +62,20 @@ class Picture:
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures of one stored array, side by side.
+    """Pictures or texts of one stored array, side by side.
 
     Args:
         kind: what they show.
         pictures: one per chosen seed.
         size: ``wide`` for grids of images, to be seen large; ``large`` for those with much to see; ``broad`` for those that
-            take the whole width.
+            take the whole width; ``text`` for texts.
+        passages: texts in place of pictures, one per chosen seed.
     """
 
     kind: str
     pictures: list[Picture]
     size: str = ""
+    passages: list[Passage] = field(default_factory=list)
 
     @property
     def says(self) -> str:
@@ -80,6 +86,9 @@ class Strip:
 def data_strips(run: Run, task: str) -> list[Strip]:
     """What a run's models are pictured beside: held-out examples, and the true density where it is known."""
     reference, out = run.arrays("reference"), []
+    if (tokens := reference.get("tokens")) is not None and are_tokens(tokens):
+        found = [passage(one[None], vocabulary_of(reference)) for one in tokens[: TEXTS + 1]]
+        out.append(Strip("held-out examples", [], "text", found))
     for key, kind in (("x", "examples"), ("log_p", "density")):
         pixels = as_pixels(reference[key], reference) if key in reference else None
         if pixels is not None:
@@ -97,6 +106,12 @@ def run_strips(run: Run, task: str, metric: str) -> list[Strip]:
     size, strips, details = "wide" if _of_images(reference) else "", [], {}
     best = best_seed(run, metric)
     for kind, key, stored in stored_arrays(run):
+        if key == "tokens":
+            if are_tokens(stored[0]):
+                words = vocabulary_of(reference)
+                found = [passage(stored[seeds.index(seed)][:TEXTS], words, chosen[seed]) for seed in chosen]
+                strips.append(Strip(kind, [], "text", found))
+            continue
         alone = bool(size) and kind in DETAILS
         shown = []
         for seed in [best] if alone and best is not None else chosen:
@@ -128,7 +143,7 @@ def _canvas(painting: Painting, what: str) -> list[Picture]:
 
 
 def _of_images(reference: Mapping[str, NDArray]) -> bool:
-    return "x" in reference and reference["x"].ndim > 1 and reference["x"].shape[-1] != 2
+    return "x" in reference and image_shape(reference["x"]) is not None
 
 
 def stored_arrays(run: Run) -> Iterator[tuple[str, str, NDArray]]:
@@ -141,7 +156,7 @@ def stored_arrays(run: Run) -> Iterator[tuple[str, str, NDArray]]:
     for name in (name for name in names if name not in PAINTED):
         for key, array in run.arrays(name).items():
             if len(array) == len(run.manifest.seeds):  # else a group of seeds is still training
-                yield (name if key in ("x", "log_q", "z", "grid") else f"{name}, {key}"), key, array
+                yield (name if key in WHOLE else f"{name}, {key}"), key, array
 
 
 def best_seed(run: Run, metric: str) -> int | None:
@@ -165,25 +180,36 @@ def chosen_seeds(run: Run, metric: str) -> dict[int, str]:
 
 
 def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SIDE, key: str = "") -> Pixels | None:
-    """One seed's array as a picture: points ``[n, 2]``, a log-density on the reference's grid, or grey images.
+    """One seed's array as a picture: points ``[n, 2]``, a log-density on the reference's grid, or images.
 
-    Images are ``[n, height, width]``, ``[n, 1, height, width]`` or ``[n, pixels]`` with a square number of pixels, and
-    under the key ``grid`` ``[rows, columns, height, width]``. Under the key ``z`` points have the reference's labels.
-    Anything else is not a picture: ``None``.
+    Under the keys ``x`` and ``mean`` are points or images as the reference's ``x`` are (see ``image_shape``; flat ones have
+    the sides of the reference's), under ``grid`` such images as ``[rows, columns, ...]``, under ``log_q`` a log-density,
+    under ``z`` points with the reference's labels. Without a key the array's own shape says what it is. Anything else is not
+    a picture: ``None``.
     """
-    if key == "grid":
-        return sheet(array, side)
     if key == "z":
-        return latent_map(array, reference.get("labels"))
-    if array.ndim == 2 and array.shape[1] == 2:
-        return points(array, *_extent(array, reference), side)
-    if array.ndim == 2 and "log_p" in reference and array.shape == reference["log_p"].shape:
+        return latent_map(array, reference.get("labels")) if array.ndim == 2 and array.shape[1] == 2 else None
+    if key in ("", "log_q") and "log_p" in reference and array.shape == reference["log_p"].shape:
         return density(array, float(np.exp(reference["log_p"].max())))
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == 2 and (width := math.isqrt(array.shape[1])) ** 2 == array.shape[1] and width >= 8:
-        array = array.reshape(-1, width, width)
-    return images(array) if array.ndim == 3 and len(array) else None
+    if key not in ("", "x", "mean", "grid"):
+        return None
+    examples = reference.get("x")
+    if key != "grid" and array.ndim == 2 and array.shape[1] == 2 and (examples is None or examples.shape[1:] == (2,)):
+        return points(array, *_extent(array, reference), side)
+    if examples is not None:
+        shape = image_shape(examples)
+    elif key == "grid":
+        shape = array.shape[2:] if not reference else None
+    else:
+        shape = image_shape(array, real=True) if not key else None
+    lead = 1 + (key == "grid")
+    if shape is None or not array.size or math.prod(array.shape[lead:]) != math.prod(shape):
+        return None
+    top = 1.0
+    if examples is not None and array.dtype.kind in "iu" and examples.dtype.kind in "iu":
+        top = max(top, float(examples.max()))  # the data's scale: a dark draw stays dark
+    laid = array.reshape(*array.shape[:lead], *shape)
+    return sheet(laid, side, top) if key == "grid" else images(laid, top)
 
 
 def _extent(array: NDArray, reference: Mapping[str, NDArray]) -> tuple[float, float]:
@@ -210,23 +236,36 @@ def density(log_density: NDArray, top: float) -> Pixels:
     return np.rint(np.clip(height, 0, 1) * (LEVELS - 1)).astype(np.uint8)[::-1], _ramp(LEVELS, 0.0)
 
 
-def images(array: NDArray) -> Pixels:
-    """The first grey images ``[n, height, width]`` as a square grid, dark on light; scaled if they leave ``[0, 1]``."""
-    side = min(GRID, math.isqrt(len(array)))
-    return sheet(array[: side * side].reshape(side, side, *array.shape[1:]))
+def images(array: NDArray, top: float = 1.0) -> Pixels:
+    """The first images ``[n, height, width]`` or ``[n, 3, height, width]`` as a square grid; see ``sheet``."""
+    most = max(2, WIDE // max(array.shape[-2:])) if array.ndim == 4 else GRID
+    side = min(GRID, most, math.isqrt(len(array)))
+    return sheet(array[: side * side].reshape(side, side, *array.shape[1:]), top=top)
 
 
-def sheet(array: NDArray, side: int = SIDE) -> Pixels:
-    """Grey images ``[rows, columns, height, width]`` in their places on a square, dark on light; see ``images``."""
-    tiles = np.nan_to_num(array.astype(float))
-    low, high = min(0.0, float(tiles.min())), max(1.0, float(tiles.max()))
-    tiles = np.pad((tiles - low) / (high - low), ((0, 0), (0, 0), (0, 1), (0, 1)))
+def sheet(array: NDArray, side: int = SIDE, top: float = 1.0) -> Pixels:
+    """Images in their places on a square, those without colour dark on light.
+
+    Args:
+        array: ``[rows, columns, height, width]``, or ``[rows, columns, 3, height, width]`` in colour.
+        side: pixels at least, as far as whole enlargements allow.
+        top: what shows as full light, or ink; values below 0 or above it stretch the scale.
+    """
+    tiles = np.where(np.isfinite(array), array, 0).astype(float)
+    low, high = min(0.0, float(tiles.min())), max(top, float(tiles.max()))
+    tiles = (tiles - low) / (high - low)
+    palette: Sequence[tuple[int, int, int]] = GREY
+    if array.ndim == 5:
+        tiles, found = coloured(tiles, COLOURS - 1)
+        tiles, palette = tiles + 1, [(255, 255, 255), *found]
+    else:
+        tiles = greys(tiles)
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1)))
     rows, columns, height, width = tiles.shape
     grid = tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
     size = max(grid.shape)
     grid = np.pad(grid, ((0, size - grid.shape[0]), (0, size - grid.shape[1])))
-    enlarged = grid.repeat(times := max(1, side // size), 0).repeat(times, 1)
-    return greys(enlarged), GREY
+    return grid.repeat(times := max(1, side // size), 0).repeat(times, 1), palette
 
 
 def latent_map(array: NDArray, labels: NDArray | None) -> Pixels:
