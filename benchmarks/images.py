@@ -24,6 +24,7 @@ from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from pythae.trainers.training_callbacks import CallbackHandler
 from torch import Tensor, nn
 
+from seedbed.core.context import Context
 from seedbed.core.stack import Precision, Stack
 from seedbed.data import load
 from seedbed.data.dataset import Dataset
@@ -53,7 +54,7 @@ class Encoder(BaseEncoder):
         self.model = model
 
     def forward(self, x: Tensor) -> ModelOutput:
-        q = next(self.model.layers(x)).posterior
+        q = next(self.model.layers(x, Context.of(0))).posterior
         return ModelOutput(embedding=q.mean, log_covariance=2 * q.log_scale)
 
 
@@ -65,7 +66,7 @@ class Decoder(BaseDecoder):
         self.model = model
 
     def forward(self, z: Tensor) -> ModelOutput:
-        layers = self.model.layers(None)
+        layers = self.model.layers(None, Context.of(0))
         next(layers)
         try:
             layers.send(z)
