@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check format docs bench clean
+.PHONY: demo test test-all mutants check format docs bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -13,11 +13,16 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/seedbed run toy -d 8gaussians --seeds 10 --budget demo --name demo
 
+# A file of tests stays with one of the two workers: what its tests share is made once.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: .venv/ready
 	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
+
+# Do the tests notice planted mistakes? All groups, or `make mutants GROUP=bounds`.
+mutants: .venv/ready
+	$(BIN)/python tests/mutants/runner.py $(GROUP)
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
