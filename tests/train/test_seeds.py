@@ -99,6 +99,7 @@ def test_noise_batches_and_initial_weights_are_bit_identical(build, learner):
     assert len(weights.unique(dim=0)) == len(SEEDS)
 
 
+@pytest.mark.parametrize("build", ["vae", "vae-soap", "lvae", "flow", "spline-flow", "wgan-gp", "char-gru"], indirect=True)
 def test_float64_stack_agrees_with_single_seeds(build, learner):
     task, steps = build(precision="fp64"), 100
     stack = advanced(learner(task, SEEDS), steps)

@@ -123,7 +123,7 @@ def test_a_killed_run_continues_bit_for_bit(name, tmp_path, monkeypatch):
 def strategies(names, strategies):
     slow = pytest.mark.slow
     return [
-        pytest.param(n, s, marks=[] if n in FAST and s == "sequential" else slow, id=f"{n}-{s}")
+        pytest.param(n, s, marks=[] if n in FAST[::3] and s == "sequential" else slow, id=f"{n}-{s}")
         for n in names
         for s in strategies
     ]
@@ -140,7 +140,7 @@ def test_strategies_compute_the_same(name, strategy, tmp_path):
     assert all(value == pytest.approx(found[key], rel=1e-8, abs=1e-8) for key, value in expected.items())
 
 
-@each
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if "dreg" in n else []) for n in WITNESSES])
 def test_it_goes_through_every_verb(name, tmp_path, capsys):
     path, measured, refused = WITNESSES[name]
     run = run_of(name, tmp_path, name="verbs")
