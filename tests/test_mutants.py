@@ -58,7 +58,6 @@ def tree(tmp_path):
         # Four of five are not 95 %, however well the fifth is explained.
         ((*UNSEEN[:3], "survives = 'nobody reads z'"), 1, "survives        halves: unseen: nobody reads z"),
         (("broken", "x / 2", "x / nothing.at.all", ""), 0, "halves             5 of 5"),
-        (("no end", "z = 0 * y", "import os; os._exit(3)", ""), 0, "halves: no end: the process died"),
     ],
 )
 def test_what_counts(tree, last, code, says):
@@ -100,8 +99,15 @@ def test_where_a_snippet_went(tree):
 
 def test_tests_that_are_not_there(tree):
     root = tree([*NOTICED, UNSEEN])
+    listed = root / "tests/mutants/halves.toml"
+    text = listed.read_text()
+    for name, known in (("test_half", True), ("test_half[1]", True), ("test_third", False)):
+        listed.write_text(text.replace("test_half.py", f"test_half.py::{name}"))
+        said = run("--check", "--root", root)[2]
+        assert (said == "") if known else f"halves: unseen: there is no test test_half.py::{name}\n" in said
     (root / "tests/test_half.py").unlink()
-    assert "halves: unseen: there is no test test_half.py" in run("--check", "--root", root)[2]
+    listed.write_text(text)
+    assert "halves: unseen: there is no test test_half.py\n" in run("--check", "--root", root)[2]
 
 
 def test_a_group_has_five(tree):
@@ -118,6 +124,12 @@ def test_a_group_has_five(tree):
             ("unimportable", "def half", "nothing\\ndef half", ""),
             "half(6, 1) == 3",
             "halves: unimportable: cannot be imported",
+        ),
+        # Nor does a process that was killed, perhaps by somebody else.
+        (
+            ("killed", "z = 0 * y", "import os; os._exit(3)", ""),
+            "half(6, 1) == 3",
+            "halves: killed: its tests ended with status 3",
         ),
         (UNSEEN, "half(6, 1) == 2", "without any mistake: tests/test_half.py::test_half"),
     ],

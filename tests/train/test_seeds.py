@@ -192,6 +192,7 @@ INTERRUPTIONS = {
     "twice": (((3, ctrl_c), (13, ctrl_c)), 1e9),
     "crash without a checkpoint": (((15, crash),), 1e9),
     "crash in the last step": (((23, crash),), 0.0),
+    "crash after rows that no checkpoint counts on": (((7, ctrl_c), (15, crash)), 1e9),
 }
 
 
