@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -119,8 +120,9 @@ class Redrawn(Shuffled):
             for row, stream in enumerate(streams):
                 for first in range(0, self.examples, 64 * BLOCK):  # the chunk cannot change a draw
                     last = min(first + 64 * BLOCK, self.examples)
+                    piece = tree_map(itemgetter(slice(first, last)), self.data)
                     noise = EvalNoise((stream,), "view", index, first=first, device=self.device, stream="order")
-                    part = self.view(tree_map(lambda data: data[first:last], self.data), noise)  # noqa: B023 - called at once
+                    part = self.view(piece, noise)
                     for stored, drawn in zip(tree_leaves(shown), tree_leaves(part), strict=True):
                         stored[row, first:last] = drawn.to(stored.dtype)
             self._shown = (streams, index, shown)
