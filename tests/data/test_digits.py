@@ -14,10 +14,11 @@ SIZES = {"train": 1257, "valid": 270, "test": 270}
 def test_digits_are_scikit_learns_in_another_order():
     data = digits_dataset()
     assert {name: len(x) for name, x in data.splits.items()} == SIZES
-    assert (data.domain, data.shape, data.epoch_size) == (Domain("levels", 17), (64,), 1257)
+    assert (data.domain, data.shape, data.epoch_size) == (Domain("levels", 17), (1, 8, 8), 1257)
     assert all(x.dtype == torch.float32 for x in data.splits.values())
     images, labels = load_digits(return_X_y=True)
-    ours = [(*x.tolist(), int(y)) for name in SIZES for x, y in zip(data.splits[name], data.labels[name], strict=True)]
+    rows = {name: zip(data.splits[name][:].flatten(1).tolist(), data.labels[name].tolist(), strict=True) for name in SIZES}
+    ours = [(*x, y) for name in SIZES for x, y in rows[name]]
     theirs = [(*x, int(y)) for x, y in zip(images.tolist(), labels, strict=True)]
     assert ours != theirs
     assert sorted(ours) == sorted(theirs)
@@ -32,22 +33,22 @@ def test_split_follows_its_seed(load):
 
 def test_binary_digits_share_the_split_of_the_grey_ones():
     grey, binary = digits_dataset(4), digits_binary_dataset(4)
-    assert torch.equal(binary.splits["train"], grey.splits["train"] / 16)
+    assert torch.equal(binary.splits["train"][:], grey.splits["train"][:] / 16)
     assert all(torch.equal(binary.labels[name], grey.labels[name]) for name in SIZES)
     # A pixel of value 0 is never lit, one of value 16 always.
     for name in ("valid", "test"):
-        assert binary.splits[name][grey.splits[name] == 0].max() == 0
-        assert binary.splits[name][grey.splits[name] == 16].min() == 1
+        assert binary.splits[name][:][grey.splits[name][:] == 0].max() == 0
+        assert binary.splits[name][:][grey.splits[name][:] == 16].min() == 1
 
 
 @pytest.mark.parametrize("split", SIZES)
 def test_binary_digits_are_bernoulli_draws_of_the_grey_ones(split):
-    probs = digits_dataset(4).splits[split] / 16
+    probs = digits_dataset(4).splits[split][:] / 16
     data = digits_binary_dataset(4)
     assert data.domain == BINARY
     assert data.view is not None
     noise = Noise((Streams(0),), "data", 1)
-    draws = data.view(data.splits["train"], noise) if split == "train" else data.splits[split]
+    draws = data.view(data.splits["train"][:], noise) if split == "train" else data.splits[split][:]
     assert set(draws.unique().tolist()) == {0.0, 1.0}
     # Weighted too, so that draws of the right share at the wrong pixels fail.
     for weight in (torch.ones_like(probs), probs):
@@ -59,10 +60,10 @@ def test_binary_digits_are_bernoulli_draws_of_the_grey_ones(split):
 def test_validation_and_test_are_drawn_apart():
     """Draws at one address would fall on the same side of their probabilities: independent ones have covariance 0."""
     grey, data = digits_dataset(4), digits_binary_dataset(4)
-    p, q = (grey.splits[name].double() / 16 for name in ("valid", "test"))
-    x, y = (data.splits[name].double() for name in ("valid", "test"))
+    p, q = (grey.splits[name][:].double() / 16 for name in ("valid", "test"))
+    x, y = (data.splits[name][:].double() for name in ("valid", "test"))
     other = digits_binary_dataset(5)
-    r, z = digits_dataset(5).splits["test"].double() / 16, other.splits["test"].double()
+    r, z = digits_dataset(5).splits["test"][:].double() / 16, other.splits["test"][:].double()
     for (mean_a, a), (mean_b, b) in (((p, x), (q, y)), ((p, x), (r, z)), ((q, y), (r, z))):
         se = (mean_a * (1 - mean_a) * mean_b * (1 - mean_b)).sum().sqrt()
         assert abs(float(((a - mean_a) * (b - mean_b)).sum() / se)) < norm.isf(0.001 / 2 / 3)

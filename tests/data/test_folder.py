@@ -42,9 +42,9 @@ def pixels(folder: Path, **options: str) -> np.ndarray:
 
 def test_every_image_is_in_the_set_once_with_its_pixels(pics: Path) -> None:
     data = load(f"folder:{pics}")
-    assert data.domain == Domain("levels", 256) and data.image == (1, 8, 6) and data.shape == (48,)
+    assert data.domain == Domain("levels", 256) and data.shape == (1, 8, 6)
     assert {split: len(x) for split, x in data.splits.items()} == {"train": 24, "valid": 3, "test": 3}
-    got = {tuple(row) for row in torch.cat(list(data.splits.values())).int().tolist()}
+    got = {tuple(row) for row in torch.cat([x[:] for x in data.splits.values()]).flatten(1).int().tolist()}
     assert got == {tuple(np.asarray(Image.open(file)).ravel().tolist()) for file in pics.iterdir()}
     assert data.checksum() == load(f"folder:{pics}").checksum() != load(f"folder:{pics}", seed=1).checksum()
     assert "24 / 3 / 3" in data.protocol and "images of pics, 8 x 6 grey" in data.protocol
@@ -60,8 +60,8 @@ def test_channels_come_first_and_grey_ones_join_the_colour(tmp_path: Path) -> No
     for name in "cde":
         save(tmp_path / f"{name}.png", grey)
     data = load(f"folder:{tmp_path}")
-    assert data.image == (3, 4, 5)
-    shown = {tuple(x.flatten().int().tolist()) for x in torch.cat(list(data.splits.values())).view(-1, 3, 4, 5)}
+    assert data.shape == (3, 4, 5)
+    shown = {tuple(x.flatten().int().tolist()) for x in torch.cat([x[:] for x in data.splits.values()])}
     assert tuple(colour.transpose(2, 0, 1).ravel().tolist()) in shown
     # ITU-R 601: the luma that `colour=grey` documents.
     luma = colour @ np.array([0.299, 0.587, 0.114])
@@ -85,15 +85,15 @@ def test_mixed_sizes_name_the_file_unless_one_is_chosen(pics: Path) -> None:
     odd = save(pics / "odd.png", noise(9, 6))
     with pytest.raises(SeedbedError, match=rf"differ in size: {odd} is 9 x 6, those before it 8 x 6; .*size="):
         load(f"folder:{pics}")
-    assert load(f"folder:{pics},size=4").image == (1, 4, 4)
+    assert load(f"folder:{pics},size=4").shape == (1, 4, 4)
 
 
 def test_options_follow_the_path(pics: Path, tmp_path: Path) -> None:
     data = load(f"folder:{pics},size=4x2,crop=none,colour=grey,binarise=dynamic")
-    assert data.domain == BINARY and data.image == (1, 4, 2) and data.view is not None
-    assert set(data.splits["test"].unique().tolist()) == {0.0, 1.0} and "distorted to size" in data.protocol
+    assert data.domain == BINARY and data.shape == (1, 4, 2) and data.view is not None
+    assert set(data.splits["test"][:].unique().tolist()) == {0.0, 1.0} and "distorted to size" in data.protocol
     odd = pics.rename(tmp_path / "a,b")
-    assert load(f"folder:{odd},colour=grey").image == (1, 8, 6)
+    assert load(f"folder:{odd},colour=grey").shape == (1, 8, 6)
 
 
 def test_folders_named_like_splits_are_splits(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def grey(count: int = 30, *shape: int) -> np.ndarray:
 
 
 def whole(data: Any) -> set[tuple[float, ...]]:
-    return {tuple(row) for row in torch.cat(list(data.splits.values())).tolist()}
+    return {tuple(row) for row in torch.cat([x[:] for x in data.splits.values()]).flatten(1).tolist()}
 
 
 def test_npy(tmp_path: Path) -> None:
@@ -34,27 +34,27 @@ def test_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", x)
     data = load(f"array:{tmp_path / 'x.npy'}")
     assert (
-        data.domain == LEVELS and data.image == (1, 4, 6) and whole(data) == {tuple(r) for r in x.reshape(30, 24).tolist()}
+        data.domain == LEVELS and data.shape == (1, 4, 6) and whole(data) == {tuple(r) for r in x.reshape(30, 24).tolist()}
     )
     assert {split: len(v) for split, v in data.splits.items()} == {"train": 24, "valid": 3, "test": 3}
     binary = load(f"array:{tmp_path / 'x.npy'},binarise=dynamic")
     assert binary.domain == BINARY and binary.view is not None
-    assert torch.equal(binary.splits["train"] * 255, data.splits["train"])
-    drawn = binary.view(binary.splits["train"], Noise((Streams(0),), "noise"))
+    assert torch.equal(binary.splits["train"][:] * 255, data.splits["train"][:])
+    drawn = binary.view(binary.splits["train"][:], Noise((Streams(0),), "noise"))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     threshold = load(f"array:{tmp_path / 'x.npy'},binarise=threshold")
-    assert torch.equal(threshold.splits["test"], (data.splits["test"] > 127).float())
+    assert torch.equal(threshold.splits["test"][:], (data.splits["test"][:] > 127).float())
 
 
 def test_npz_with_splits_of_its_own(tmp_path: Path) -> None:
     x = {"train": grey(20), "valid": grey(5), "test": grey(7)}
     np.savez(tmp_path / "all.npz", train=x["train"], valid=x["valid"], test=x["test"], names=np.arange(3))
     data = load(f"array:{tmp_path / 'all.npz'}")
-    assert all(np.array_equal(data.splits[split].numpy(), x[split].reshape(-1, 24)) for split in x)
+    assert all(np.array_equal(data.splits[split][:].numpy(), x[split][:, None]) for split in x)
     np.savez(tmp_path / "two.npz", train=x["train"], test=x["test"])
     data = load(f"array:{tmp_path / 'two.npz'}")
     assert [len(data.splits[s]) for s in ("train", "valid", "test")] == [18, 2, 7]
-    assert np.array_equal(data.splits["test"].numpy(), x["test"].reshape(-1, 24))
+    assert np.array_equal(data.splits["test"][:].numpy(), x["test"][:, None])
     np.savez_compressed(tmp_path / "one.npz", images=x["train"])
     assert len(whole(load(f"array:{tmp_path / 'one.npz'}"))) == 20
 
@@ -76,7 +76,7 @@ def test_npz_with_splits_of_its_own(tmp_path: Path) -> None:
 )
 def test_the_domain_is_read_off_the_values(values: np.ndarray, domain: Domain) -> None:
     data = from_arrays({"train": np.tile(values, (10, 1))})
-    assert data.domain == domain and data.image is None
+    assert data.domain == domain and len(data.shape) == 1
     expected = np.rint(values * 255) if domain == LEVELS and values.max() <= 1 else values
     assert data.splits["train"][0].numpy() == pytest.approx(expected.astype(float))
 
@@ -84,7 +84,7 @@ def test_the_domain_is_read_off_the_values(values: np.ndarray, domain: Domain) -
 def test_one_domain_over_all_splits() -> None:
     """A test split that happens to hold only 0 and 1 is of the kind that training is."""
     data = from_arrays({"train": grey(8), "valid": np.zeros((2, 4, 6)), "test": np.ones((2, 4, 6))})
-    assert data.domain == LEVELS and float(data.splits["test"].max()) == 1
+    assert data.domain == LEVELS and float(data.splits["test"][:].max()) == 1
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_layouts(shape: tuple[int, ...], image: tuple[int, int, int]) -> None:
     x = grey(10, *shape)
     data = from_arrays(dict.fromkeys(("train", "valid", "test"), x))
     expected = x.transpose(0, 3, 1, 2) if shape[-1] in (1, 3) else x
-    assert data.image == image and np.array_equal(data.splits["train"].numpy(), expected.reshape(10, -1))
+    assert data.shape == image and np.array_equal(data.splits["train"][:].numpy(), expected.reshape(10, *image))
 
 
 class Pairs(Dataset):
@@ -141,13 +141,13 @@ def test_torch_data_sets_of_every_kind_agree() -> None:
         Stream(list(x)),
     )
     sets = [from_torch(kind) for kind in kinds]
-    assert all(data.domain == LEVELS and data.image == (1, 4, 6) for data in sets)
+    assert all(data.domain == LEVELS and data.shape == (1, 4, 6) for data in sets)
     assert len({data.checksum() for data in sets}) == 1
     assert from_torch(Pairs(list(x > 127)), Pairs(list(x[:3] > 127)), Stream(list(x[3:5] > 127))).domain == BINARY
     assert from_torch(Pairs(list(torch.randn(9, 5, dtype=torch.bfloat16)))).domain == REAL
     # Three rows of three channels: a torch data set has its channels first.
     cube = torch.from_numpy(grey(9, 3, 4, 3))
-    assert from_torch(TensorDataset(cube)).image == (3, 4, 3)
+    assert from_torch(TensorDataset(cube)).shape == (3, 4, 3)
 
 
 def test_a_registered_set_is_a_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,20 +225,3 @@ def test_bad_torch_data_sets(items: Dataset, says: str) -> None:
 def test_only_levels_are_binarised() -> None:
     with pytest.raises(SeedbedError, match="is real data; binarise takes 8-bit levels"):
         from_arrays({"train": RNG.normal(size=(9, 4))}, binarise="dynamic")
-
-
-def test_a_picture_has_the_sides_that_a_net_takes() -> None:
-    data = from_arrays({"train": grey(9, 8, 12)}, name="mine")
-    assert data.picture("Net") == data.picture("Net", multiple=4) == (1, 8, 12)
-    colour = from_arrays({"train": grey(9, 8, 8, 3)}, name="mine")
-    assert colour.picture("Net", side=8, channels=0) == (3, 8, 8)
-    for bad, options, says in (
-        (data, {"side": 28}, "Net takes images of 28 x 28, grey; mine has 8 x 12 with 1 channel;"),
-        (data, {"multiple": 8}, "sides that are multiples of 8, grey; mine has 8 x 12"),
-        (data, {"channels": 3}, "any size, 3 channels; mine has 8 x 12 with 1 channel;"),
-        (colour, {}, "any size, grey; mine has 8 x 8 with 3 channels; of a folder, choose size= and colour="),
-        (from_arrays({"train": grey(9, 5)}, name="mine"), {}, "mine has [5] values that are no picture; store them as"),
-    ):
-        with pytest.raises(SeedbedError) as caught:
-            bad.picture("Net", **options)
-        assert says in str(caught.value)

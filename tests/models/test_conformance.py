@@ -10,6 +10,7 @@ from torch import Tensor
 from seedbed.core.capabilities import HasDataInit, HasLogProb, HasSample, LatentVariable
 from seedbed.core.context import Context, State
 from seedbed.core.noise import EvalNoise, Noise, Streams
+from seedbed.core.shapes import axes_of
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.models import compat
@@ -25,9 +26,12 @@ from seedbed.objectives.adversarial import critic_utility, generator_utility
 from seedbed.objectives.bounds import beta, elbo, elbo_kl, free_bits, iwae, warm_up
 from seedbed.objectives.likelihood import log_likelihood
 
-# name: (build, features, its utilities)
+TINY = (1, 4, 4)
+# name: (build, shape of an example, its utilities)
 MODELS = {
     "vae": (lambda: VAE(3, 2, (8, 8), activation="tanh"), 3, (elbo, elbo_kl, iwae(3), warm_up(elbo_kl, 5))),
+    "vae-images": (lambda: VAE((2, 2, 3), 2, (8,)), (2, 2, 3), (elbo, elbo_kl, iwae(3, "dreg"))),
+    "vae-vamp-images": (lambda: VAE(TINY, 2, (8,), BERNOULLI, "tanh", None, "vamp", 4), TINY, (elbo, iwae(3))),
     "vae-paths": (lambda: VAE(3, 2, (8, 8), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
     "vae-bernoulli": (lambda: VAE(3, 2, (8,), BERNOULLI, "silu"), 3, (elbo, elbo_kl, iwae(3))),
     "vae-norm": (lambda: VAE(3, 2, (8,), BERNOULLI, "leaky_relu", norm=True), 3, (elbo_kl, iwae(3), iwae(3, "dreg"))),
@@ -44,34 +48,45 @@ MODELS = {
         3,
         (elbo, elbo_kl, iwae(3), warm_up(free_bits(elbo_kl, 0.1), 5)),
     ),
-    "draw": (lambda: DRAW(16, 2, 3, 5), 16, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(elbo_kl, 5))),
+    "lvae-images": (lambda: LadderVAE((2, 2, 3), (2, 2), (8, 7), activation="elu"), (2, 2, 3), (elbo_kl, iwae(3))),
+    "draw": (
+        lambda: DRAW(TINY, 2, 3, 5),
+        TINY,
+        (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(elbo_kl, 5)),
+    ),
     "draw-attention": (
-        lambda: DRAW(16, 2, 3, 5, read=2, write=3),
-        16,
+        lambda: DRAW(TINY, 2, 3, 5, read=2, write=3),
+        TINY,
         (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl")),
     ),
-    "draw4-attention": (lambda: DRAW(16, 2, 3, 5, 2, 2, error_image=False, overwrite=True), 16, (elbo_kl, iwae(3))),
+    "draw4-attention": (lambda: DRAW(TINY, 2, 3, 5, 2, 2, error_image=False, overwrite=True), TINY, (elbo_kl, iwae(3))),
     "iwae-1layer": (lambda: BottomUpVAE(3, (2,), ((8, 8),)), 3, (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"))),
     "iwae-2layer": (
         lambda: BottomUpVAE(3, (3, 2), ((8, 8), (7,))),
         3,
         (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(beta(free_bits(elbo_kl, 0.5), 2.0), 5)),
     ),
-    "conv-vae": (lambda: ConvVAE(784, 3), 784, (elbo, elbo_kl, iwae(2), iwae(2, "dreg"))),
+    "iwae-images": (lambda: BottomUpVAE(TINY, (3, 2), ((8,), (7,))), TINY, (elbo_kl, iwae(3, "dreg"))),
+    "conv-vae": (lambda: ConvVAE((1, 28, 28), 3), (1, 28, 28), (elbo, elbo_kl, iwae(2), iwae(2, "dreg"))),
     "flow-affine": (lambda: CouplingFlow(2, "affine", 3, (8,), "tanh"), 2, (log_likelihood,)),
     "flow-spline": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh"), 2, (log_likelihood,)),
     "flow-mix": (lambda: CouplingFlow(2, "spline", 3, (8,), "tanh", mix=True), 2, (log_likelihood,)),
     "flow-spline-odd": (lambda: CouplingFlow(3, "spline", 3, (8,), "tanh", bins=5), 3, (log_likelihood,)),
-    "image-flow": (lambda: ImageFlow(16, 1, (1, 1), 3, 2, 2), 16, (elbo, elbo_kl, iwae(3))),
-    "image-flow-uniform": (lambda: ImageFlow(16, 1, (0, 2), 3, 1, 2, variational=False), 16, (elbo, iwae(2))),
+    "flow-images": (lambda: CouplingFlow((2, 2, 3), "spline", 3, (8,), "tanh"), (2, 2, 3), (log_likelihood,)),
+    "image-flow": (lambda: ImageFlow(TINY, 1, (1, 1), 3, 2, 2), TINY, (elbo, elbo_kl, iwae(3))),
+    "image-flow-uniform": (lambda: ImageFlow(TINY, 1, (0, 2), 3, 1, 2, variational=False), TINY, (elbo, iwae(2))),
     "wgan": (lambda: WGAN(2, 2, (8, 8), "tanh"), 2, (critic_utility(), generator_utility)),
-    "compat-vae": (lambda: compat.ToyVAE(hidden=(8, 8)), 2, (elbo,)),
-    "compat-lvae": (lambda: compat.ToyLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
-    "compat-flow": (lambda: compat.ToyFlow(couplings=2, hidden=(8,)), 2, (log_likelihood,)),
+    "wgan-images": (lambda: WGAN((2, 2, 3), 2, (8, 8), "tanh"), (2, 2, 3), (critic_utility(), generator_utility)),
+    "compat-vae-images": (lambda: compat.CompatVAE((2, 2, 3), hidden=(8, 8)), (2, 2, 3), (elbo,)),
+    "compat-vae": (lambda: compat.CompatVAE(hidden=(8, 8)), 2, (elbo,)),
+    "compat-lvae": (lambda: compat.CompatLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
+    "compat-flow": (lambda: compat.CompatFlow(couplings=2, hidden=(8,)), 2, (log_likelihood,)),
 }
 BINARY = {
     "vae-bernoulli",
     "vae-vamp",
+    "vae-vamp-images",
+    "iwae-images",
     "lvae-5layer",
     "draw",
     "draw-attention",
@@ -95,8 +110,8 @@ def jitter(module: torch.nn.Module, seed: int) -> None:
 
 
 def built(name: str) -> tuple[list[torch.nn.Module], Tensor]:
-    build, features, _ = MODELS[name]
-    x = torch.randn(len(SEEDS), 7, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    build, shape, _ = MODELS[name]
+    x = torch.randn(len(SEEDS), 7, *axes_of(shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = (x > 0).double() if name in BINARY else x
     modules = []
     for streams, batch in zip(SEEDS, x, strict=True):

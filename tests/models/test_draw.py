@@ -15,7 +15,8 @@ from seedbed.models.draw import DRAW, Attention, filterbank
 from seedbed.objectives.bounds import elbo, elbo_kl, iwae
 
 Z = 4.5  # standard errors: about 20 comparisons in this file
-SHAPE = (4, 6)
+SIDES = (4, 6)
+SHAPE = (1, *SIDES)
 VARIANTS = {
     "whole": {},
     "attention": {"read": 2, "write": 3},
@@ -36,7 +37,7 @@ def draw(*shape: int) -> Tensor:
 def built(steps: int = 3, **options) -> DRAW:
     """Every parameter moved: starts are zero, and a window in the middle hides its mistakes."""
     with Streams(5).scoped("init"):
-        model = DRAW(math.prod(SHAPE), 2, steps, 5, shape=SHAPE, **options).double()
+        model = DRAW(SHAPE, 2, steps, 5, **options).double()
         with torch.no_grad():
             for p in model.parameters():
                 p.add_(0.3 * torch.randn_like(p))
@@ -44,7 +45,7 @@ def built(steps: int = 3, **options) -> DRAW:
 
 
 def images(count: int = 5) -> Tensor:
-    return (draw(count, math.prod(SHAPE)) > 0).double()
+    return (draw(count, math.prod(SHAPE)) > 0).double().view(count, *SHAPE)
 
 
 def test_filters_are_the_paper_s():
@@ -63,7 +64,7 @@ def test_filters_are_the_paper_s():
 
 def test_the_window_is_where_the_paper_puts_it():
     """Its pixels count from one, ours from zero."""
-    attention = Attention(3, 4, SHAPE).double()
+    attention = Attention(3, 4, SIDES).double()
     h = draw(5, 3)
     raw = F.linear(h, attention.place.weight, attention.place.bias)
     box = attention(h).box
@@ -76,17 +77,17 @@ def test_the_window_is_where_the_paper_puts_it():
 
 
 def test_reading_and_writing_spelled_out():
-    attention, h = Attention(3, 2, SHAPE).double(), draw(5, 3)
+    attention, h = Attention(3, 2, SIDES).double(), draw(5, 3)
     x, error, patch = draw(5, 24), draw(7, 24)[:5], draw(5, 4)
     window = attention(h)
     read, written = attention.read((x, error), h), attention.write(patch, h)
     assert read.shape == (5, 8) and written.shape == (5, 24)
     for b in range(5):
         rows, columns, gain = window.rows[b], window.columns[b], window.gain[b]
-        glimpses = [gain * (rows @ image[b].view(SHAPE) @ columns.T) for image in (x, error)]
+        glimpses = [gain * (rows @ image[b].view(SIDES) @ columns.T) for image in (x, error)]
         # Row by row of the window, both images' rows after each other.
         assert torch.allclose(read[b].view(2, 2, 2), torch.stack(glimpses, 1), atol=1e-12)
-        assert torch.allclose(written[b].view(SHAPE), rows.T @ patch[b].view(2, 2) @ columns / gain, atol=1e-12)
+        assert torch.allclose(written[b].view(SIDES), rows.T @ patch[b].view(2, 2) @ columns / gain, atol=1e-12)
 
 
 def test_a_window_over_every_pixel_reads_and_writes_the_image():
@@ -171,7 +172,7 @@ def test_the_recurrence_spelled_out(options):
     """The paper's equations 3 to 8 with plain matrices, at the latents that the model drew."""
     model, x = built(**options), images()
     z, layers, likelihood = whole_pass(model, x, at())
-    own = dict(model.named_parameters())
+    own, x = dict(model.named_parameters()), x.flatten(1)
 
     def affine(name: str, value: Tensor) -> Tensor:
         return F.linear(value, own[f"{name}.weight"], own.get(f"{name}.bias"))
@@ -203,13 +204,13 @@ def test_the_recurrence_spelled_out(options):
         stroke = affine("brush", h_dec)
         stroke = stroke if model.writer is None else model.writer.write(stroke, h_dec)
         canvas = (start if model.overwrite else canvas) + stroke
-    assert torch.allclose(likelihood.logits, canvas, atol=1e-12)
+    assert torch.allclose(likelihood.logits, canvas.view(5, *SHAPE), atol=1e-12)
 
 
 def test_one_step_without_attention_is_a_vae():
     """With known cell states: an encoder of x and of the constant first error, a decoder of z."""
-    model, x = built(1), images()
-    own = dict(model.named_parameters())
+    model, shaped = built(1), images()
+    own, x = dict(model.named_parameters()), shaped.flatten(1)
     error = x - own["canvas"].sigmoid()
     starts = torch.cat([own["decoder_start"][0], own["encoder_start"][0]]).expand(5, 10)
     gates = F.linear(torch.cat([error, starts], 1), own["encoder.gates.weight"], own["encoder.gates.bias"])
@@ -226,7 +227,7 @@ def test_one_step_without_attention_is_a_vae():
     logits = own["canvas"] + F.linear(h, own["brush.weight"], own["brush.bias"])
     likelihood = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
     kl = (0.5 * (mean**2 + scale**2 - 1) - scale.log()).sum(1)
-    assert torch.allclose(elbo_kl(model, x, at()).value, likelihood - kl, atol=1e-10)
+    assert torch.allclose(elbo_kl(model, shaped, at()).value, likelihood - kl, atol=1e-10)
 
 
 @each_variant
@@ -247,7 +248,7 @@ def test_sampling_is_an_ancestral_pass_with_a_fresh_latent_in_every_step(options
 
 def test_bounds_in_their_order():
     """ELBO <= L_5 <= log p(x), the last by a million draws of the prior."""
-    model, x = built(2, read=2, write=2), images(2).repeat(2000, 1)
+    model, x = built(2, read=2, write=2), images(2).repeat(2000, 1, 1, 1)
     bounds = [utility(model, x, at(i)).value.view(2000, 2) for i, utility in enumerate((elbo, elbo_kl, iwae(5)))]
     log_p = torch.stack(
         [model.generate(50_000, at(9, i))[1].log_prob(images(2)[:, None]).detach() for i in range(4)], 1
@@ -269,7 +270,7 @@ def test_the_painting_shows_how_the_image_came_about():
     proposal = model.proposal(x, at(), 2)
     z = proposal.z
     painting = model.paint(z, at())
-    assert painting.means.shape == (3, 2, 5, 24) and painting.read.shape == painting.write.shape == (3, 2, 5, 5)
+    assert painting.means.shape == (3, 2, 5, *SHAPE) and painting.read.shape == painting.write.shape == (3, 2, 5, 5)
     assert torch.allclose(painting.means[-1], proposal.likelihood.mean, atol=1e-12)
     first = model.reader(model.decoder_start[0]).box
     assert torch.allclose(painting.read[0], first.expand(2, 5, 5), atol=1e-12)
@@ -278,24 +279,26 @@ def test_the_painting_shows_how_the_image_came_about():
     assert torch.allclose(painting.write[0], model.writer(h).box, atol=1e-12)
     draws = Context(EvalNoise([Streams(3)], "samples", dtype=torch.float64))
     whole = built().paint(built().generate(3, draws)[0], at())
-    assert whole.read is None and whole.write is None and whole.means.shape == (3, 3, 24)
+    assert whole.read is None and whole.write is None and whole.means.shape == (3, 3, *SHAPE)
 
 
 def test_the_canvas_starts_where_it_is_told():
-    logits = draw(24)
-    model = DRAW(24, 2, 1, 4, shape=SHAPE, output_bias=logits)
-    assert torch.equal(model.canvas, logits)
+    logits = draw(*SHAPE)
+    model = DRAW(SHAPE, 2, 1, 4, output_bias=logits)
+    assert torch.equal(model.canvas, logits.flatten())
 
 
 def test_other_images_are_refused():
-    with pytest.raises(SeedbedError, match="24 features as an image of 4 x 4; give it the shape"):
-        DRAW(24)
+    with pytest.raises(SeedbedError, match=r"expects grey images \[1, height, width\], got examples \[24\]"):
+        DRAW((24,))
+    with pytest.raises(SeedbedError, match=r"got examples \[3, 4, 6\]"):
+        DRAW((3, *SIDES))
     with pytest.raises(SeedbedError, match="at least 1 step, got 0"):
-        DRAW(16, steps=0)
+        DRAW(SHAPE, steps=0)
 
 
 def test_the_sources_size():
     """3,262,304 there; here without the layer that follows the canvas and without second biases, but with learned starts."""
-    model = DRAW(784, 32, 10, 256)
+    model = DRAW((1, 28, 28), 32, 10, 256)
     theirs = 3_262_304 - (784 * 784 + 784) - 2 * 1024
     assert sum(p.numel() for p in model.parameters()) == theirs + 784 + 4 * 256

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
-from seedbed.models.compat import ToyFlow
+from seedbed.models.compat import CompatFlow
 from seedbed.models.flow import CouplingFlow
 from seedbed.models.spline import MIN_BIN, MIN_SLOPE, SHIFT, spline_forward, spline_inverse
 from seedbed.models.transforms import ActNorm, AffineCoupling, Mix, Reverse, SplineCoupling
@@ -25,7 +25,7 @@ TRANSFORMS = {
     "flow-affine": lambda n: CouplingFlow(n, "affine", 3, (8,), "tanh"),
     "flow-spline": lambda n: CouplingFlow(n, "spline", 3, (8,), "tanh"),
     "flow-mix": lambda n: CouplingFlow(n, "spline", 3, (8,), "tanh", mix=True),
-    "flow-compat": lambda n: ToyFlow(n, 3, (8,)),
+    "flow-compat": lambda n: CompatFlow(n, 3, (8,)),
 }
 
 
@@ -154,5 +154,5 @@ def test_data_init(coupling):
 
 
 def test_errors():
-    with pytest.raises(SeedbedError, match="at least 2 features"):
+    with pytest.raises(SeedbedError, match="at least 2 numbers"):
         CouplingFlow(1)

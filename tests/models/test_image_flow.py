@@ -14,7 +14,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.normal import DiagonalNormal
-from seedbed.evaluate.known import estimators
+from seedbed.evaluate.estimators import offered
 from seedbed.models.dequantise import CutNormal, Dequantisation, Exponential, Signs
 from seedbed.models.image_flow import ConvCoupling, ImageFlow, MultiScale, PerPixel
 from seedbed.models.transforms import ActNorm, Mix
@@ -100,8 +100,8 @@ def test_the_1x1_convolution_starts_as_a_rotation():
 
 def bits_flow(steps: tuple[int, ...]) -> tuple[ImageFlow, Tensor]:
     with Streams(0).scoped("init"):
-        model = ImageFlow(16, 1, steps, 4, 2, 3).double()
-    return model, (draw(400, 16) > 0.5).double()
+        model = ImageFlow((1, 4, 4), 1, steps, 4, 2, 3).double()
+    return model, (draw(400, 1, 4, 4) > 0.5).double()
 
 
 @pytest.mark.parametrize(("steps", "channels"), [((1,), 2), ((0, 1), 8)])
@@ -186,7 +186,7 @@ def test_no_draw_loses_its_bit_in_fp32():
 def test_fixed_dequantisation_is_uniform():
     """(x + u) / 2 through the quantiles of a Laplace distribution, whose own distribution function leads back."""
     x = (draw(500, 4) > 0).double()
-    q = ImageFlow(4, 0, (0, 1), 3, 1, 2, variational=False).double().dequantise(x)
+    q = ImageFlow((1, 2, 2), 0, (0, 1), 3, 1, 2, variational=False).double().dequantise(x.view(-1, 1, 2, 2))
     v = q.draw(at().noise, 20).value
     y = torch.distributions.Laplace(0.0, 1.0).cdf(v)
     assert bool(((2 * y).floor() == x).all())
@@ -201,12 +201,12 @@ def test_fixed_dequantisation_is_uniform():
 def test_it_is_a_distribution_of_images(variational):
     """P(x) = E_q w sums to one over all 16 images of 2 x 2 bits; the bounds sum to less; draws occur as often as P says."""
     with Streams(2).scoped("init"):
-        model = ImageFlow(4, 1, (1, 1), 3, 1, 2, variational).double()
+        model = ImageFlow((1, 2, 2), 1, (1, 1), 3, 1, 2, variational).double()
     biases = model.dequantiser.last.bias.unflatten(0, (4, 4)) if model.dequantiser is not None else torch.zeros(4, 4)
     with torch.no_grad():  # near 0, where it is cut off
         biases += torch.tensor([-2.0, 0.0, 0.3, 0.0])[:, None]
-    x = torch.tensor(list(product([0.0, 1.0], repeat=4))).double()
-    model.data_init(x.repeat(50, 1), at())
+    x = torch.tensor(list(product([0.0, 1.0], repeat=4))).double().view(-1, 1, 2, 2)
+    model.data_init(x.repeat(50, 1, 1, 1), at())
     moved(model, 0.1 if variational else 0.05)
     with torch.no_grad():  # wider than p, so that its weights have a variance
         biases += torch.tensor([0.0, 0.0, 1.3, 0.6])[:, None]
@@ -224,7 +224,7 @@ def test_it_is_a_distribution_of_images(variational):
         five = iwae(5)(model, x, at(1)).value
         assert torch.isfinite(five).all() and torch.isfinite(elbo(model, x, at(2)).value).all()
         drawn = model.sample(5_000, at(3))
-    share = (drawn[:, None] == x).all(-1).double().mean(0)
+    share = (drawn[:, None] == x).flatten(2).all(-1).double().mean(0)
     assert bool(((share - p).abs() < Z * (error**2 + p * (1 - p) / 5_000).sqrt()).all())
 
 
@@ -232,28 +232,33 @@ def test_signs():
     signs = Signs(torch.tensor([[1.0, -2.0], [0.0, 3.0]]))
     assert signs.log_prob(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist() == [0.0, 0.0]
     assert signs.log_prob(torch.tensor([[0.0, 0.0], [0.0, 1.0]])).tolist() == [-math.inf, 0.0]
+    image = Signs(torch.tensor([[[[1.0, -2.0], [3.0, 3.0]]]]), 3)
+    assert image.log_prob(torch.tensor([[[[1.0, 0.0], [1.0, 1.0]]], [[[1.0, 0.0], [0.0, 1.0]]]])).tolist() == [
+        0.0,
+        -math.inf,
+    ]
 
 
 def test_annealing_has_no_way_through_signs():
-    stack = Stack.of([ImageFlow(16, 1, (0, 1), 2, 1, 2)], [Streams(0)])
-    assert set(estimators(stack, torch.zeros(1, 16))) == {"nll", "latents"}
+    stack = Stack.of([ImageFlow((1, 4, 4), 1, (0, 1), 2, 1, 2)], [Streams(0)])
+    assert set(offered(stack, torch.zeros(1, 1, 4, 4))) == {"nll", "latents"}
 
 
 def test_images_that_do_not_fit():
     with pytest.raises(SeedbedError, match="3 scales need images whose sides 4 divides, such as 32 x 20; got 30 x 20"):
-        ImageFlow(600, shape=(30, 20))
+        ImageFlow((1, 30, 20))
     with pytest.raises(SeedbedError, match="at least 2 channels; augment"):
-        ImageFlow(16, 0, (1, 1))
-    with pytest.raises(SeedbedError, match="20 features as 4 x 4 pixels; give it the shape"):
-        ImageFlow(20)
+        ImageFlow((1, 4, 4), 0, (1, 1))
+    with pytest.raises(SeedbedError, match=r"expects images \[channels, height, width\], got examples \[20\]"):
+        ImageFlow((20,))
     with pytest.raises(SeedbedError, match="its sides must be even, got 3 x 5"):
-        ImageFlow(15, 1, (1,), 4, 1, 2, shape=(3, 5))
-    assert ImageFlow(15, 1, (1,), 4, 1, 2, variational=False, shape=(3, 5)).flow.transforms[0].shape == (2, 3, 5)
+        ImageFlow((1, 3, 5), 1, (1,), 4, 1, 2)
+    assert ImageFlow((1, 3, 5), 1, (1,), 4, 1, 2, variational=False).flow.transforms[0].shape == (2, 3, 5)
 
 
 def test_the_sources_size():
     """3,634,680 there; here with L and U apart in the 1x1 convolutions, and a bias per position in each net."""
-    model = ImageFlow(784, variational=False)
+    model = ImageFlow((1, 28, 28), variational=False)
     apart = sum(4 * (c * c + c) for c in (2, 4, 8))
     places = 4 * 64 * (784 + 196 + 49)
     assert sum(p.numel() for p in model.parameters()) == 3_634_680 + apart + places

@@ -41,7 +41,7 @@ def test_posterior_samples_reach_the_data():
 
 def test_compat_posterior_samples_do_not():
     with SEED[0].scoped("init"):
-        model = compat.ToyLVAE()
+        model = compat.CompatLVAE()
     top = [likelihood_gradient(model, rung.head) for rung in model.upward]
     assert top[2] > 0
     assert top[0] == top[1] == 0
@@ -51,7 +51,7 @@ def test_compat_posterior_samples_do_not():
 def test_compat_sends_the_prior_sample_down():
     """``down_i`` has no KL: its posterior is its prior."""
     with SEED[0].scoped("init"):
-        model = compat.ToyLVAE()
+        model = compat.CompatLVAE()
     _, layers, _ = whole_pass(model, points(), ctx())
     assert [layer.name for layer in layers] == ["z3", "z2", "down2", "z1", "down1"]
     assert all((layer.posterior is layer.prior) == layer.name.startswith("down") for layer in layers)
@@ -137,7 +137,9 @@ def test_the_decoder_starts_where_it_is_told():
     assert torch.equal(model.decoder.layers[-1].bias, logits)
 
 
-@pytest.mark.parametrize(("build", "count"), [(compat.ToyVAE, 68_620), (compat.ToyLVAE, 79_164), (compat.ToyFlow, 82_824)])
+@pytest.mark.parametrize(
+    ("build", "count"), [(compat.CompatVAE, 68_620), (compat.CompatLVAE, 79_164), (compat.CompatFlow, 82_824)]
+)
 def test_compat_parameter_counts(build, count):
     assert sum(p.numel() for p in build().parameters()) == count
 
@@ -151,7 +153,7 @@ def test_compat_defects_are_there():
 
 def test_compat_initialisation():
     with SEED[0].scoped("init"):
-        model = compat.ToyVAE()
+        model = compat.CompatVAE()
     layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
     assert all((layer.bias == 0).all() for layer in layers)
     wide = max(layers, key=lambda layer: layer.weight.numel())

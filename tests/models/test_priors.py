@@ -1,12 +1,13 @@
 """Learnt priors against torch's own mixtures, and a VAE whose bound is known with each of them."""
 
+import math
+
 import pytest
 import torch
 from passes import at
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from seedbed.core.errors import SeedbedError
 from seedbed.core.law import kl
 from seedbed.core.noise import EvalNoise, Streams
 from seedbed.distributions.likelihood import BERNOULLI
@@ -102,5 +103,9 @@ def test_where_learnt_priors_start():
     assert bool(((model.prior.logits.mean(0) - logits).abs() < Z / 4000**0.5).all())
     assert abs(VAE(6, likelihood=BERNOULLI, prior="vamp").prior.logits.sigmoid().median() - 0.05) < 0.01
     assert torch.equal(VAE(6, prior="normal").prior.raw, torch.zeros(4))
-    with pytest.raises(SeedbedError, match="between 0 and 1, as binary data are; the likelihood scores real: use"):
-        VAE(6, prior="vamp")
+    # Of real numbers the inputs are such themselves, drawn around the data's moments.
+    start = torch.cat([torch.linspace(-2, 2, 6), torch.full((6,), -1.0)])
+    inputs = VAE(6, 2, (5,), output_bias=start, prior="vamp", pseudo_inputs=4000).prior.inputs
+    spread = math.exp(-1)
+    assert bool(((inputs.mean(0) - start[:6]).abs() < Z * spread / 4000**0.5).all())
+    assert bool(((inputs.std(0) / spread - 1).abs() < Z / (2 * 4000) ** 0.5).all())

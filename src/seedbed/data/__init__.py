@@ -1,9 +1,13 @@
 """Data sets by name. Importing this package imports neither torch nor scikit-learn: a loader imports what it needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError, unknown
 
 if TYPE_CHECKING:
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from seedbed.data.dataset import Dataset
 
 _TOYS = ("8gaussians", "swissroll", "circles", "rings", "moons", "pinwheel", "2spirals", "checkerboard", "line", "cos")
+_EPOCH = 51_200  # points of a density that count as one pass through it
 
 
 def _lazy(module: str, function: str, *arguments: str) -> "Callable[..., Dataset]":
@@ -23,24 +28,47 @@ def _lazy(module: str, function: str, *arguments: str) -> "Callable[..., Dataset
     return loader
 
 
-DATA: "dict[str, Callable[..., Dataset]]" = {
-    **{name: _lazy("toy", "toy_dataset", name) for name in _TOYS},
-    "digits": _lazy("digits", "digits_dataset"),
-    "digits-binary": _lazy("digits", "digits_binary_dataset"),
-    "mnist": _lazy("mnist", "images", "mnist"),
-    "mnist-threshold": _lazy("mnist", "images", "mnist-threshold", "threshold"),
-    "mnist-epoch": _lazy("mnist", "images", "mnist-epoch", "epoch"),
-    "mnist-dynamic": _lazy("mnist", "images", "mnist-dynamic", "batch"),
-    "mnist-static": _lazy("mnist", "static", "mnist-static"),
-    "fashion-mnist": _lazy("mnist", "images", "fashion-mnist"),
-    "fashion-mnist-dynamic": _lazy("mnist", "images", "fashion-mnist-dynamic", "batch"),
-    "omniglot": _lazy("omniglot", "omniglot", "omniglot"),
-    "omniglot-threshold": _lazy("omniglot", "omniglot", "omniglot-threshold", "threshold"),
-    "omniglot-epoch": _lazy("omniglot", "omniglot", "omniglot-epoch", "epoch"),
-    "omniglot-dynamic": _lazy("omniglot", "omniglot", "omniglot-dynamic", "batch"),
-    "caltech101-silhouettes": _lazy("matlab", "silhouettes"),
-    "frey-faces": _lazy("matlab", "frey_faces"),
+@dataclass(frozen=True)
+class Entry:
+    """What a registered data set is, known before any of its files is read.
+
+    Args:
+        load: its loader.
+        domain: what one number of an example is, in training.
+        shape: of one example.
+        examples: of one epoch.
+        seeded: whether the seed of the data decides anything: a split, or the draws of a density.
+        density: whether it stands for a density of the plane, of which any number of points can be drawn.
+    """
+
+    load: "Callable[..., Dataset]"
+    domain: Domain
+    shape: tuple[int, ...]
+    examples: int
+    seeded: bool = False
+    density: bool = False
+
+
+_GREY, _SQUARE = Domain("levels", 256), (1, 28, 28)
+_ENTRIES: dict[str, Entry] = {
+    **{name: Entry(_lazy("toy", "toy_dataset", name), REAL, (2,), _EPOCH, seeded=True, density=True) for name in _TOYS},
+    "digits": Entry(_lazy("digits", "digits_dataset"), Domain("levels", 17), (1, 8, 8), 1257, seeded=True),
+    "digits-binary": Entry(_lazy("digits", "digits_binary_dataset"), BINARY, (1, 8, 8), 1257, seeded=True),
+    "mnist": Entry(_lazy("mnist", "images", "mnist"), _GREY, _SQUARE, 50_000),
+    "mnist-threshold": Entry(_lazy("mnist", "images", "mnist-threshold", "threshold"), BINARY, _SQUARE, 50_000),
+    "mnist-epoch": Entry(_lazy("mnist", "images", "mnist-epoch", "epoch"), BINARY, _SQUARE, 50_000),
+    "mnist-dynamic": Entry(_lazy("mnist", "images", "mnist-dynamic", "batch"), BINARY, _SQUARE, 50_000),
+    "mnist-static": Entry(_lazy("mnist", "static", "mnist-static"), BINARY, _SQUARE, 50_000),
+    "fashion-mnist": Entry(_lazy("mnist", "images", "fashion-mnist"), _GREY, _SQUARE, 50_000),
+    "fashion-mnist-dynamic": Entry(_lazy("mnist", "images", "fashion-mnist-dynamic", "batch"), BINARY, _SQUARE, 50_000),
+    "omniglot": Entry(_lazy("omniglot", "omniglot", "omniglot"), _GREY, _SQUARE, 22_000),
+    "omniglot-threshold": Entry(_lazy("omniglot", "omniglot", "omniglot-threshold", "threshold"), BINARY, _SQUARE, 22_000),
+    "omniglot-epoch": Entry(_lazy("omniglot", "omniglot", "omniglot-epoch", "epoch"), BINARY, _SQUARE, 22_000),
+    "omniglot-dynamic": Entry(_lazy("omniglot", "omniglot", "omniglot-dynamic", "batch"), BINARY, _SQUARE, 22_000),
+    "caltech101-silhouettes": Entry(_lazy("matlab", "silhouettes"), BINARY, _SQUARE, 4_100),
+    "frey-faces": Entry(_lazy("matlab", "frey_faces"), _GREY, (1, 28, 20), 1_565, seeded=True),
 }
+DATA: "dict[str, Callable[..., Dataset]]" = {name: entry.load for name, entry in _ENTRIES.items()}
 
 
 # Data of one's own: by a name that begins so, options behind (see ``own.own``), or given a name by ``register``.
@@ -53,9 +81,36 @@ def names() -> list[str]:
     return list(DATA)
 
 
+def entry(name: str) -> Entry | None:
+    """What a data set is, without loading it; ``None`` of data of one's own, which have to be read to know.
+
+    Raises:
+        SeedbedError: if there is no such data set.
+    """
+    if name not in _ENTRIES and not is_own(name):
+        raise unknown("data set", name, DATA)
+    return _ENTRIES.get(name)
+
+
 def is_own(name: str) -> bool:
     """Whether a name stands for data of one's own: ``folder:PATH``, ``array:FILE``, or what ``register`` was given."""
     return name in _REGISTERED or (":" in name and name.partition(":")[0] in OWN)
+
+
+_LOADED: "ContextVar[dict[tuple[str, int, str], Dataset] | None]" = ContextVar("_LOADED", default=None)
+
+
+@contextmanager
+def loaded_once() -> Iterator[None]:
+    """While inside, a data set that is asked for again is the one that was loaded before."""
+    if _LOADED.get() is not None:
+        yield
+        return
+    outside = _LOADED.set({})
+    try:
+        yield
+    finally:
+        _LOADED.reset(outside)
 
 
 def load(name: str, seed: int = 0, **options: object) -> "Dataset":
@@ -69,11 +124,15 @@ def load(name: str, seed: int = 0, **options: object) -> "Dataset":
     Raises:
         SeedbedError: if there is no such data set.
     """
-    if name in DATA:
-        return DATA[name](seed=seed, **options)
-    if is_own(name):
-        return _lazy("own", "own", name)(seed=seed, **options)
-    raise unknown("data set", name, DATA)
+    loaded, key = _LOADED.get(), (name, seed, repr(sorted(options.items())))
+    if loaded is not None and key in loaded:
+        return loaded[key]
+    if name not in DATA and not is_own(name):
+        raise unknown("data set", name, DATA)
+    found = (DATA[name] if name in DATA else _lazy("own", "own", name))(seed=seed, **options)
+    if loaded is not None:
+        loaded[key] = found
+    return found
 
 
 def register(name: str, train: "TorchDataset[Any]", **options: Any) -> None:

@@ -13,7 +13,7 @@ LEVELS = 17
 
 
 def digits_dataset(seed: int = 0) -> Dataset:
-    """Grey digits, ``[64]`` float32 with values 0..16, split 1257/270/270.
+    """Grey digits, ``[1, 8, 8]`` float32 with values 0..16, split 1257/270/270.
 
     Args:
         seed: seed of the split.
@@ -25,7 +25,6 @@ def digits_dataset(seed: int = 0) -> Dataset:
         protocol=f"scikit-learn digits 8x8, 17 grey levels, 1257/270/270, data seed {seed}",
         splits=images,
         labels=labels,
-        image=(1, 8, 8),
     )
 
 
@@ -46,7 +45,6 @@ def digits_binary_dataset(seed: int = 0) -> Dataset:
         splits=splits,
         view=bernoulli,
         labels=labels,
-        image=(1, 8, 8),
     )
 
 
@@ -55,6 +53,6 @@ def _splits(seed: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
     values, classes = load_digits(return_X_y=True)
     order = torch.randperm(len(values), generator=Streams(seed).generator("split", "digits")).split(list(SIZES.values()))
-    images, labels = torch.tensor(values, dtype=torch.float32), torch.tensor(classes, dtype=torch.int64)
+    images, labels = torch.tensor(values, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(classes, dtype=torch.int64)
     parts = dict(zip(SIZES, order, strict=True))
     return {name: images[rows] for name, rows in parts.items()}, {name: labels[rows] for name, rows in parts.items()}

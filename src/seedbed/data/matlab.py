@@ -18,7 +18,7 @@ FREY = {"train": 1565, "valid": 200, "test": 200}
 
 
 def silhouettes(name: str = "caltech101-silhouettes", *, seed: int = 0, data_dir: str | Path | None = None) -> Dataset:
-    """Filled outlines of objects, object 1 on 0, ``[examples, 784]`` float32, labels 0..100, the authors' split.
+    """Filled outlines of objects, object 1 on 0, ``[examples, 1, 28, 28]`` float32, labels 0..100, the authors' split.
 
     The file has it the other way round, 0 being the object, and its pixels column by column: here they are upright.
 
@@ -41,7 +41,7 @@ def silhouettes(name: str = "caltech101-silhouettes", *, seed: int = 0, data_dir
     kept = {"train": "train", "valid": "val", "test": "test"}
 
     def upright(pixels: np.ndarray) -> np.ndarray:
-        return 1 - pixels.reshape(-1, 28, 28).transpose(0, 2, 1).reshape(-1, 784)
+        return 1 - pixels.reshape(-1, 1, 28, 28).transpose(0, 1, 3, 2)
 
     return Dataset(
         name=name,
@@ -51,12 +51,11 @@ def silhouettes(name: str = "caltech101-silhouettes", *, seed: int = 0, data_dir
         labels={
             split: torch.from_numpy(arrays[f"{key}_labels"].ravel().astype(np.int64) - 1) for split, key in kept.items()
         },
-        image=(1, 28, 28),
     )
 
 
 def frey_faces(name: str = "frey-faces", *, seed: int = 0, data_dir: str | Path | None = None) -> Dataset:
-    """Frames of a film of one face, grey levels 0..255, 28 rows of 20, ``[examples, 560]`` float32, split 1565 / 200 / 200.
+    """Frames of a film of one face, grey levels 0..255, ``[examples, 1, 28, 20]`` float32, split 1565 / 200 / 200.
 
     Neighbouring frames are nearly equal and the usual split shuffles them, so test losses are those of images almost seen.
 
@@ -71,7 +70,7 @@ def frey_faces(name: str = "frey-faces", *, seed: int = 0, data_dir: str | Path 
     Source: Brendan Frey's film, published by Sam Roweis.
     """
     path = locate(FILES[name]["faces"], name, data_dir)
-    frames = floats(read_mat(path, {"ff": (560, sum(FREY.values()))})["ff"].T)
+    frames = floats(read_mat(path, {"ff": (560, sum(FREY.values()))})["ff"].T).view(-1, 1, 28, 20)
     order = torch.randperm(len(frames), generator=Streams(seed).generator("split", "frey")).split(list(FREY.values()))
     return grey_images(
         name,
@@ -79,7 +78,6 @@ def frey_faces(name: str = "frey-faces", *, seed: int = 0, data_dir: str | Path 
         "frey",
         {split: frames[rows] for split, rows in zip(FREY, order, strict=True)},
         f"1565 / 200 / 200 frames after a shuffle, data seed {seed}",
-        image=(1, 28, 20),
     )
 
 

@@ -1,4 +1,4 @@
-"""MNIST in every binarisation that papers use, and Fashion-MNIST: flattened ``[784]``, 50000 / 10000 / 10000 examples.
+"""MNIST in every binarisation that papers use, and Fashion-MNIST: ``[1, 28, 28]``, 50000 / 10000 / 10000 examples.
 
 ``mnist-static`` is another split than the rest: Larochelle's training and validation files do not follow MNIST's order. Its
 test file is sorted by digit, so its first rows are no sample of it: take a stride or a random subset.
@@ -26,7 +26,7 @@ SPLITS = "first 50000 / last 10000 of the training file / 10000 test"
 
 
 def images(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_dir: str | Path | None = None) -> Dataset:
-    """MNIST or Fashion-MNIST with labels, ``[examples, 784]`` float32; SeedbedError without the files.
+    """MNIST or Fashion-MNIST with labels, ``[examples, 1, 28, 28]`` float32; SeedbedError without the files.
 
     Grey levels are 0..255. ``batch`` and ``epoch`` store the training images as probabilities for ``view``; their validation
     and test images are the same draw for every run and seed.
@@ -45,7 +45,7 @@ def images(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_di
     def read(split: str, count: int) -> tuple[Tensor, Tensor]:
         pixels = read_idx(locate(FILES[name][f"{split}_images"], name, data_dir), (count, 28, 28))
         labels = read_idx(locate(FILES[name][f"{split}_labels"], name, data_dir), (count,))
-        return floats(pixels.reshape(count, 784)), torch.from_numpy(labels.astype(np.int64))
+        return floats(pixels.reshape(count, *SHAPE)), torch.from_numpy(labels.astype(np.int64))
 
     (pixels, labels), (test, test_labels) = read("train", 60_000), read("test", 10_000)
     return grey_images(
@@ -55,13 +55,12 @@ def images(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_di
         {"train": pixels[:TRAIN], "valid": pixels[TRAIN:], "test": test},
         SPLITS,
         binarise=binarise,
-        image=SHAPE,
         labels={"train": labels[:TRAIN], "valid": labels[TRAIN:], "test": test_labels},
     )
 
 
 def static(name: str = "mnist-static", *, seed: int = 0, data_dir: str | Path | None = None) -> Dataset:
-    """Larochelle's fixed binarisation, ``[examples, 784]`` float32, no labels; SeedbedError without the files.
+    """Larochelle's fixed binarisation, ``[examples, 1, 28, 28]`` float32, no labels; SeedbedError without the files.
 
     The test split is sorted by digit: its first rows are no sample of it.
 
@@ -73,12 +72,12 @@ def static(name: str = "mnist-static", *, seed: int = 0, data_dir: str | Path | 
     Source: Larochelle, Murray, "The Neural Autoregressive Distribution Estimator", AISTATS 2011.
     """
     counts = {"train": TRAIN, "valid": 10_000, "test": 10_000}
+    bits = {k: floats(read_amat(locate(FILES[name][k], name, data_dir), count)) for k, count in counts.items()}
     return Dataset(
         name=name,
         domain=BINARY,
         protocol="MNIST, binary: Larochelle's fixed files, their own split; 50000 / 10000 / 10000, test sorted by digit",
-        splits={k: floats(read_amat(locate(FILES[name][k], name, data_dir), count)) for k, count in counts.items()},
-        image=SHAPE,
+        splits={k: flat.view(-1, *SHAPE) for k, flat in bits.items()},
     )
 
 

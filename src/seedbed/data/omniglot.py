@@ -1,4 +1,4 @@
-"""Omniglot at 28 x 28, in the binarisations of MNIST: flattened ``[784]``, 22000 / 2345 / 8115 drawings of 1623 characters.
+"""Omniglot at 28 x 28, in the binarisations of MNIST: ``[1, 28, 28]``, 22000 / 2345 / 8115 drawings of 1623 characters.
 
 Not the file of the IWAE paper: likelihoods here and there are not comparable.
 """
@@ -27,7 +27,7 @@ PROTOCOL = (
 
 
 def omniglot(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_dir: str | Path | None = None) -> Dataset:
-    """Handwritten characters, ink 255 on 0, ``[examples, 784]`` float32, labelled 0..1622; SeedbedError without the files.
+    """Handwritten characters, ink 255 on 0, ``[examples, 1, 28, 28]`` float32, labels 0..1622; SeedbedError without files.
 
     The 105 x 105 originals are averaged over the area of each output pixel (3.75 x 3.75 input pixels), rounded to 0..255 and
     only then binarised. Where ``omniglot_28x28_area.npz`` is not at hand, that is done here from Lake's two archives.
@@ -44,7 +44,7 @@ def omniglot(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_
     paths = [locate(forms, name, data_dir) for forms in FILES[name].values()]
     ready = [path for path in paths if path.suffix == ".npz"]
     pixels, character, drawer = read_area(ready[0]) if ready else read_archives(paths)
-    x, y = floats(pixels.reshape(-1, SIDE**2)), torch.from_numpy(character.astype(np.int64) - 1)
+    x, y = floats(pixels.reshape(-1, 1, SIDE, SIDE)), torch.from_numpy(character.astype(np.int64) - 1)
     drawers = torch.from_numpy(drawer.astype(np.int64))
     first = torch.nonzero(drawers <= TRAINING_DRAWERS).flatten()
     order = first[torch.randperm(len(first), generator=Streams(0).generator("split", "omniglot"))]
@@ -56,7 +56,6 @@ def omniglot(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_
         {split: x[at] for split, at in rows.items()},
         PROTOCOL,
         binarise=binarise,
-        image=(1, SIDE, SIDE),
         labels={split: y[at] for split, at in rows.items()},
     )
 

@@ -2,10 +2,12 @@
 
 What the values are is read off them, whatever their type: if all are 0 or 1 they are binary; whole numbers 0..255, or the
 fractions k/255 that ``ToTensor`` makes of them, are levels; all other floats are real. One set of examples is shuffled (by
-the seed of the data) and split 80 / 10 / 10; beside a test set of its own a tenth is held out for validation.
+the seed of the data) and split 80 / 10 / 10; beside a test set of its own a tenth is held out for validation. An array may
+stay in its file (``stream=yes``): the same splits of the same values, of which only a batch is in memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,17 @@ from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.noise import Streams
 from seedbed.data.dataset import Dataset
 from seedbed.data.images import Binarisation, floats, grey_images
+from seedbed.data.source import PIECE, InMemory, Mapped, Rows, Source, open_array
 
 SPLITS = ("train", "valid", "test")
 PLAIN = ("1", "L", "RGB", "I", "I;16", "F")  # Pillow's modes whose numbers are what one sees
 HELD_OUT = 2  # examples at least, for a standard error
 BINARISE: dict[str, Binarisation] = {"none": "none", "threshold": "threshold", "epoch": "epoch", "dynamic": "batch"}
-OPTIONS = {"folder": ("size", "crop", "colour", "binarise"), "array": ("binarise",)}
-Image = tuple[int, int, int] | None
+OPTIONS = {"folder": ("size", "crop", "colour", "binarise"), "array": ("binarise", "stream")}
 
 
 def own(name: str, seed: int = 0) -> Dataset:
-    """The data that a name stands for, e.g. ``folder:pics,size=28,colour=grey,binarise=dynamic`` or ``array:x.npy``.
+    """The data that a name stands for, e.g. ``folder:pics,size=28,binarise=dynamic`` or ``array:x.npy,stream=yes``.
 
     Args:
         name: the kind, a colon, a path, and options ``,key=value``; they are in ``OPTIONS``.
@@ -41,6 +43,10 @@ def own(name: str, seed: int = 0) -> Dataset:
     """
     kind, path, options = parse(name)
     binarise = options.pop("binarise", "none")
+    if (stream := options.pop("stream", "no")) not in ("yes", "no"):
+        raise unknown("stream", stream, ("yes", "no"))
+    if kind == "array" and stream == "yes":
+        return streamed(path, name=name, binarise=binarise, seed=seed)
     if kind == "array":
         given, title = read_arrays(path), path.name
     else:
@@ -107,7 +113,7 @@ def from_arrays(
     seed: int = 0,
     channels_first: bool = False,
 ) -> Dataset:
-    """A data set from arrays of examples, laid out flat, channels first.
+    """A data set from arrays of examples, which keep their shape, channels first.
 
     Args:
         given: ``train``; ``train`` and ``test``; or these and ``valid``. Each ``[examples, values]``, ``[examples, height,
@@ -121,24 +127,51 @@ def from_arrays(
     Raises:
         SeedbedError: if the arrays do not fit together, hold no usable numbers, or are too few to split.
     """
-    if binarise not in BINARISE:
-        raise unknown("binarisation", binarise, BINARISE)
     if set(given) not in ({"train"}, {"train", "test"}, set(SPLITS)):
         raise SeedbedError(f"{name} has splits {', '.join(given) or 'none'}; expected train, or train and test, or {SPLITS}")
-    flat = {split: _flat(array, f"{split} of {name}", channels_first) for split, array in given.items()}
-    if len(shapes := {image or (values.shape[1],) for values, image in flat.values()}) > 1:
+    laid = {split: _laid(array, f"{split} of {name}", channels_first) for split, array in given.items()}
+    if len(shapes := {array.shape[1:] for array in laid.values()}) > 1:
         raise SeedbedError(f"the splits of {name} hold examples of different shapes: {sorted(shapes)}; make them alike")
-    values, domain = _typed({split: values for split, (values, _) in flat.items()}, name)
-    splits, how = _split(values, name, seed)
-    image = flat["train"][1]
+    domain, numbers = _typed(laid, name)
+    sources = {split: InMemory(numbers(array)) for split, array in laid.items()}
+    return _dataset(sources, domain, name, title, binarise, seed)
+
+
+def streamed(path: Path, *, name: str = "own", binarise: str = "none", seed: int = 0) -> Dataset:
+    """The data set that ``from_arrays`` makes of an ``.npy`` file, whose examples stay there.
+
+    Its values are passed through once, in pieces, to know what they are.
+
+    Args:
+        path: an array as ``from_arrays`` takes them.
+        name: what to call it.
+        binarise: ``none``, ``threshold`` or ``dynamic``; the bits of validation and test are kept, a byte each.
+        seed: seed of the split.
+
+    Raises:
+        SeedbedError: as ``from_arrays``, and for a file that is no ``.npy``.
+    """
+    if binarise == "epoch":
+        raise SeedbedError(
+            "binarise=epoch keeps all draws of a pass in memory, so it cannot be streamed; choose dynamic or threshold"
+        )
+    layout = partial(_laid, what=f"train of {name}", channels_first=False)
+    domain, numbers = _typed({"train": layout(open_array(path))}, name)
+    return _dataset({"train": Mapped(path, layout, numbers)}, domain, name, path.name, binarise, seed)
+
+
+def _dataset(given: Mapping[str, Source], domain: Domain, name: str, title: str, binarise: str, seed: int) -> Dataset:
+    if binarise not in BINARISE:
+        raise unknown("binarisation", binarise, BINARISE)
+    splits, how = _split(given, name, seed)
     protocol = f"{how}: {' / '.join(str(len(splits[split])) for split in SPLITS)}"
     if domain == Domain("levels", 256):
-        return grey_images(name, title, "own", splits, protocol, binarise=BINARISE[binarise], image=image)
+        return grey_images(name, title, "own", splits, protocol, binarise=BINARISE[binarise])
     if binarise != "none":
         raise SeedbedError(
             f"{name} is {domain} data; binarise takes 8-bit levels 0..255, so leave it out or scale the values"
         )
-    return Dataset(name=name, domain=domain, protocol=f"{title}, {domain} values; {protocol}", splits=splits, image=image)
+    return Dataset(name=name, domain=domain, protocol=f"{title}, {domain} values; {protocol}", splits=splits)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -163,48 +196,56 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return {"train": next(iter(arrays.values()))} if len(names) == 1 else arrays
 
 
-def _flat(array: np.ndarray, what: str, channels_first: bool) -> tuple[np.ndarray, Image]:
-    """Examples ``[examples, values]``, and the shape of the picture each of them is, where it is one."""
+def _laid(array: np.ndarray, what: str, channels_first: bool) -> np.ndarray:
+    """Examples as they are kept: vectors ``[n, features]``, pictures ``[n, channels, height, width]``; a view."""
     if not array.size or array.ndim not in (2, 3, 4):
         raise SeedbedError(f"{what} has shape {list(array.shape)}; expected examples of 1 to 3 axes, and at least one value")
     if array.ndim == 2:
-        return array, None
+        return array
     if array.ndim == 3:
-        array = array[:, None]
-    else:
-        axes = [axis for axis in ((1, 3) if channels_first else (3, 1)) if array.shape[axis] in (1, 3)]
-        if not axes:
-            raise SeedbedError(f"{what} has shape {list(array.shape)}; expected 1 or 3 channels on the second or last axis")
-        array = np.moveaxis(array, axes[0], 1)
-    channels, height, width = array.shape[1:]
-    return array.reshape(len(array), -1), (channels, height, width)
+        return array[:, None]
+    axes = [axis for axis in ((1, 3) if channels_first else (3, 1)) if array.shape[axis] in (1, 3)]
+    if not axes:
+        raise SeedbedError(f"{what} has shape {list(array.shape)}; expected 1 or 3 channels on the second or last axis")
+    return np.moveaxis(array, axes[0], 1)
 
 
-def _typed(given: Mapping[str, np.ndarray], name: str) -> tuple[dict[str, Tensor], Domain]:
-    """The values as float32 and what kind of number they are, judged over all splits together."""
-    arrays = list(given.values())
-    kinds = "".join(sorted({array.dtype.kind for array in arrays}))
+def _typed(given: Mapping[str, np.ndarray], name: str) -> tuple[Domain, Callable[[np.ndarray], Tensor]]:
+    """What kind of number the values are, judged over all splits together, and how they become fp32."""
+    kinds = "".join(sorted({array.dtype.kind for array in given.values()}))
     if set(kinds) - set("buif"):
-        raise SeedbedError(f"{name} holds values of type {arrays[0].dtype}; expected whole or real numbers")
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise SeedbedError(f"{name} holds values that are not finite; remove those examples")
-    low, high = min(float(array.min()) for array in arrays), max(float(array.max()) for array in arrays)
-    if low >= 0 and high <= 1 and all(_whole(array) for array in arrays):
-        return {split: floats(array) for split, array in given.items()}, BINARY
-    if low >= 0 and high <= 255 and all(_whole(array) for array in arrays):
-        return {split: floats(array) for split, array in given.items()}, Domain("levels", 256)
+        raise SeedbedError(f"{name} holds values of type {given['train'].dtype}; expected whole or real numbers")
+    low, high, whole, shares = np.inf, -np.inf, True, True
+    for values in (piece for array in given.values() for piece in _pieces(array)):
+        if not np.isfinite(values).all():
+            raise SeedbedError(f"{name} holds values that are not finite; remove those examples")
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        whole = whole and _whole(values)
+        shares = shares and low >= 0 and high <= 1 and _whole(values * 255, 1e-3)
+    if low >= 0 and high <= 1 and whole:
+        return BINARY, floats
+    if low >= 0 and high <= 255 and whole:
+        return Domain("levels", 256), floats
     if "f" not in kinds:
         raise SeedbedError(f"{name} holds whole numbers {low:g}..{high:g}; expected 8-bit levels 0..255, or floats")
-    if low >= 0 and high <= 1 and all(_whole(array * 255, 1e-3) for array in arrays):
-        return {split: floats(np.rint(array * 255)) for split, array in given.items()}, Domain("levels", 256)
-    return {split: floats(array) for split, array in given.items()}, REAL
+    return (Domain("levels", 256), _levels) if shares else (REAL, floats)
+
+
+def _levels(shares: np.ndarray) -> Tensor:
+    """Of the fractions k / 255 the levels k."""
+    return floats(np.rint(shares * 255))
+
+
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    count = max(1, PIECE // (array.itemsize * max(1, array[0].size)))
+    return (np.asarray(array[first : first + count]) for first in range(0, len(array), count))
 
 
 def _whole(values: np.ndarray, tolerance: float = 0.0) -> bool:
     return values.dtype.kind != "f" or bool((np.abs(values - np.rint(values)) <= tolerance).all())
 
 
-def _split(given: Mapping[str, Tensor], name: str, seed: int) -> tuple[dict[str, Tensor], str]:
+def _split(given: Mapping[str, Source], name: str, seed: int) -> tuple[dict[str, Source], str]:
     """Train, validation and test examples, and in words where they come from."""
     for split in {"valid", "test"} & set(given):
         if len(given[split]) < HELD_OUT:
@@ -219,7 +260,9 @@ def _split(given: Mapping[str, Tensor], name: str, seed: int) -> tuple[dict[str,
             f"{name} has {len(train)} examples; at least {1 + HELD_OUT * (len(sizes) - 1)} are needed to split them"
         )
     order = torch.randperm(len(train), generator=Streams(seed).generator("split", "own")).split(sizes)
-    parts = {split: train[rows] for split, rows in zip(SPLITS, order, strict=False)}
+    # Of what is in memory the parts are copies, and the whole can go.
+    take = (lambda rows: InMemory(train[rows])) if isinstance(train, InMemory) else partial(Rows, train)
+    parts = {split: take(rows) for split, rows in zip(SPLITS, order, strict=False)}
     said = "a tenth of train held out for valid" if test is not None else "split at random"
     return parts | ({"test": test} if test is not None else {}), f"{said}, data seed {seed}"
 

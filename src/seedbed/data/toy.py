@@ -170,11 +170,12 @@ def toy_dataset(
         raise unknown("toy data set", name, TOY)
     toy = TOY[name]
     sizes = {"train": train_size, "valid": valid_size, "test": eval_size}
+    draws = {split: toy.sample(size, Streams(seed).generator("data", name, split)) for split, size in sizes.items()}
     return Dataset(
         name=name,
         domain=REAL,
         protocol=f"{name}, i.i.d. draws {train_size}/{valid_size}/{eval_size}, data seed {seed}",
-        splits={split: toy.sample(size, Streams(seed).generator("data", name, split)) for split, size in sizes.items()},
+        splits=draws,
         epoch_size=EPOCH,
         log_density=toy.log_density,
         entropy=toy.entropy,

@@ -13,6 +13,8 @@ from seedbed.core.capabilities import LatentVariable, Layer
 from seedbed.core.context import Context
 from seedbed.core.domain import REAL, Domain
 from seedbed.core.law import Distribution
+from seedbed.core.shapes import Shape, axes_of, flat, size_of
+from seedbed.distributions.likelihood import GAUSSIAN
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.distributions.numeric import full
 from seedbed.models.flow import Flow
@@ -28,10 +30,10 @@ def softplus_variance(raw: Tensor) -> DiagonalNormal:
     return DiagonalNormal(mean, 0.5 * F.softplus(log_variance))
 
 
-def squashed(raw: Tensor) -> DiagonalNormal:
+def squashed(raw: Tensor, rank: int = 1) -> DiagonalNormal:
     """Defect: mean and standard deviation of p(x | z) both go through the logistic function, while data span +-4."""
-    mean, scale = full(raw).chunk(2, -1)
-    return DiagonalNormal(torch.sigmoid(mean), F.logsigmoid(scale))
+    mean, scale = full(raw).chunk(2, -rank)
+    return DiagonalNormal(torch.sigmoid(mean), F.logsigmoid(scale), rank)
 
 
 def xavier(module: nn.Module) -> None:
@@ -42,20 +44,20 @@ def xavier(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-class ToyVAE(nn.Module, LatentVariable):
+class CompatVAE(nn.Module, LatentVariable):
     """The source's toy VAE: encoder with ReLU, decoder with tanh (its "beta" variant).
 
     Args:
-        features: size of an example.
+        shape: of an example.
         latents: size of z.
         hidden: widths of the encoder; the decoder mirrors them.
     """
 
-    def __init__(self, features: int = 2, latents: int = 4, hidden: Sequence[int] = (128, 128, 128)) -> None:
+    def __init__(self, shape: Shape = 2, latents: int = 4, hidden: Sequence[int] = (128, 128, 128)) -> None:
         super().__init__()
-        self.prior = StandardNormal(latents)
-        self.encoder = nn.Sequential(MLP(features, hidden[:-1], hidden[-1]), nn.ReLU(), Linear(hidden[-1], 2 * latents))
-        self.decoder = MLP(latents, hidden[::-1], 2 * features, "tanh")
+        self.prior, self.shape = StandardNormal(latents), axes_of(shape)
+        self.encoder = nn.Sequential(MLP(shape, hidden[:-1], hidden[-1]), nn.ReLU(), Linear(hidden[-1], 2 * latents))
+        self.decoder = MLP(latents, hidden[::-1], GAUSSIAN.outputs(shape), "tanh")
         xavier(self)
 
     @property
@@ -66,7 +68,7 @@ class ToyVAE(nn.Module, LatentVariable):
     def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``z``."""
         z = yield Layer("z", self.prior, None if x is None else softplus_variance(self.encoder(x)))
-        return squashed(self.decoder(z))
+        return squashed(self.decoder(z), len(self.shape))
 
 
 class _Rung(nn.Module):
@@ -82,7 +84,7 @@ class _Rung(nn.Module):
         return d, softplus_variance(self.head(d))
 
 
-class ToyLVAE(nn.Module, LatentVariable):
+class CompatLVAE(nn.Module, LatentVariable):
     """The source's toy ladder VAE.
 
     Defect: below the top, what is sent down (and decoded) is a sample of the *prior*. The posterior's sample z_i only enters
@@ -90,23 +92,23 @@ class ToyLVAE(nn.Module, LatentVariable):
     whose posterior *is* its prior, so that its KL is zero. Defect: two separate top-down branches for merge and prior.
 
     Args:
-        features: size of an example.
+        shape: of an example.
         latents: size of each z_i, from the data upward.
         hidden: width at each level, from the data upward.
     """
 
     def __init__(
-        self, features: int = 2, latents: Sequence[int] = (4, 4, 4), hidden: Sequence[int] = (128, 128, 128)
+        self, shape: Shape = 2, latents: Sequence[int] = (4, 4, 4), hidden: Sequence[int] = (128, 128, 128)
     ) -> None:
         super().__init__()
-        self.prior = StandardNormal(latents[-1])
-        below = (features, *hidden[:-1])
+        self.prior, self.shape = StandardNormal(latents[-1]), axes_of(shape)
+        below = (size_of(shape), *hidden[:-1])
         self.upward = nn.ModuleList(_Rung(n, m, d) for n, m, d in zip(below, hidden, latents, strict=True))
         steps = list(zip(latents[1:], hidden[:-1], latents[:-1], strict=True))
         self.merge = nn.ModuleList(_Rung(*step) for step in steps)
         self.downward = nn.ModuleList(_Rung(*step) for step in steps)
         # The reconstruction net has the hidden sizes in the encoder's order.
-        self.decoder = MLP(latents[0], hidden, 2 * features)
+        self.decoder = MLP(latents[0], hidden, GAUSSIAN.outputs(shape))
         xavier(self)
 
     @property
@@ -116,7 +118,7 @@ class ToyLVAE(nn.Module, LatentVariable):
 
     def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """From z3 down: ``z3``, then ``z2`` and ``down2``, then ``z1`` and ``down1``."""
-        top, d = len(self.upward), x
+        top, d = len(self.upward), None if x is None else flat(x, self.shape)
         evidence: list[DiagonalNormal] = []
         for rung in self.upward if d is not None else ():
             d, gaussian = rung(d)
@@ -126,21 +128,21 @@ class ToyLVAE(nn.Module, LatentVariable):
             prior = self.downward[i](z)[1]
             yield Layer(f"z{i + 1}", prior, evidence[i].product(self.merge[i](z)[1]) if evidence else None)
             z = yield Layer(f"down{i + 1}", prior, prior if evidence else None)
-        return squashed(self.decoder(z))
+        return squashed(self.decoder(z), len(self.shape))
 
 
-class ToyFlow(Flow):
+class CompatFlow(Flow):
     """The source's toy flow: [affine coupling, ActNorm] with Reverse between. Defect: the scale is a raw exponential.
 
     Args:
-        features: size of an example.
+        shape: of an example.
         couplings: how many in a row.
         hidden: widths of each coupling's network.
     """
 
-    def __init__(self, features: int = 2, couplings: int = 4, hidden: Sequence[int] = (200, 100)) -> None:
-        chain: list[Transform] = []
+    def __init__(self, shape: Shape = 2, couplings: int = 4, hidden: Sequence[int] = (200, 100)) -> None:
+        chain, features = list[Transform](), size_of(shape)
         for block in range(couplings):
             chain += [Reverse()] if block else []
             chain += [AffineCoupling(features, hidden, bound=None, zero_last=False), ActNorm(features)]
-        super().__init__(features, chain)
+        super().__init__(shape, chain)

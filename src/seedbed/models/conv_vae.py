@@ -1,6 +1,6 @@
 """A convolutional VAE of 28 x 28 images (the fifth source's exercise in its convolutional form)."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
+from seedbed.core.shapes import axes_of
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images
@@ -19,33 +20,33 @@ SIDE = 28
 
 
 class ConvVAE(nn.Module, LatentVariable):
-    """The VAE of ``models.vae`` on flattened 28 x 28 images, with convolutions between ELUs.
+    """The VAE of ``models.vae`` on grey 28 x 28 images, with convolutions between ELUs.
 
     Encoder: 3x3 32, pool 2, 3x3 64, pool 2, 5x5 256, affine. Decoder: affine 256, 5x5 64 from one point to 5 x 5, bilinear
     x2, 3x3 32, bilinear x2, 3x3 16, 3x3 1. From one point, the source's padded convolution is a transposed one: the same map
     without 24 of 25 products with zero.
 
     Args:
-        features: size of an example, 784.
+        shape: of an example, ``[1, 28, 28]``.
         latents: size of z.
         likelihood: the family of p(x | z).
-        output_bias: where the decoder's output starts, ``[parameters * features]``: at its mean, since pixels share a bias.
+        output_bias: where the decoder's output starts, ``[parameters, 28, 28]``: at its mean, since pixels share a bias.
 
     Raises:
-        SeedbedError: if an example is not 28 x 28.
+        SeedbedError: if an example is not that.
     """
 
     def __init__(
         self,
-        features: int = SIDE * SIDE,
+        shape: Sequence[int] = (1, SIDE, SIDE),
         latents: int = 100,
         likelihood: Likelihood = BERNOULLI,
         output_bias: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if features != SIDE * SIDE:
+        if axes_of(shape) != (1, SIDE, SIDE):
             raise SeedbedError(
-                f"ConvVAE expects {SIDE} x {SIDE} images, {SIDE * SIDE} pixels; got {features}; use an MLP VAE"
+                f"ConvVAE expects grey images [1, {SIDE}, {SIDE}]; got {list(axes_of(shape))}; use an MLP VAE"
             )
         self.likelihood = likelihood
         self.prior = StandardNormal(latents)
@@ -58,7 +59,6 @@ class ConvVAE(nn.Module, LatentVariable):
             nn.AvgPool2d(2),
             Conv2d(64, 256, 5),
             nn.ELU(),
-            shape=(1, SIDE, SIDE),
         )
         self.head = Linear(256, 2 * latents)
         self.stem = Linear(latents, 256)
@@ -73,12 +73,11 @@ class ConvVAE(nn.Module, LatentVariable):
             Conv2d(32, 16, 3, padding=2),
             nn.ELU(),
             Conv2d(16, likelihood.parameters, 3, padding=2),
-            shape=(256, 1, 1),
         )
         if output_bias is not None:
             with torch.no_grad():
                 # Of the probabilities: a pixel that is never on has a logit far below what it weighs in the mean.
-                mean = torch.logit(torch.sigmoid(output_bias.view(likelihood.parameters, features)).mean(1))
+                mean = torch.logit(torch.sigmoid(output_bias.flatten(1)).mean(1))
                 self.decoder.layers[-1].get_parameter("bias").copy_(mean)
 
     @property
@@ -88,5 +87,9 @@ class ConvVAE(nn.Module, LatentVariable):
 
     def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``z``."""
-        z = yield Layer("z", self.prior, None if x is None else DiagonalNormal.from_raw(self.head(self.encoder(x))))
-        return self.likelihood.build(self.decoder(self.stem(z)))
+        z = yield Layer("z", self.prior, None if x is None else self.posterior(x))
+        return self.likelihood.build(self.decoder(self.stem(z)[..., None, None]), 3)
+
+    def posterior(self, x: Tensor) -> DiagonalNormal:
+        """q(z | x), from ``[*batch, 1, 28, 28]``."""
+        return DiagonalNormal.from_raw(self.head(self.encoder(x).flatten(-3)))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from seedbed.core.domain import BINARY, REAL
@@ -25,11 +26,11 @@ class Exponential:
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = shape
 
-    def sizes(self, noise: Noise, samples: int | None = None) -> Tensor:
+    def sizes(self, noise: Noise, samples: int | None = None) -> Float[Tensor, "*samples batch pixels"]:
         """-log u, ``[samples, batch, pixels]``."""
         return -torch.log(_uniform(noise, self.shape, samples))
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Float[Tensor, "*samples batch pixels"]) -> Float[Tensor, "*samples batch pixels"]:
         """-v of every component, in nats."""
         return -value
 
@@ -42,16 +43,16 @@ class CutNormal:
         log_scale: the logarithm of its deviation, ``[batch, pixels]``.
     """
 
-    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
+    def __init__(self, mean: Float[Tensor, "batch pixels"], log_scale: Float[Tensor, "batch pixels"]) -> None:
         self.mean, self.log_scale = mean, log_scale
         self.above = torch.special.ndtr(mean * (-log_scale).exp())  # the probability of it
 
-    def sizes(self, noise: Noise, samples: int | None = None) -> Tensor:
+    def sizes(self, noise: Noise, samples: int | None = None) -> Float[Tensor, "*samples batch pixels"]:
         """At the quantile 1 - u of what is above 0, ``[samples, batch, pixels]``."""
         u = _uniform(noise, self.mean.shape, samples)
         return self.mean - self.log_scale.exp() * torch.special.ndtri(u * self.above)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Float[Tensor, "*samples batch pixels"]) -> Float[Tensor, "*samples batch pixels"]:
         """log N(v) - log P(above 0) of every component, in nats."""
         u = (value - self.mean) * (-self.log_scale).exp()
         return -0.5 * u.square() - self.log_scale - HALF_LOG_2PI - self.above.log()
@@ -79,7 +80,7 @@ class Dequantisation:
     rank = 1
     reparameterised = True
 
-    def __init__(self, x: Tensor, size: Exponential | CutNormal, rest: DiagonalNormal) -> None:
+    def __init__(self, x: Float[Tensor, "batch pixels"], size: Exponential | CutNormal, rest: DiagonalNormal) -> None:
         self.sign, self.size, self.rest = 2 * x - 1, size, rest
 
     def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
@@ -88,7 +89,7 @@ class Dequantisation:
         value = torch.cat([self.sign * size, self.rest.draw(noise, samples).value], -1)
         return Drawn(value, partial(self.log_prob, value))
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Float[Tensor, "*samples batch features"]) -> Float[Tensor, "*samples batch"]:
         """log q(v | x) in nats; minus infinity where a sign is not its bit's."""
         pixels = self.sign.shape[-1]
         size = self.sign * value[..., :pixels]
@@ -100,27 +101,27 @@ class Signs:
     """P(x | v) = 1 where every bit is 1[v > 0], else 0: nothing is random any more.
 
     Args:
-        v: ``[*batch, pixels]``.
+        v: ``[*batch, *event]``.
+        rank: axes of an event.
     """
 
     domain = BINARY
-    rank = 1
     reparameterised = False
 
-    def __init__(self, v: Tensor) -> None:
-        self.v = v
+    def __init__(self, v: Float[Tensor, "..."], rank: int = 1) -> None:
+        self.v, self.rank = v, rank
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "..."]:
         """The bits."""
         return (self.v > 0).to(self.v.dtype)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """0 or minus infinity; v = 0, which has no probability but in floating point, goes with either bit."""
-        wrong = ((2 * value - 1) * self.v < 0).any(-1)
+        wrong = ((2 * value - 1) * self.v < 0).flatten(-self.rank).any(-1)
         return torch.where(wrong, -torch.inf, self.v.new_zeros(()))
 
     def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
         """The bits."""
-        value = self.mean if samples is None or self.v.ndim > 2 else self.mean.expand(samples, *self.v.shape)
+        value = self.mean if samples is None or self.v.ndim > 1 + self.rank else self.mean.expand(samples, *self.v.shape)
         return Drawn(value, partial(self.log_prob, value))

@@ -1,7 +1,6 @@
 """DRAW, the deep recurrent attentive writer (Gregor et al. 2015, arXiv 1502.04623)."""
 
-import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
 from seedbed.core.proposal import Latents
+from seedbed.core.shapes import axes_of
 from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.distributions.numeric import full, soft_clamp
@@ -111,7 +111,7 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
     every step. Windows are placed, and filters normalised, per example.
 
     Args:
-        features: pixels of an example.
+        shape: of an example, ``[1, height, width]``.
         latents: size of each z.
         steps: T, how many there are: ``z1`` to ``zT`` in the order of drawing.
         hidden: size of each LSTM.
@@ -119,16 +119,15 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
         write: filters along each axis of the window that is written; 0 to write the whole canvas.
         error_image: whether the encoder sees the error beside x (not in the first source's `draw2` and `draw4`).
         overwrite: write c = c_0 + write(h_dec), each step from the start (the source's `draw3` and `draw4`).
-        output_bias: where the canvas starts, ``[features]``, e.g. the logits of the data's mean.
-        shape: height and width, if the image is not square.
+        output_bias: where the canvas starts, ``[*shape]``, e.g. the logits of the data's mean.
 
     Raises:
-        SeedbedError: if there is no step, or the pixels are not those of the shape.
+        SeedbedError: if there is no step, or an example is no grey image.
     """
 
     def __init__(
         self,
-        features: int,
+        shape: Sequence[int],
         latents: int = 100,
         steps: int = 64,
         hidden: int = 256,
@@ -137,18 +136,19 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
         error_image: bool = True,
         overwrite: bool = False,
         output_bias: Tensor | None = None,
-        shape: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        shape = shape or (math.isqrt(features), math.isqrt(features))
-        if math.prod(shape) != features:
-            raise SeedbedError(f"DRAW reads {features} features as an image of {shape[0]} x {shape[1]}; give it the shape")
+        self.shape = axes_of(shape)
+        if len(self.shape) != 3 or self.shape[0] != 1:
+            raise SeedbedError(f"DRAW expects grey images [1, height, width], got examples {list(self.shape)}")
+        _, height, width = self.shape
+        features = height * width
         if steps < 1:
             raise SeedbedError(f"DRAW needs at least 1 step, got {steps}")
         self.steps, self.error_image, self.overwrite = steps, error_image, overwrite
         self.prior = StandardNormal(latents)
-        self.reader = Attention(hidden, read, shape) if read else None
-        self.writer = Attention(hidden, write, shape) if write else None
+        self.reader = Attention(hidden, read, (height, width)) if read else None
+        self.writer = Attention(hidden, write, (height, width)) if write else None
         # Without a window x is the same in every step, so its product is made once; the error's is not.
         self.see = None if read else Linear(features, 4 * hidden, bias=False)
         seen = (1 + error_image) * read**2 if read else error_image * features
@@ -156,7 +156,7 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
         self.head = Linear(hidden, 2 * latents)
         self.decoder = LSTMCell(latents, hidden)
         self.brush = Linear(hidden, write**2 if write else features)
-        self.canvas = nn.Parameter(torch.zeros(features) if output_bias is None else output_bias.clone())
+        self.canvas = nn.Parameter(torch.zeros(features) if output_bias is None else output_bias.flatten().clone())
         self.encoder_start = nn.Parameter(torch.zeros(2, hidden))
         self.decoder_start = nn.Parameter(torch.zeros(2, hidden))
         if self.see is not None:
@@ -169,7 +169,7 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
 
     def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """From the first step to the last."""
-        posterior = None
+        posterior, x = None, None if x is None else x.flatten(-3)
         encoder, decoder, canvas = self._start(self.encoder_start), self._start(self.decoder_start), self.canvas
         shift = None if x is None or self.see is None else self.see(x)
         for t in range(self.steps):
@@ -178,7 +178,7 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
                 posterior = DiagonalNormal.from_raw(self.head(encoder[0]))
             z = yield Layer(f"z{t + 1}", self.prior, posterior)
             decoder, canvas = self._draw(z, decoder, canvas)
-        return BERNOULLI.build(canvas)
+        return BERNOULLI.build(canvas.unflatten(-1, self.shape), len(self.shape))
 
     def paint(self, z: Latents, ctx: Context) -> Painting:
         """The canvas and the windows over time, at latents of ``posterior`` or ``generate``."""
@@ -188,7 +188,7 @@ class DRAW(nn.Module, LatentVariable, HasPaint):
             if self.reader is not None:
                 read.append(self.reader(decoder[0]).box.expand(*value.shape[:-1], 5))
             decoder, canvas = self._draw(value, decoder, canvas)
-            means.append(torch.sigmoid(canvas))
+            means.append(torch.sigmoid(canvas).unflatten(-1, self.shape))
             if self.writer is not None:
                 write.append(self.writer(decoder[0]).box)
         filters = (self.reader.size if self.reader else 0, self.writer.size if self.writer else 0)

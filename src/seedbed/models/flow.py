@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import HasDataInit, HasLogProb, HasSample
 from seedbed.core.context import Context
 from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.shapes import Shape, axes_of, flat, shaped, size_of
 from seedbed.distributions.normal import StandardNormal
-from seedbed.models.transforms import ActNorm, AffineCoupling, Mix, Reverse, SplineCoupling, Transform
+from seedbed.models.transforms import ActNorm, AffineCoupling, LogDet, Mix, Reverse, SplineCoupling, Transform
 from seedbed.nets.mlp import Activation
 
 
@@ -19,15 +21,16 @@ class Flow(nn.Module, HasLogProb, HasSample, HasDataInit):
     """log p(x) = log N(f(x); 0, I) + log |det df/dx| with f a chain of bijections. A paper's flow only builds its chain.
 
     Args:
-        features: size of an example.
+        shape: of an example; the chain bends it laid out as a vector.
         transforms: the chain, from x to z.
     """
 
     domain = REAL
 
-    def __init__(self, features: int, transforms: Sequence[Transform]) -> None:
+    def __init__(self, shape: Shape, transforms: Sequence[Transform]) -> None:
         super().__init__()
-        self.base = StandardNormal(features)
+        self.shape = axes_of(shape)
+        self.base = StandardNormal(size_of(shape))
         self.transforms = nn.ModuleList(transforms)
 
     @property
@@ -35,38 +38,40 @@ class Flow(nn.Module, HasLogProb, HasSample, HasDataInit):
         """The transforms, from x to z."""
         return cast(list[Transform], list(self.transforms))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """``(z, log |det dz/dx|)``."""
+    def forward(self, x: Float[Tensor, "..."]) -> tuple[Float[Tensor, "*batch size"], LogDet]:
+        """``(z, log |det dz/dx|)``, from ``[*batch, *shape]`` to ``[*batch, size]``."""
+        x = flat(x, self.shape)
         log_det = x.new_zeros(())
         for transform in self.chain:
             x, term = transform(x)
             log_det = log_det + term
         return x, log_det
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """``(x, log |det dx/dz|)``."""
+    def inverse(self, z: Float[Tensor, "*batch size"]) -> tuple[Float[Tensor, "..."], LogDet]:
+        """``(x, log |det dx/dz|)``, from ``[*batch, size]`` to ``[*batch, *shape]``."""
         log_det = z.new_zeros(())
         for transform in reversed(self.chain):
             z, term = transform.inverse(z)
             log_det = log_det + term
-        return z, log_det
+        return shaped(z, self.shape), log_det
 
-    def density(self, x: Tensor) -> Tensor:
+    def density(self, x: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """log p(x) in nats, ``[*batch]``."""
         z, log_det = self(x)
         return self.base.log_prob(z) + log_det
 
-    def log_prob(self, x: Tensor, ctx: Context) -> Tensor:
+    def log_prob(self, x: Float[Tensor, "..."], ctx: Context) -> Float[Tensor, "*batch"]:
         """log p(x) in nats, ``[*batch]``."""
         return self.density(x)
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
-        """``count`` draws, ``[count, features]``."""
+    def sample(self, count: int, ctx: Context) -> Float[Tensor, "{count} *example"]:
+        """``count`` draws, ``[count, *shape]``."""
         return self.inverse(self.base.draw(ctx.noise, batch=count).value)[0]
 
     @torch.no_grad()
-    def data_init(self, x: Tensor, ctx: Context) -> None:
+    def data_init(self, x: Float[Tensor, "batch *example"], ctx: Context) -> None:
         """Pass the first batch through; each layer that wants to see it initialises itself on the way."""
+        x = flat(x, self.shape)
         for transform in self.chain:
             if isinstance(transform, HasDataInit):
                 transform.data_init(x, ctx)
@@ -80,7 +85,7 @@ class CouplingFlow(Flow):
     2018 (arXiv 1807.03039). Before training it is the Gaussian with the first batch's means and deviations.
 
     Args:
-        features: size of an example, at least 2.
+        shape: of an example, of at least 2 numbers.
         coupling: ``affine`` (bounded scale) or ``spline`` (rational-quadratic).
         couplings: how many in a row.
         hidden: widths of each coupling's network.
@@ -91,7 +96,7 @@ class CouplingFlow(Flow):
 
     def __init__(
         self,
-        features: int,
+        shape: Shape,
         coupling: Literal["affine", "spline"] = "spline",
         couplings: int = 4,
         hidden: Sequence[int] = (64, 64),
@@ -99,8 +104,9 @@ class CouplingFlow(Flow):
         bins: int = 8,
         mix: bool = False,
     ) -> None:
+        features = size_of(shape)
         if features < 2:
-            raise SeedbedError(f"CouplingFlow expects at least 2 features, got {features}; one half is bent given the other")
+            raise SeedbedError(f"CouplingFlow expects at least 2 numbers, got {features}; one half is bent given the other")
 
         def bend() -> Transform:
             if coupling == "affine":
@@ -112,4 +118,4 @@ class CouplingFlow(Flow):
         chain: list[Transform] = []
         for _ in range(couplings):
             chain += [ActNorm(features), bend(), Reverse(), *([Mix(features)] if mix else [])]
-        super().__init__(features, chain)
+        super().__init__(shape, chain)

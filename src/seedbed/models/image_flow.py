@@ -18,6 +18,7 @@ from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution, Drawn
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.shapes import axes_of
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.distributions.numeric import full, soft_clamp
 from seedbed.models.dequantise import CutNormal, Dequantisation, Exponential, Signs
@@ -227,20 +228,19 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
     """P(x) = integral of p(v) over the v whose signs are x, p(v) a multi-scale flow; E_q[log p(v) - log q(v | x)] bounds it.
 
     v has a number per pixel and ``augment`` more, which only give couplings more to work with. The source's size is
-    ``ImageFlow(784)``; its dequantisation is uniform and its scale a raw exponential, which diverges.
+    ``ImageFlow((1, 28, 28))``; its dequantisation is uniform and its scale a raw exponential, which diverges.
 
     Args:
-        features: pixels of an example.
-        augment: channels that are added to the image's one.
+        shape: of an example, ``[channels, height, width]``.
+        augment: channels that are added to the image's.
         steps: [ActNorm, 1x1 convolution, coupling] of each scale, from fine to coarse.
         width: of every net (``DenseNet``), as are
         depth: its layers, and
         growth: what each adds.
         variational: q learns where v lies; else it is uniform dequantisation.
-        shape: height and width, if the image is not square.
 
     Raises:
-        SeedbedError: if the pixels are not those of the shape, or it cannot be halved often enough.
+        SeedbedError: if examples are no images, or cannot be halved often enough.
     """
 
     # Of v given x there is no density in the posterior's neighbourhood to anneal through.
@@ -248,19 +248,19 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
 
     def __init__(
         self,
-        features: int,
+        shape: Sequence[int],
         augment: int = 1,
         steps: Sequence[int] = (4, 4, 4),
         width: int = 64,
         depth: int = 8,
         growth: int = 16,
         variational: bool = True,
-        shape: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        height, across = shape or (math.isqrt(features), math.isqrt(features))
-        if height * across != features:
-            raise SeedbedError(f"ImageFlow reads {features} features as {height} x {across} pixels; give it the shape")
+        self.shape = axes_of(shape)
+        if len(self.shape) != 3:
+            raise SeedbedError(f"ImageFlow expects images [channels, height, width], got examples {list(self.shape)}")
+        colours, height, across = self.shape
         if variational and (height % 2 or across % 2):
             raise SeedbedError(
                 f"variational dequantisation halves the image, so its sides must be even, got {height} x {across}: pad or "
@@ -270,11 +270,11 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
         def net(inputs: int, outputs: int, size: tuple[int, int]) -> DenseNet:
             return DenseNet(inputs, outputs, size, width, depth, growth)
 
-        channels = 1 + augment
-        self.pixels, self.across = features, across
-        self.flow = Flow(features * channels, [MultiScale((channels, height, across), steps, net)])
+        channels = colours + augment
+        self.pixels = math.prod(self.shape)
+        self.flow = Flow(channels * height * across, [MultiScale((channels, height, across), steps, net)])
         # At half the resolution: four times less work.
-        self.dequantiser = net(4, 8 * channels, (height // 2, across // 2)) if variational else None
+        self.dequantiser = net(4 * colours, 8 * channels, (height // 2, across // 2)) if variational else None
 
     @property
     def domain(self) -> Domain:
@@ -282,11 +282,11 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
         return BINARY
 
     def dequantise(self, x: Tensor) -> Dequantisation:
-        """q(v | x), from ``[batch, pixels]``."""
+        """q(v | x), from ``[batch, *shape]``."""
+        image, x = 2 * x - 1, x.flatten(-3)
         if self.dequantiser is None:
             zero = x.new_zeros(*x.shape[:-1], self.flow.base.features - self.pixels)
             return Dequantisation(x, Exponential(x.shape), DiagonalNormal(zero, zero))
-        image = (2 * x - 1).unflatten(-1, (1, -1, self.across))
         raw = full(F.pixel_shuffle(self.dequantiser(F.pixel_unshuffle(image, 2)), 2))
         mean, log_scale = raw.flatten(1).chunk(2, 1)
         (near, beside), log_scales = (t.tensor_split([self.pixels], 1) for t in (mean, soft_clamp(log_scale, 2.0)))
@@ -298,7 +298,7 @@ class ImageFlow(nn.Module, LatentVariable, HasDataInit):
         """One latent, ``v``."""
         posterior = None if x is None else self.dequantise(x)
         v = yield Layer("v", FlowDensity(self.flow), posterior)
-        return Signs(v[..., : self.pixels])
+        return Signs(v[..., : self.pixels].unflatten(-1, self.shape), len(self.shape))
 
     @torch.no_grad()
     def data_init(self, x: Tensor, ctx: Context) -> None:

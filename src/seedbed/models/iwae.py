@@ -10,6 +10,7 @@ from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
+from seedbed.core.shapes import Shape, axes_of
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.nets.mlp import MLP, Activation
@@ -23,17 +24,17 @@ class BottomUpVAE(nn.Module, LatentVariable):
     this one falls with one layer.
 
     Args:
-        features: size of an example.
+        shape: of an example.
         latents: size of each z_i, from the data upward.
         hidden: widths of the networks between each z_i and what is below it, upward; mirrored downward.
         likelihood: the family of p(x | z1).
         activation: of all networks.
-        output_bias: where the decoder's output starts, ``[parameters * features]``.
+        output_bias: where the decoder's output starts, ``[*likelihood.outputs(shape)]``.
     """
 
     def __init__(
         self,
-        features: int,
+        shape: Shape,
         latents: Sequence[int] = (100, 50),
         hidden: Sequence[Sequence[int]] = ((200, 200), (100, 100)),
         likelihood: Likelihood = BERNOULLI,
@@ -45,19 +46,19 @@ class BottomUpVAE(nn.Module, LatentVariable):
             raise SeedbedError(
                 f"BottomUpVAE expects the widths of one network per latent; got latents={latents}, hidden={hidden}"
             )
-        self.likelihood = likelihood
+        self.likelihood, self.shape = likelihood, axes_of(shape)
         self.prior = StandardNormal(latents[-1])
-        below = (features, *latents[:-1])
+        below = (shape, *latents[:-1])
         self.encoders = nn.ModuleList(
             MLP(n, widths, 2 * d, activation) for n, widths, d in zip(below, hidden, latents, strict=True)
         )
-        outputs = (likelihood.parameters * features, *(2 * d for d in latents[:-1]))
+        outputs = (likelihood.outputs(shape), *(2 * d for d in latents[:-1]))
         self.decoders = nn.ModuleList(
             MLP(d, widths[::-1], n, activation) for d, widths, n in zip(latents, hidden, outputs, strict=True)
         )
         if output_bias is not None:
             with torch.no_grad():
-                self.get_parameter(f"decoders.0.layers.{len(hidden[0])}.bias").copy_(output_bias)
+                self.get_parameter(f"decoders.0.layers.{len(hidden[0])}.bias").copy_(output_bias.flatten())
 
     @property
     def domain(self) -> Domain:
@@ -76,4 +77,4 @@ class BottomUpVAE(nn.Module, LatentVariable):
         z = yield Layer(f"z{top}", self.prior)
         for i in reversed(range(1, top)):
             z = yield Layer(f"z{i}", DiagonalNormal.from_raw(self.decoders[i](z)))
-        return self.likelihood.build(self.decoders[0](z))
+        return self.likelihood.build(self.decoders[0](z), len(self.shape))

@@ -10,6 +10,7 @@ from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
+from seedbed.core.shapes import Shape, axes_of
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.nets.mlp import MLP, Activation, activation_named
@@ -29,18 +30,18 @@ class LadderVAE(nn.Module, LatentVariable):
     same in training and evaluation, and keeps examples apart, so that a bound per example is one, whatever the batch.
 
     Args:
-        features: size of an example.
+        shape: of an example.
         latents: size of each z_i, from the data upward.
         hidden: width at each level, from the data upward.
         likelihood: the family of p(x | z1).
         activation: of all networks.
         norm: normalise each hidden layer of all networks (``LayerNorm``).
-        output_bias: where the decoder's output starts, ``[parameters * features]``, e.g. the logits of the data's mean.
+        output_bias: where the decoder's output starts, ``[*likelihood.outputs(shape)]``, e.g. the logits of the data's mean.
     """
 
     def __init__(
         self,
-        features: int,
+        shape: Shape,
         latents: Sequence[int] = (4, 2),
         hidden: Sequence[int] = (64, 64),
         likelihood: Likelihood = GAUSSIAN,
@@ -51,10 +52,10 @@ class LadderVAE(nn.Module, LatentVariable):
         super().__init__()
         if not latents or len(latents) != len(hidden):
             raise SeedbedError(f"LadderVAE expects one hidden width per latent; got latents={latents}, hidden={hidden}")
-        self.likelihood = likelihood
+        self.likelihood, self.shape = likelihood, axes_of(shape)
         self.prior = StandardNormal(latents[-1])
         self.activation = activation_named(activation)
-        below = (features, *hidden[:-1])
+        below = (shape, *hidden[:-1])
         self.upward = nn.ModuleList(MLP(n, (m,), m, activation, norm=norm) for n, m in zip(below, hidden, strict=True))
         self.norms = nn.ModuleList(LayerNorm(m) if norm else nn.Identity() for m in hidden)
         self.evidence = nn.ModuleList(MLP(m, (), 2 * d) for m, d in zip(hidden, latents, strict=True))
@@ -62,10 +63,10 @@ class LadderVAE(nn.Module, LatentVariable):
             MLP(above, (m, m), 2 * d, activation, norm=norm)
             for above, m, d in zip(latents[1:], hidden[:-1], latents[:-1], strict=True)
         )
-        self.decoder = MLP(latents[0], (hidden[0], hidden[0]), likelihood.parameters * features, activation, norm=norm)
+        self.decoder = MLP(latents[0], (hidden[0], hidden[0]), likelihood.outputs(shape), activation, norm=norm)
         if output_bias is not None:
             with torch.no_grad():
-                self.decoder.layers[-1].get_parameter("bias").copy_(output_bias)
+                self.decoder.layers[-1].get_parameter("bias").copy_(output_bias.flatten())
 
     @property
     def domain(self) -> Domain:
@@ -88,4 +89,4 @@ class LadderVAE(nn.Module, LatentVariable):
         for i in reversed(range(top - 1)):
             prior = DiagonalNormal.from_raw(self.downward[i](z))
             z = yield Layer(f"z{i + 1}", prior, None if evidence is None else evidence[i].product(prior))
-        return self.likelihood.build(self.decoder(z))
+        return self.likelihood.build(self.decoder(z), len(self.shape))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seedbed.core.errors import unknown
 from seedbed.core.law import Distribution
+from seedbed.core.shapes import Shape, axes_of, shaped, size_of
 from seedbed.distributions.mixture import NormalMixture
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 
@@ -34,23 +35,32 @@ class NormalPrior(nn.Module):
 class VampPrior(nn.Module):
     """p(z) = 1/K sum_k q(z | u_k), the posterior at K learnt inputs (Tomczak & Welling 2018, arXiv 1705.07120, eq. 9).
 
-    The inputs are kept within (0, 1) by the logistic function, where the paper cuts them off; so they keep a gradient.
+    Inputs of bits are kept within (0, 1) by the logistic function, where the paper cuts them off; so they keep a gradient.
 
     Args:
-        features: size of an example.
+        shape: of an example.
         inputs: K.
-        logits: where they are drawn around, ``[features]``, e.g. those of the data's mean; 0.05 by default, as there.
+        start: where they are drawn around, raw outputs of the likelihood: of bits the logits of their mean, 0.05 by default
+            as there; of real numbers their means and log-deviations, 0 by default.
+        bits: whether they are inputs of bits, and not of real numbers.
     """
 
-    def __init__(self, features: int, inputs: int = 500, logits: Tensor | None = None) -> None:
+    def __init__(self, shape: Shape, inputs: int = 500, start: Tensor | None = None, bits: bool = True) -> None:
         super().__init__()
-        around = torch.full((features,), 0.05).logit() if logits is None else logits
+        self.shape, features = axes_of(shape), size_of(shape)
         # They have to differ: inputs that start alike stay alike.
-        self.logits = nn.Parameter(around + torch.randn(inputs, features))
+        if bits:
+            around = torch.full((features,), 0.05).logit() if start is None else start.flatten()
+            self.logits = nn.Parameter(around + torch.randn(inputs, features))
+        else:
+            mean, log_scale = torch.zeros(2, features) if start is None else start.reshape(2, features)
+            self.inputs = nn.Parameter(mean + log_scale.exp() * torch.randn(inputs, features))
+        self.bits = bits
 
     def forward(self, posterior: Callable[[Tensor], DiagonalNormal]) -> Distribution:
         """The mixture of what ``posterior`` makes of the learnt inputs."""
-        return NormalMixture(posterior(torch.sigmoid(self.logits)))
+        inputs = torch.sigmoid(self.logits) if self.bits else self.inputs
+        return NormalMixture(posterior(shaped(inputs, self.shape)))
 
 
 class StandardPrior(nn.Module):
@@ -70,7 +80,7 @@ class StandardPrior(nn.Module):
 
 
 def prior_named(
-    name: PriorName, features: int, latents: int, inputs: int = 500, logits: Tensor | None = None
+    name: PriorName, shape: Shape, latents: int, inputs: int = 500, start: Tensor | None = None, bits: bool = True
 ) -> StandardPrior | NormalPrior | VampPrior:
     """Build a prior: ``standard`` N(0, I), ``normal`` with learnt mean and scale, or ``vamp`` of learnt inputs.
 
@@ -82,5 +92,5 @@ def prior_named(
     if name == "normal":
         return NormalPrior(latents)
     if name == "vamp":
-        return VampPrior(features, inputs, logits)
+        return VampPrior(shape, inputs, start, bits)
     raise unknown("prior", name, PRIORS)

@@ -7,6 +7,7 @@ are transformed together, one gather fetches all that a bin needs, and derivativ
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,7 +51,9 @@ def _log_slope(xi: Tensor, cross: Tensor, s: Tensor, d0: Tensor, d1: Tensor, den
     return (numerator * (s / denominator).square()).log()
 
 
-def spline_forward(x: Tensor, raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def spline_forward(
+    x: Float[Tensor, "*batch"], raw: Float[Tensor, "*batch parameters"], bound: float
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """y = spline(x) on ``[-bound, bound]``, y = x outside, and log dy/dx; each of the shape of ``x``.
 
     Args:
@@ -70,7 +73,9 @@ def spline_forward(x: Tensor, raw: Tensor, bound: float) -> tuple[Tensor, Tensor
     return (v - 0.5) * (2 * bound) + (x - inside), _log_slope(xi, cross, s, d0, d1, denominator)
 
 
-def spline_inverse(y: Tensor, raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def spline_inverse(
+    y: Float[Tensor, "*batch"], raw: Float[Tensor, "*batch parameters"], bound: float
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """x with spline(x) = y, and log dx/dy: the root in [0, 1] of a quadratic (Durkan et al. 2019, eq. 6-8)."""
     inside = y.clamp(-bound, bound)
     v = inside / (2 * bound) + 0.5

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import HasDataInit
@@ -14,34 +15,39 @@ from seedbed.models.spline import spline_forward, spline_inverse
 from seedbed.nets.linear import linear
 from seedbed.nets.mlp import MLP, Activation
 
+# One event per leading index; a log-determinant that is the same for every one of them is a scalar.
+Vectors = Float[Tensor, "*batch features"]
+LogDet = Float[Tensor, "*#batch"]
+Given = Float[Tensor, "*#batch context"] | None
+
 
 class Transform(nn.Module, ABC):
     """A bijection of the last axis, or of images.
 
     ``log_det`` is log |det dy/dx| per example (of ``inverse``: log |det dx/dy|). Where the bijection is conditional, it is
-    told what it is ``given``, such as what an encoder returns, ``[*batch, ...]``; others have no use for it.
+    told what it is ``given``, such as what an encoder returns, ``[*batch, context]``; others have no use for it.
     """
 
     # Whether the way back is known. Of planar flows, say, it is not: they score only what they drew.
     invertible: ClassVar[bool] = True
 
     @abstractmethod
-    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """``(y, log_det)``, ``[*batch, features]`` and ``[*batch]`` (or a scalar if it is the same for every example)."""
 
     @abstractmethod
-    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """``(x, log_det)``, the way back."""
 
 
 class Reverse(Transform):
     """Reverse the order of the features."""
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """Volume is kept."""
         return x.flip(-1), x.new_zeros(())
 
-    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """Its own inverse."""
         return self.forward(y)
 
@@ -75,20 +81,20 @@ class Mix(Transform):
                 self.upper.copy_(upper.triu(1))
                 self.log_diagonal.copy_(upper.diagonal().abs().log())
 
-    def factors(self) -> tuple[Tensor, Tensor]:
+    def factors(self) -> tuple[Float[Tensor, "features features"], Float[Tensor, "features features"]]:
         """L and U, ``[features, features]`` each."""
         eye = torch.eye(len(self.log_diagonal), device=self.lower.device, dtype=self.lower.dtype)
         diagonal = self.log_diagonal.exp() * self.sign if self.rotation else self.log_diagonal.exp()
         return self.lower.tril(-1) + eye, self.upper.triu(1) + eye * diagonal
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """The same volume for every example."""
         with torch.autocast(x.device.type, enabled=False):  # rounded to bf16, the way back would lead elsewhere
             lower, upper = self.factors()
             weight = lower @ upper
             return linear(full(x), self.turn @ weight if self.rotation else weight, None), self.log_diagonal.sum()
 
-    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """Two triangular systems."""
         with torch.autocast(y.device.type, enabled=False):
             lower, upper = self.factors()
@@ -113,17 +119,17 @@ class ActNorm(Transform, HasDataInit):
         self.log_scale = nn.Parameter(torch.zeros(features))
 
     @torch.no_grad()
-    def data_init(self, x: Tensor, ctx: Context) -> None:
+    def data_init(self, x: Float[Tensor, "batch features"], ctx: Context) -> None:
         """Set shift and scale from ``x``, ``[batch, features]``."""
         self.shift.copy_(x.mean(0))
         # The constant of the reference implementations: a feature that never varies must not divide by zero.
         self.log_scale.copy_((x.std(0) + 1e-6).log())
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """log_det = -sum log_scale."""
         return (x - self.shift) * (-self.log_scale).exp(), -self.log_scale.sum()
 
-    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """log_det = sum log_scale."""
         return torch.addcmul(self.shift, y, self.log_scale.exp()), self.log_scale.sum()
 
@@ -154,18 +160,20 @@ class AffineCoupling(Transform):
         self.split = features // 2
         self.net = MLP(self.split, hidden, 2 * (features - self.split), activation, zero_last)
 
-    def conditioned(self, x1: Tensor) -> tuple[Tensor, Tensor]:
+    def conditioned(
+        self, x1: Float[Tensor, "*batch kept"]
+    ) -> tuple[Float[Tensor, "*batch bent"], Float[Tensor, "*batch bent"]]:
         """``(s, t)``, each of the shape of x2."""
         s, t = full(self.net(x1)).chunk(2, -1)
         return (s if self.bound is None else soft_clamp(s, self.bound)), t
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """Scale and shift the second half."""
         x1, x2 = x[..., : self.split], x[..., self.split :]
         s, t = self.conditioned(x1)
         return torch.cat((x1, torch.addcmul(t, x2, s.exp())), -1), s.sum(-1)
 
-    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """Undo it: the first half is unchanged, so s and t are known."""
         y1, y2 = y[..., : self.split], y[..., self.split :]
         s, t = self.conditioned(y1)
@@ -193,17 +201,17 @@ class SplineCoupling(Transform):
         self.split = features // 2
         self.net = MLP(self.split, hidden, (3 * bins - 1) * (features - self.split), activation, zero_last=True)
 
-    def conditioned(self, x1: Tensor) -> Tensor:
+    def conditioned(self, x1: Float[Tensor, "*batch kept"]) -> Float[Tensor, "*batch bent parameters"]:
         """The raw parameters of each spline, ``[*batch, features of x2, 3 K - 1]``."""
         return full(self.net(x1)).unflatten(-1, (-1, 3 * self.bins - 1))
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """Bend the second half."""
         x1, x2 = x[..., : self.split], x[..., self.split :]
         y2, log_det = spline_forward(x2, self.conditioned(x1), self.bound)
         return torch.cat((x1, y2), -1), log_det.sum(-1)
 
-    def inverse(self, y: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, y: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """Solve one quadratic equation per feature."""
         y1, y2 = y[..., : self.split], y[..., self.split :]
         x2, log_det = spline_inverse(y2, self.conditioned(y1), self.bound)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from seedbed.core.capabilities import LatentVariable, Layer
 from seedbed.core.context import Context
 from seedbed.core.domain import BINARY, Domain
-from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
+from seedbed.core.shapes import Shape, axes_of
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.models.priors import PriorName, prior_named
@@ -20,23 +20,23 @@ class VAE(nn.Module, LatentVariable):
     """p(x, z) = p(z) p(x | decoder(z)) with q(z | x) = N(z; encoder(x)), p(z) = N(0, I) unless another prior is named.
 
     Args:
-        features: size of an example.
+        shape: of an example.
         latents: size of z.
         hidden: widths of the encoder; the decoder mirrors them.
         likelihood: the family of p(x | z).
         activation: of both networks.
-        output_bias: where the decoder's output starts, ``[parameters * features]``, e.g. the logits of the data's mean.
+        output_bias: where the decoder's output starts, ``[*likelihood.outputs(shape)]``, e.g. the logits of the data's mean.
         prior: ``standard``, or learnt with the model: ``normal`` or ``vamp`` (see ``models.priors``).
         pseudo_inputs: learnt inputs of ``vamp``.
         norm: normalise each hidden layer of both networks (``LayerNorm``).
 
     Raises:
-        SeedbedError: for an unknown prior, or ``vamp`` of data that are not binary.
+        SeedbedError: for an unknown prior.
     """
 
     def __init__(
         self,
-        features: int,
+        shape: Shape,
         latents: int = 2,
         hidden: Sequence[int] = (64, 64),
         likelihood: Likelihood = GAUSSIAN,
@@ -47,19 +47,14 @@ class VAE(nn.Module, LatentVariable):
         norm: bool = False,
     ) -> None:
         super().__init__()
-        if prior == "vamp" and likelihood.domain != BINARY:
-            raise SeedbedError(
-                "a vamp prior learns inputs between 0 and 1, as binary data are; the likelihood scores "
-                f"{likelihood.domain}: use the prior 'normal'"
-            )
-        self.likelihood = likelihood
-        self.encoder = MLP(features, hidden, 2 * latents, activation, norm=norm)
-        self.decoder = MLP(latents, hidden[::-1], likelihood.parameters * features, activation, norm=norm)
+        self.likelihood, self.shape = likelihood, axes_of(shape)
+        self.encoder = MLP(shape, hidden, 2 * latents, activation, norm=norm)
+        self.decoder = MLP(latents, hidden[::-1], likelihood.outputs(shape), activation, norm=norm)
         if output_bias is not None:
             with torch.no_grad():
-                self.decoder.layers[-1].get_parameter("bias").copy_(output_bias)
+                self.decoder.layers[-1].get_parameter("bias").copy_(output_bias.flatten())
         # Last, so that no prior changes how the networks start.
-        self.prior = prior_named(prior, features, latents, pseudo_inputs, output_bias)
+        self.prior = prior_named(prior, shape, latents, pseudo_inputs, output_bias, likelihood.domain == BINARY)
 
     @property
     def domain(self) -> Domain:
@@ -73,4 +68,4 @@ class VAE(nn.Module, LatentVariable):
             return DiagonalNormal.from_raw(self.encoder(x))
 
         z = yield Layer("z", self.prior(posterior), None if x is None else posterior(x))
-        return self.likelihood.build(self.decoder(z))
+        return self.likelihood.build(self.decoder(z), len(self.shape))

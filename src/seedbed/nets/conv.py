@@ -1,4 +1,4 @@
-"""Convolutional networks over flattened images, aware of the stack of seeds.
+"""Convolutional networks, aware of the stack of seeds.
 
 ``vmap`` makes one grouped convolution of a stack, which costs a fifth more than one after another (784-pixel images, three
 seeds, forward and backward), and lets no autocast see it.
@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,7 +30,7 @@ def _per_seed(convolve: Callable[[Tensor, Tensor, Tensor], Tensor], *tensors: Te
 class Conv2d(nn.Conv2d):
     """``torch.nn.Conv2d`` with a bias (same parameters, same initialisation), fast under ``vmap`` over seeds."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Float[Tensor, "batch in height width"]) -> Float[Tensor, "batch out height_out width_out"]:
         """``[batch, in, height, width]`` to ``[batch, out, height', width']``."""
         assert self.bias is not None, "made with one"
         return _per_seed(self._conv_forward, input, self.weight, self.bias)
@@ -38,7 +39,9 @@ class Conv2d(nn.Conv2d):
 class ConvTranspose2d(nn.ConvTranspose2d):
     """``torch.nn.ConvTranspose2d`` with a bias (same parameters, same initialisation), fast under ``vmap`` over seeds."""
 
-    def forward(self, input: Tensor, output_size: None = None) -> Tensor:
+    def forward(
+        self, input: Float[Tensor, "batch in height width"], output_size: None = None
+    ) -> Float[Tensor, "batch out height_out width_out"]:
         """``[batch, in, height, width]`` to ``[batch, out, height', width']``; the size follows from the settings."""
         assert self.bias is not None, "made with one"
         return _per_seed(self._transpose, input, self.weight, self.bias)
@@ -49,23 +52,23 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
 
 class Images(nn.Module):
-    """Layers that map images to images, applied to vectors: ``[*batch, features_in]`` to ``[*batch, features_out]``.
+    """Layers that map images to images, of any batch axes: ``[*batch, channels, height, width]`` to such images.
 
     Args:
         layers: applied in order.
-        shape: of one input image, channels first; ``features_in`` is its size.
     """
 
-    def __init__(self, *layers: nn.Module, shape: tuple[int, int, int]) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
-        self.shape = shape
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "*batch channels height width"]
+    ) -> Float[Tensor, "*batch channels_out height_out width_out"]:
         """Fold every batch axis into one, so that samples are images of the batch too, and unfold it again."""
-        batch = x.shape[:-1]
-        out = self.layers(x.reshape(math.prod(batch), *self.shape))
-        return out.reshape(*batch, math.prod(out.shape[1:]))
+        batch = x.shape[:-3]
+        out = self.layers(x.reshape(math.prod(batch), *x.shape[-3:]))
+        return out.reshape(*batch, *out.shape[1:])
 
 
 class DenseNet(nn.Module):
@@ -99,7 +102,7 @@ class DenseNet(nn.Module):
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs height width"]:
         """``[batch, inputs, height, width]`` to ``[batch, outputs, height, width]``."""
         h = self.first(x)
         h = h + self.place.to(h.dtype)

@@ -3,13 +3,16 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.core.functorch import restack, unstack
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def linear(
+    x: Float[Tensor, "*batch in"], weight: Float[Tensor, "out in"], bias: Float[Tensor, "out"] | None
+) -> Float[Tensor, "*batch out"]:
     """``x W^T + b``, as one batched product when ``x`` and the parameters are stacked over seeds.
 
     Args:
@@ -31,6 +34,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class Linear(nn.Linear):
     """``torch.nn.Linear`` (same parameters, same initialisation), fast under ``vmap`` over seeds."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         """``[*batch, in]`` to ``[*batch, out]``."""
         return linear(input, self.weight, self.bias)

@@ -1,14 +1,16 @@
 """A recurrent cell that knows about the stack of seeds."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seedbed.nets.linear import Linear
 
-CellState = tuple[Tensor, Tensor]
+# (h, c). Within one call, leading axes of the same name broadcast.
+CellState = tuple[Float[Tensor, "*#batch hidden"], Float[Tensor, "*#batch hidden"]]
 
 
-def join(*parts: Tensor) -> Tensor:
+def join(*parts: Float[Tensor, "*#batch _"]) -> Float[Tensor, "*batch _"]:
     """Concatenate over the last axis; the axes before it broadcast (a start without a batch, data without samples)."""
     batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
     return torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
@@ -32,7 +34,9 @@ class LSTMCell(nn.Module):
         for parameter in self.gates.parameters():
             nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5)
 
-    def forward(self, x: Tensor, state: CellState, shift: Tensor | None = None) -> CellState:
+    def forward(
+        self, x: Float[Tensor, "*#batch features_in"], state: CellState, shift: Float[Tensor, "*#batch gates"] | None = None
+    ) -> CellState:
         """``(h, c)`` after x, each ``[*batch, hidden]``.
 
         Args:

@@ -6,10 +6,12 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.core.errors import unknown
+from seedbed.core.shapes import Shape, axes_of, flat, shaped, size_of
 from seedbed.nets.linear import Linear
 from seedbed.nets.norm import LayerNorm
 
@@ -41,9 +43,9 @@ class MLP(nn.Module):
     """Affine maps with an activation between them; the last one is linear.
 
     Args:
-        features_in: size of the last axis of the input.
+        shape_in: of one input, whose axes are laid out as one.
         hidden: width of each hidden layer; empty for a single affine map.
-        features_out: size of the last axis of the output.
+        shape_out: of one output.
         activation: the function between layers.
         zero_last: start with a last layer of zeros, so that the output is 0.
         norm: normalise each hidden layer by itself (``LayerNorm``) before the activation.
@@ -51,15 +53,16 @@ class MLP(nn.Module):
 
     def __init__(
         self,
-        features_in: int,
+        shape_in: Shape,
         hidden: Sequence[int],
-        features_out: int,
+        shape_out: Shape,
         activation: Activation = "relu",
         zero_last: bool = False,
         norm: bool = False,
     ) -> None:
         super().__init__()
-        widths = (features_in, *hidden, features_out)
+        self.shape_in, self.shape_out = axes_of(shape_in), axes_of(shape_out)
+        widths = (size_of(shape_in), *hidden, size_of(shape_out))
         self.layers = nn.ModuleList(Linear(n, m) for n, m in pairwise(widths))
         self.norms = nn.ModuleList(LayerNorm(n) if norm else nn.Identity() for n in hidden)
         self.activation = activation_named(activation)
@@ -67,9 +70,10 @@ class MLP(nn.Module):
             for parameter in self.layers[-1].parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[*batch, features_in]`` to ``[*batch, features_out]``."""
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """``[*batch, *shape_in]`` to ``[*batch, *shape_out]``."""
+        x = flat(x, self.shape_in)
         *inner, last = self.layers
         for layer, norm in zip(inner, self.norms, strict=True):
             x = self.activation(norm(layer(x)))
-        return last(x)
+        return shaped(last(x), self.shape_out)

@@ -1,6 +1,7 @@
 """Normalisation without hidden state."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +23,7 @@ class BatchNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch features"]:
         """``[*batch, features]``; with several batch axes they are pooled."""
         flat = x.reshape(-1, x.shape[-1])
         out = F.batch_norm(flat, None, None, self.weight, self.bias, training=True)
@@ -43,6 +44,6 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(features))
         self.bias = nn.Parameter(torch.zeros(features))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch features"]:
         """``[*batch, features]``."""
         return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.weight)

@@ -1,6 +1,5 @@
-"""Pictures of image models, and the loss of the simplest model of binary images."""
+"""Pictures of image models."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -8,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.core.capabilities import HasPaint, LatentVariable, Layer, drawn
+from seedbed.core.capabilities import HasPaint, HasSample, LatentVariable, Layer, drawn
 from seedbed.core.context import Context
 from seedbed.core.law import Distribution
 from seedbed.core.noise import EvalNoise
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
-from seedbed.distributions.bernoulli import Bernoulli
+from seedbed.data.source import Source
 from seedbed.evaluate.estimate import draw_samples
 
 SHOWN = 64  # images of each kind
@@ -32,7 +31,7 @@ def shown(data: Dataset) -> Tensor:
     return _spread(data.splits["test"], SHOWN)
 
 
-def _spread(split: Tensor, count: int) -> Tensor:
+def _spread(split: Source | Tensor, count: int) -> Tensor:
     return split[:: max(1, len(split) // count)][:count]
 
 
@@ -46,7 +45,7 @@ def image_artefacts(data: Dataset) -> Artefacts:
     components. A code is E_q[z | x] in every layer (a draw where q has no mean); layers below a chosen one are at their
     prior's mean.
 
-    Of models that paint also ``canvas``: E[x] after each stroke of the first samples, ``[strokes, images, features]``. With
+    Of models that paint also ``canvas``: E[x] after each stroke of the first samples, ``[strokes, images, *example]``. With
     attention also ``windows``: where was read and written, ``[strokes, images, 5]``, and through how many ``filters``
     (see ``Painting``).
 
@@ -60,22 +59,22 @@ def image_artefacts(data: Dataset) -> Artefacts:
             with torch.no_grad():
                 return stack.call(function, noise=noise, shared=shared)
 
-        x, many = (images.to(stack.device, stack.dtype) for images in (shown(data), _spread(data.splits["test"], POINTS)))
+        x, many = (_spread(data.splits["test"], count).to(stack.device, stack.dtype) for count in (SHOWN, POINTS))
         samples = call(_samples, "samples", SHOWN)
         found = call(_reconstructions, "reconstructions", x)
         codes = call(_walks, "latents", x, many)
         out = {
-            "samples": {"x": _stored(samples["x"], data), "mean": _half(_laid(samples["mean"], data))},
-            "reconstructions": {"mean": _half(_laid(found["mean"], data))},
+            "samples": {"x": _stored(samples["x"], data), "mean": _half(samples["mean"])},
+            "reconstructions": {"mean": _half(found["mean"])},
             "latents": {"z": _half(principal_components(codes["z"]))},
         }
-        if (sides := _sides(data)) is not None:
+        if len(data.shape) == 3:
             for name in ("traversals", "interpolations"):
                 if name in codes:  # of bits there are none: one cannot walk from 0 to 1
-                    out[name] = {"grid": _half(codes[name].reshape(*codes[name].shape[:3], *sides))}
+                    out[name] = {"grid": _half(codes[name])}
             if isinstance(stack.model(0), HasPaint):
                 painted = call(_painting, "samples", SHOWN)  # the samples' own noise: these are the first of them
-                out["canvas"] = {"mean": _half(_laid(painted["mean"], data))}
+                out["canvas"] = {"mean": _half(painted["mean"])}
                 if windows := {
                     name: painted[name].cpu().numpy() for name in ("read", "write", "filters") if name in painted
                 }:
@@ -88,7 +87,7 @@ def image_artefacts(data: Dataset) -> Artefacts:
 def sample_artefacts(data: Dataset) -> Artefacts:
     """Draws x ~ p(x) alone, of models whose latents mean nothing to the eye, such as a dequantised image."""
 
-    def draw(model: LatentVariable, count: int, ctx: Context) -> Tensor:
+    def draw(model: HasSample, count: int, ctx: Context) -> Tensor:
         return model.sample(count, ctx)
 
     return lambda stack: {"samples": {"x": _stored(draw_samples(stack, draw, SHOWN), data)}}
@@ -103,26 +102,7 @@ def image_reference(data: Dataset) -> Mapping[str, np.ndarray]:
 def _stored(x: Tensor, data: Dataset) -> np.ndarray:
     """Draws and examples as they are kept: whole numbers in a byte each, real ones in two."""
     whole = data.domain.kind == "binary" or (data.domain.kind == "levels" and (data.domain.size or 0) <= 256)
-    return _laid(x.byte(), data).cpu().numpy() if whole else _half(_laid(x, data))
-
-
-def _laid(images: Tensor, data: Dataset) -> Tensor:
-    """Flat images with their sides, but for square grey ones of whole numbers, whose length tells them."""
-    if len(data.shape) != 1 or data.image is None:
-        return images
-    channels, height, width = data.image
-    if channels == 1 and height == width and data.domain.kind != "real":
-        return images
-    return images.unflatten(-1, (height, width) if channels == 1 else (channels, height, width))
-
-
-def _sides(data: Dataset) -> tuple[int, ...] | None:
-    """Height and width of one picture, channels before them where there are several; ``None`` of what is none."""
-    side = math.isqrt(data.features)
-    channels, *sides = data.image or (data.shape if len(data.shape) == 3 else (1, side, side))
-    if channels * math.prod(sides) != data.features:
-        return None
-    return (channels, *sides) if channels > 1 else tuple(sides)
+    return x.byte().cpu().numpy() if whole else _half(x)
 
 
 def principal_components(codes: Tensor) -> Tensor:
@@ -134,17 +114,6 @@ def principal_components(codes: Tensor) -> Tensor:
     # A component's sign is free: the entry that weighs most is made positive.
     heaviest = axes.gather(-1, axes.abs().argmax(-1, keepdim=True))
     return centred @ (axes * heaviest.sign()).mT
-
-
-def factorised_bernoulli(data: Dataset) -> tuple[Tensor, float]:
-    """Logits of the training means, each counted with half a 0 and half a 1 more, and their validation loss in nats.
-
-    The loss is that of the best model whose pixels are independent, so a model worth training is below it.
-    """
-    train, count = data.splits["train"], len(data.splits["train"])
-    logits = torch.logit((train.sum(0, dtype=torch.float64) + 0.5) / (count + 1))
-    # The loss is linear in x, so its mean is the loss of the mean.
-    return logits.float(), -float(Bernoulli(logits).log_prob(data.splits["valid"].mean(0, dtype=torch.float64)))
 
 
 def _samples(model: LatentVariable, count: int, ctx: Context) -> dict[str, Tensor]:

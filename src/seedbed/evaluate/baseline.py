@@ -1,0 +1,74 @@
+"""The simplest models of a data set: where a decoder may start, and what a trained model must beat."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seedbed.core.domain import BINARY, REAL
+from seedbed.core.errors import SeedbedError
+from seedbed.data.dataset import Dataset
+from seedbed.data.source import Source
+from seedbed.distributions.bernoulli import Bernoulli
+from seedbed.distributions.normal import DiagonalNormal
+from seedbed.distributions.numeric import LOG_SCALE_BOUND
+
+NEAR = 0.99  # of the largest log-scale: at the bound itself a network's output is infinite
+
+
+def baseline(data: Dataset) -> float | None:
+    """Validation loss in nats of the likelihood with what ``training_output`` says; ``None`` of levels and tokens."""
+    found = _simplest(data)
+    return None if found is None else found[1]
+
+
+def training_output(data: Dataset) -> Float[Tensor, "*output"]:
+    """Raw outputs of the likelihood under which components are independent, with the training data's moments.
+
+    Raises:
+        SeedbedError: for a domain that no likelihood scores.
+    """
+    found = _simplest(data)
+    if found is None:
+        raise SeedbedError(f"{data.name} is {data.domain} data, which no likelihood scores; set --output-bias none")
+    return found[0]
+
+
+def _simplest(data: Dataset) -> tuple[Tensor, float] | None:
+    """Of one data set it is asked for by every seed, and takes a pass over the data."""
+    if data.domain not in (BINARY, REAL):
+        return None
+    make = factorised_bernoulli if data.domain == BINARY else factorised_normal
+    return data.once("simplest model", lambda: make(data))
+
+
+def factorised_bernoulli(data: Dataset) -> tuple[Float[Tensor, "*example"], float]:
+    """Logits of the training means, each counted with half a 0 and half a 1 more, and their validation loss in nats.
+
+    The loss is that of the best model whose pixels are independent, so a model worth training is below it.
+    """
+    train, valid = data.splits["train"], data.splits["valid"]
+    logits = torch.logit((_sum(train) + 0.5) / (len(train) + 1))
+    # The loss is linear in x, so its mean is the loss of the mean.
+    return logits.float(), -float(Bernoulli(logits, len(data.shape)).log_prob(_sum(valid) / len(valid)))
+
+
+def factorised_normal(data: Dataset) -> tuple[Float[Tensor, "*output"], float]:
+    """Raw means and log-deviations of the training data, one after the other, and their validation loss in nats.
+
+    Deviations are those that a network can return: its log-scale is within +-7 by a soft clamp, which is undone here.
+    """
+    train, valid = data.splits["train"], data.splits["valid"]
+    mean = _sum(train) / len(train)
+    variance = _sum(train, lambda x: (x - mean).square()) / len(train)
+    log_scale = variance.sqrt().log().clamp(-NEAR * LOG_SCALE_BOUND, NEAR * LOG_SCALE_BOUND)
+    law = DiagonalNormal(mean, log_scale, len(data.shape))
+    loss = sum(-float(law.log_prob(piece.double()).sum()) for piece in valid.pieces()) / len(valid)
+    raw = LOG_SCALE_BOUND * torch.atanh(log_scale / LOG_SCALE_BOUND)
+    return torch.cat([mean, raw]).float(), loss
+
+
+def _sum(source: Source, of: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    """Over examples, in fp64: exact of bits and of 256 levels, in whatever pieces."""
+    return sum((of(piece.double()).sum(0) for piece in source.pieces()), torch.zeros(()))
