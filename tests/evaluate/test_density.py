@@ -14,7 +14,8 @@ from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
 from seedbed.data.toy_densities import NoisyCurve
-from seedbed.evaluate.density import DensityMeasure, elbo_loss, elbo_sample_loss, nll, toy_artefacts, toy_reference
+from seedbed.evaluate.density import DensityMeasure, elbo_loss, elbo_sample_loss, nll
+from seedbed.evaluate.pictures.points import point_artefacts, point_reference
 
 Z = 4.0  # standard errors: about ten comparisons in this file
 N = 4000
@@ -61,7 +62,7 @@ def test_the_gap_is_the_kl_from_the_truth_to_the_model_and_nothing_for_the_truth
     kl = (SCALES.log() + (1 + MEANS.square()) / (2 * SCALES.square()) - 0.5).sum(-1)
     se = gap.std(1) / N**0.5
     assert ((gap.mean(1) - kl).abs()[1:] < Z * se[1:]).all() and (se < 0.1).all()
-    x = data.splits["test"].numpy()
+    x = data.splits["test"][:].numpy()
     for row in range(3):
         theirs = stats.norm.logpdf(x, MEANS[row].numpy(), SCALES[row].numpy()).sum(-1)
         expected = stats.norm.logpdf(x).sum(-1) - theirs
@@ -78,7 +79,7 @@ def test_the_gap_is_taken_on_the_points_of_its_split_by_the_loss_that_selects():
     measure, stack = DensityMeasure(data, losses, "nll_nats"), gaussians()
     for split in ("valid", "test", "valid"):  # the second time from memory
         found = measure(stack, split)
-        exact = log_standard(data.splits[split])
+        exact = log_standard(data.splits[split][:])
         assert torch.allclose(found["gap_nats"][0], exact + found["nll_nats"][0], atol=1e-12), split
         assert found["gap_nats"][0][0].abs().max() < 1e-12, split
     assert set(found) == {"other_nats", "nll_nats", "gap_nats"}
@@ -101,7 +102,7 @@ def test_the_gap_of_a_bound_is_the_kl_of_the_model_and_that_of_its_posterior(est
     # E KL(q || p(z)) of one unit, var m = 1 - 1 / precision: what the bound pays for its latents.
     mean = (1 - 1 / precision + 0.4**2 + math.exp(0.6) / precision - 1 - (0.6 - precision.log())).sum() / 2
     assert abs(kl.mean() - mean) < Z * kl.std() / N**0.5
-    exact, (_, stack) = (-truth.log_marginal(data.splits["test"])), linear_gaussian()
+    exact, (_, stack) = (-truth.log_marginal(data.splits["test"][:])), linear_gaussian()
     tight = DensityMeasure(data, elbo_sample_loss, "neg_elbo_nats")(stack, "test")
     assert tight["gap_nats"][0].abs().max() < 1e-10 and torch.allclose(tight["neg_elbo_nats"][0][0], exact)
 
@@ -124,14 +125,20 @@ def test_a_toy_sets_truth_is_the_mixture_that_it_is_drawn_from():
     assert gap.dtype == torch.float64 and gap.abs().max() < 1e-4
 
 
+def test_pictures_of_other_points_show_what_they_take_up():
+    data = Dataset(name="far", domain=REAL, protocol="", splits=dict.fromkeys(("train", "test"), 30 * standard(2)[:200]))
+    reach = 1.1 * float(data.splits["test"][:].abs().max())
+    assert point_reference(data)["extent"].tolist() == pytest.approx([-reach, reach], rel=1e-6)
+    assert point_artefacts(data)(gaussians())["density"]["log_q"].shape == (3, 120, 120)
+
+
 def test_pictures_of_densities_have_rows_of_y_from_below():
-    stack = gaussians()
-    model = toy_artefacts(50)(stack)
-    truth = toy_reference(dataset(log_standard, test=standard(1)))
+    stack, data = gaussians(), dataset(log_standard, test=standard(1))
+    model, truth = point_artefacts(data)(stack), point_reference(data)
     axis = np.linspace(-4.5, 4.5, 120)
     for row in range(3):
         each = [stats.norm.logpdf(axis, MEANS[row, i].item(), SCALES[row, i].item()) for i in (0, 1)]
         np.testing.assert_allclose(model["density"]["log_q"][row], each[1][:, None] + each[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(truth["log_p"], model["density"]["log_q"][0], rtol=1e-5, atol=1e-5)
-    assert truth["extent"].tolist() == [-4.5, 4.5] and model["samples"]["x"].shape == (3, 50, 2)
+    assert truth["extent"].tolist() == [-4.5, 4.5] and model["samples"]["x"].shape == (3, 4000, 2)
     np.testing.assert_array_equal(truth["x"], standard(1)[:4000].numpy())

@@ -44,6 +44,18 @@ def test_every_projection_is_scipys():
             assert found[row].item() == pytest.approx(np.mean(each), rel=1e-10), directions
 
 
+@pytest.mark.parametrize("features", [1, 3, 7])
+def test_in_other_dimensions_directions_are_drawn_from_the_sphere(features):
+    x = torch.randn(50, features, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    shift, many = torch.linspace(-1, 2, features, dtype=torch.float64), 40_000
+    # A shift moves every projection by its part along the direction: in the mean |s| E|u_1|, u on the sphere.
+    mean = math.gamma(features / 2) / (math.sqrt(math.pi) * math.gamma((features + 1) / 2))
+    spread = math.sqrt(max(1 / features - mean**2, 0.0) / many)  # E u_1^2 = 1 / features
+    found = sliced_wasserstein(x + shift, x, many).item() / shift.norm().item()
+    assert abs(found - mean) <= 4 * spread + 1e-9
+    assert sliced_wasserstein(x + shift, x).item() == sliced_wasserstein(x + shift, x).item()
+
+
 def test_it_is_a_distance_and_turns_with_the_plane():
     a, b = 2 * points(300, 1) * torch.tensor([1.0, 0.2]), points(300, 2)
     found = sliced_wasserstein(a, b).item()

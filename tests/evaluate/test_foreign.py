@@ -8,6 +8,7 @@ from torch.distributions import Bernoulli, Independent, Normal
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
+from seedbed.evaluate.estimators import no_estimator, offered
 from seedbed.evaluate.foreign import Foreign, foreign_likelihood
 from seedbed.evaluate.likelihood import importance_sampling, monte_carlo_error
 from seedbed.models.flow import CouplingFlow
@@ -101,9 +102,11 @@ def test_wrong_shapes_say_expected_and_got(linear_gaussian):
     ],
 )
 def test_a_model_without_latents_says_what_it_has(module, says):
+    stack, x = Stack.of([module], [Streams(0)]), torch.zeros(3, 2)
     with pytest.raises(SeedbedError) as caught:
-        importance_sampling(Stack.of([module], [Streams(0)]), torch.zeros(3, 2), "test", 5)
-    assert f"{type(module).__name__}, which has no latents" in str(caught.value) and says in str(caught.value)
+        importance_sampling(stack, x, "test", 5)
+    assert f"{type(module).__name__}, which has no latents" in str(caught.value) and "`offered`" in str(caught.value)
+    assert says in str(no_estimator("it", "ais", offered(stack, x).values()))
 
 
 def test_grey_images_are_refused_by_a_bernoulli_decoder(stack, binary):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from seedbed.core import products
+from seedbed.core import matmul
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Streams
 from seedbed.core.stack import Stack
@@ -152,14 +152,14 @@ def test_the_log_likelihood_of_a_bernoulli_is_that_of_its_probabilities():
 def test_memory_is_known_before(stack, binary):
     many, x = stack("vae", 3), binary
     for samples, chunk in ((200, Chunk(64, 50)), (200, Chunk(150, 200)), (1, Chunk(150, 1))):
-        need = likelihood._Need.of(many, x, samples, 4)
+        need = likelihood._Need.of(many, x[:1], len(x), samples, 4)
         used = peak_bytes(lambda s=samples, c=chunk: importance_sampling(many, x, "test", s, chunk=c))
         assert 0.3 * need.bytes(chunk) < used < 1.2 * need.bytes(chunk) + 1e5, (samples, chunk)
 
 
 def test_the_limit_is_kept(stack, binary):
     many = stack("vae", 2)
-    need = likelihood._Need.of(many, binary, 5000, 5)
+    need = likelihood._Need.of(many, binary[:1], len(binary), 5000, 5)
     for limit in (1e6, 1e7, 1e8):
         chunk = need.choose(limit / GIB, torch.device("cpu"))
         assert need.bytes(chunk) <= limit
@@ -182,22 +182,22 @@ def test_what_does_not_fit_is_refused_with_what_does(stack, binary):
     importance_sampling(many, binary, "test", 100, memory_gib=1e6 / GIB, chunk=Chunk(examples, samples))
     said = refusal(100_000_000, memory_gib=0.01)
     fits = int(said.split("; k = ")[1].split()[0])
-    assert likelihood._Need.of(many, binary, fits, 5).bytes(Chunk(1, 1)) <= 0.01 * GIB
+    assert likelihood._Need.of(many, binary[:1], len(binary), fits, 5).bytes(Chunk(1, 1)) <= 0.01 * GIB
     assert "results of 150 examples" in refusal(memory_gib=1e-6)
     assert "at least 1, got 0" in refusal(0)
     assert "at least 1 example x 1 sample" in refusal(chunk=Chunk(0, 5))
     with pytest.raises(SeedbedError, match="no example"):
         importance_sampling(many, binary[:0], "test", 5)
-    one = replace(likelihood._Need.of(many, binary, 1, 1), kept=0.0)
+    one = replace(likelihood._Need.of(many, binary[:1], len(binary), 1, 1), kept=0.0)
     assert "one sample of one example" in str(one._refusal(10.0))
 
 
 def test_the_first_measurement_of_a_process_is_like_every_other(stack, binary):
     """What torch's libraries are tried with, once, hid what the model takes: a chunk was then as large as the machine."""
     many = stack("vae", 2)
-    later = likelihood._Need.of(many, binary, 5000, 5)
-    products._exact.cache_clear()
-    assert likelihood._Need.of(many, binary, 5000, 5) == later
+    later = likelihood._Need.of(many, binary[:1], len(binary), 5000, 5)
+    matmul._exact.cache_clear()
+    assert likelihood._Need.of(many, binary[:1], len(binary), 5000, 5) == later
 
 
 def test_the_meter_counts_what_lives():

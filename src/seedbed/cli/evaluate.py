@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seedbed.cli.estimators import given
 from seedbed.cli.record import check_budget, record_runs, training_command
 from seedbed.cli.targets import find_targets
 from seedbed.core.errors import SeedbedError
+from seedbed.evaluate.estimators import ESTIMATORS
 
 if TYPE_CHECKING:
-    from seedbed.experiments.evaluate import Request
+    from seedbed.runs.evaluate import Request
 
 
 def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -20,13 +22,13 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     import torch
 
-    from seedbed.experiments.evaluate import Request, evaluate
-    from seedbed.experiments.execute import usable_device
-    from seedbed.experiments.progress import examples_bar
-    from seedbed.experiments.run import load
-    from seedbed.report.layers import collapsed_layers
+    from seedbed.report.layer_use import collapsed_layers
     from seedbed.report.record import Measured
     from seedbed.report.summary import summarise_run, text_table
+    from seedbed.runs.evaluate import Request, evaluate
+    from seedbed.runs.load import load
+    from seedbed.runs.machine import usable_device
+    from seedbed.runs.progress import examples_bar
     from seedbed.store.manifest import command_line
 
     if options["examples"] is not None and options["examples"] < 1:
@@ -35,13 +37,9 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
         torch.set_num_threads(options["threads"])
     device = usable_device(options["device"]).split(" ")[0]
     request = Request(
-        metric=options["metric"],
+        estimator=options["metric"],
         split=options["split"],
-        samples=options["samples"],
-        chains=options["chains"],
-        temperatures=options["temperatures"],
-        leapfrogs=options["leapfrogs"],
-        start=options["start"],
+        options=given(options),
         examples=options["examples"] or 0,
         precision=options["precision"] or "",
         memory_gib=options["memory_gib"],
@@ -58,7 +56,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
         fates = [row for row in found.rows if row.split == "status"]
         table += summarise_run(found.folder, split=request.split, rows=[*rows, *fates])
         command = f"{training_command(found.manifest, options['budget'])} && {command_line()}"
-        half = request.metric != "ais" and (request.precision or found.manifest.config.get("precision")) == "bf16"
+        half = not request.full_precision and (request.precision or found.manifest.config.get("precision")) == "bf16"
         note = "evaluated in bf16" if half else "evaluated in fp32" if request.precision == "fp32" else ""
         if request.examples:
             note += f"{'; ' if note else ''}{request.examples} examples, evenly spread"
@@ -73,7 +71,8 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
 def _check_record(request: "Request", budget: str) -> None:
     """Refuse what is no result, before it is computed."""
     check_budget(budget)
-    if request.split != "test" or (request.examples and request.metric != "ais"):
+    if request.split != "test" or (request.examples and not any(way.partly for way in request.ways)):
+        parts = ", ".join(one.name for one in ESTIMATORS if one.partly)
         raise SeedbedError(
-            "results are of the whole test split (of ais, parts); leave --split and --examples out, or --record"
+            f"results are of the whole test split (of {parts}, parts); leave --split and --examples out, or --record"
         )

@@ -11,20 +11,30 @@ from torch import Tensor
 from seedbed.core.capabilities import LatentVariable
 from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
+from seedbed.core.metric import (
+    AIS_ACCEPTED,
+    AIS_ERROR,
+    AIS_MINUS_IS,
+    AIS_MINUS_IS_ERROR,
+    ESS,
+    NLL_AIS,
+    NLL_SAMPLED,
+)
 from seedbed.core.noise import BLOCK, EvalNoise
 from seedbed.core.stack import Stack
+from seedbed.data.source import Source
 from seedbed.distributions.leapfrog import leapfrog
-from seedbed.evaluate.known import estimators, need_latents, no_estimator, traits
 from seedbed.evaluate.likelihood import (
     LARGE,
     TILE,
     Progress,
-    check_domain,
     check_request,
+    check_values,
     importance_sampling,
     monte_carlo_error,
 )
 from seedbed.evaluate.memory import GIB, peak_bytes
+from seedbed.evaluate.needs import cannot, need_latents, traits
 
 ACCEPTED = 0.65  # share of proposals for which Hamiltonian trajectories cost least (Beskos et al. 2013, arXiv 1001.4460)
 PILOTS = 4  # chains of the pilot run, on a quarter of the temperatures: it costs what one chain costs
@@ -55,7 +65,7 @@ class Annealing:
 
 def annealed_importance_sampling(
     stack: Stack,
-    x: Tensor,
+    x: Tensor | Source,
     address: str,
     how: Annealing,
     *,
@@ -74,7 +84,7 @@ def annealed_importance_sampling(
 
     Args:
         stack: latent-variable models.
-        x: ``[n, *example]``, in the domain that they score.
+        x: a source, or ``[n, *example]``, in the domain that they score.
         address: names the draws, e.g. the split.
         how: chains, temperatures, trajectories.
         memory_gib: what this may take beside models and data.
@@ -91,23 +101,22 @@ def annealed_importance_sampling(
 
     Neal 2001 (arXiv physics/9803008); for decoders Wu et al. 2017 (arXiv 1611.04273), whose temperatures these are.
     """
-    model = need_latents(stack, "ais", x)
+    model = need_latents(stack, "ais")
     check_request(x, how.chains)
-    check_domain(model, x)
+    check_values(model, x)
     found = traits(stack, x)
     if not found.real:
-        raise no_estimator(f"{type(model).__name__}, whose latents are not all real numbers,", "ais", estimators(stack, x))
+        raise cannot(f"{type(model).__name__}, whose latents are not all real numbers,", "ais")
     if how.start == "posterior" and not found.scores:
         raise SeedbedError(
             f"the posterior of {type(model).__name__} cannot score a z that it did not draw, so ais cannot start from it; "
             "start from the prior"
         )
     stack = _precise(stack)
-    x = x.to(stack.device, stack.dtype)
-    at_once = _examples_at_once(stack, x, how, memory_gib)
+    at_once = min(len(x), _examples_at_once(stack, x[:1].to(stack.device, stack.dtype), how, memory_gib))
     weights, accepted = [], []
     for first in range(0, len(x), at_once):
-        part = x[first : first + at_once]
+        part = x[first : first + at_once].to(stack.device, stack.dtype)
 
         def report(share: float, first: int = first, count: int = len(part)) -> None:
             if progress is not None:
@@ -121,15 +130,15 @@ def annealed_importance_sampling(
     relative = (log_w - log_mean.unsqueeze(1)).exp()
     error = (relative.var(1) / how.chains).sum(1, keepdim=True).sqrt() / len(x)
     return {
-        "nll_ais_nats": (-log_mean, "nats"),
-        "ais_error_nats": (error, "nats"),
-        "ais_accepted_share": (torch.cat(accepted, 1), "share"),
+        NLL_AIS.name: (-log_mean, NLL_AIS.unit),
+        AIS_ERROR.name: (error, AIS_ERROR.unit),
+        AIS_ACCEPTED.name: (torch.cat(accepted, 1), AIS_ACCEPTED.unit),
     }
 
 
 def second_opinion(
     stack: Stack,
-    x: Tensor,
+    x: Tensor | Source,
     address: str,
     how: Annealing,
     samples: int = 5000,
@@ -145,7 +154,7 @@ def second_opinion(
 
     Args:
         stack: latent-variable models.
-        x: ``[n, *example]``.
+        x: a source, or ``[n, *example]``.
         address: names the draws.
         how: chains, temperatures, trajectories.
         samples: of the plain estimator.
@@ -158,11 +167,11 @@ def second_opinion(
     stack = _precise(stack)
     plain = importance_sampling(stack, x, address, samples, ladder=(), memory_gib=memory_gib)
     found = annealed_importance_sampling(stack, x, address, how, memory_gib=memory_gib, progress=progress)
-    errors = found["ais_error_nats"][0], monte_carlo_error(plain["ess"][0], samples)
+    errors = found[AIS_ERROR.name][0], monte_carlo_error(plain[ESS.name][0], samples)
     return {
         **found,
-        "ais_minus_is_nats": (found["nll_ais_nats"][0] - plain["nll_nats"][0], "nats"),
-        "ais_minus_is_error_nats": (torch.hypot(*errors), "nats"),
+        AIS_MINUS_IS.name: (found[NLL_AIS.name][0] - plain[NLL_SAMPLED.name][0], AIS_MINUS_IS.unit),
+        AIS_MINUS_IS_ERROR.name: (torch.hypot(*errors), AIS_MINUS_IS_ERROR.unit),
     }
 
 
@@ -302,7 +311,7 @@ def _examples_at_once(stack: Stack, x: Tensor, how: Annealing, memory_gib: float
     """How many examples' chains move together: as many as are fast, in whole blocks of draws, and fit."""
 
     def need(count: int) -> int:
-        path = _Path(stack, x[:1].repeat_interleave(count, 0), "", 0, how)
+        path = _Path(stack, x.repeat_interleave(count, 0), "", 0, how)
         return peak_bytes(lambda: path.densities(path.begin(how.chains, ""), 0.5))
 
     one, three = need(1), need(3)
@@ -314,4 +323,4 @@ def _examples_at_once(stack: Stack, x: Tensor, how: Annealing, memory_gib: float
             "ask for fewer chains or raise --memory-gib"
         )
     count = max(1, int(min(limit, TILE.get(stack.device.type, LARGE)) / row))
-    return min(len(x), count - count % BLOCK if count > BLOCK else count)
+    return count - count % BLOCK if count > BLOCK else count

@@ -8,12 +8,14 @@ from torch import Tensor
 from seedbed.core.capabilities import LatentVariable
 from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
+from seedbed.core.metric import ACTIVE_OF_LAYER, ACTIVE_UNITS, DISTORTION, KL_OF_LAYER, KL_OF_UNIT, RATE, UNIT_VARIANCE
 from seedbed.core.noise import BLOCK
 from seedbed.core.stack import Stack
+from seedbed.data.source import Source
 from seedbed.evaluate.estimate import per_example
-from seedbed.evaluate.known import need_latents
-from seedbed.evaluate.likelihood import check_domain, check_request
+from seedbed.evaluate.likelihood import check_request, check_values
 from seedbed.evaluate.memory import peak_bytes
+from seedbed.evaluate.needs import need_latents
 
 ACTIVE = 0.01  # a variance of z, whose prior's is 1
 
@@ -31,7 +33,7 @@ class LatentUse:
     units: dict[str, tuple[Tensor, str]]
 
 
-def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memory_gib: float = 4.0) -> LatentUse:
+def latent_use(stack: Stack, x: Tensor | Source, address: str, samples: int = 20, *, memory_gib: float = 4.0) -> LatentUse:
     """Rate, distortion, KL and active units of every seed of a stack on the same examples.
 
     ``rate_nats`` = KL(q(z | x) || p(z)), summed over layers, and ``distortion_nats`` = -E_q log p(x | z) add up to the
@@ -44,7 +46,7 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memo
 
     Args:
         stack: latent-variable models.
-        x: ``[n, *example]``, at least two.
+        x: a source, or ``[n, *example]``, at least two.
         address: names the draws, e.g. the split.
         samples: draws of z per example, at least two.
         memory_gib: what this may take beside models and data.
@@ -55,9 +57,9 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memo
 
     Active units: Burda et al. 2016 (arXiv 1509.00519), section 5.1; rate, distortion: Alemi et al. 2018 (arXiv 1711.00464).
     """
-    model = need_latents(stack, "latents", x)
+    model = need_latents(stack, "latents")
     check_request(x, samples)
-    check_domain(model, x)
+    check_values(model, x)
     if samples < 2 or len(x) < 2:
         raise SeedbedError(f"a variance needs at least 2 samples and 2 examples, got {samples} and {len(x)}")
 
@@ -76,19 +78,19 @@ def latent_use(stack: Stack, x: Tensor, address: str, samples: int = 20, *, memo
     active = {layer: (value > ACTIVE).sum(-1, keepdim=True).double() for layer, value in spread.items()}
     kl = {layer: found[f"kl {layer}"] for layer in layers}
     totals = {
-        "rate_nats": (torch.stack(list(kl.values())).sum(0), "nats"),
-        "distortion_nats": (found["distortion"], "nats"),
-        "active_units": (torch.stack(list(active.values())).sum(0), "units"),
+        RATE.name: (torch.stack(list(kl.values())).sum(0), RATE.unit),
+        DISTORTION.name: (found["distortion"], DISTORTION.unit),
+        ACTIVE_UNITS.name: (torch.stack(list(active.values())).sum(0), ACTIVE_UNITS.unit),
     }
     if len(layers) > 1:
-        totals |= {f"kl_{layer}_nats": (value, "nats") for layer, value in kl.items()}
-        totals |= {f"active_units_{layer}": (value, "units") for layer, value in active.items()}
+        totals |= {f"kl_{layer}_nats": (value, KL_OF_LAYER.unit) for layer, value in kl.items()}
+        totals |= {f"active_units_{layer}": (value, ACTIVE_OF_LAYER.unit) for layer, value in active.items()}
     units = {}
     for layer in layers:
         for index, value in enumerate(found.get(f"unit {layer}", kl[layer][..., :0]).unbind(-1)):
-            units[f"kl_{layer}_{index}_nats"] = (value, "nats")
+            units[f"kl_{layer}_{index}_nats"] = (value, KL_OF_UNIT.unit)
         for index, value in enumerate(spread[layer].unbind(-1)):
-            units[f"mean_variance_{layer}_{index}"] = (value.unsqueeze(-1), "z^2")
+            units[f"mean_variance_{layer}_{index}"] = (value.unsqueeze(-1), UNIT_VARIANCE.unit)
     return LatentUse(totals, units)
 
 

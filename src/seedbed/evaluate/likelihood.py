@@ -5,16 +5,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from seedbed.core.capabilities import LatentVariable
 from seedbed.core.context import Context
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
+from seedbed.core.metric import ESS, ESS_MIN, NLL_SAMPLED, declared
 from seedbed.core.noise import BLOCK, EvalNoise
 from seedbed.core.stack import Stack
-from seedbed.evaluate.known import need_latents
+from seedbed.data.source import Source, source_of
 from seedbed.evaluate.memory import GIB, peak_bytes
+from seedbed.evaluate.needs import need_latents
 
 LADDER = (1, 5, 50, 500, 5000)
 FEW = 25  # samples at once that make the encoder's share of the work small
@@ -44,7 +47,7 @@ class Chunk:
 
 def importance_sampling(
     stack: Stack,
-    x: Tensor,
+    x: Shaped[Tensor, "n *example"] | Source,
     address: str,
     samples: int = 5000,
     *,
@@ -64,7 +67,7 @@ def importance_sampling(
 
     Args:
         stack: latent-variable models.
-        x: ``[n, *example]``, in the domain that they score.
+        x: a source, or ``[n, *example]``, in the domain that they score.
         address: names the draws, e.g. the split.
         samples: K.
         ladder: the k of the bounds; those below ``samples`` are taken, and ``samples`` itself.
@@ -81,23 +84,23 @@ def importance_sampling(
 
     Burda et al. 2016 (arXiv 1509.00519), eqs. 8 and 9; effective sample size: Kong 1992, Liu 2001, section 2.5.3.
     """
-    model = need_latents(stack, "nll by importance sampling", x)
+    model = need_latents(stack, "nll by importance sampling")
     rungs = check_request(x, samples, ladder)
-    check_domain(model, x)
-    x = x.to(stack.device, stack.dtype)
-    need = _Need.of(stack, x, samples, len(rungs))
+    check_values(model, x)
+    need = _Need.of(stack, x[:1].to(stack.device, stack.dtype), len(x), samples, len(rungs))
     chunk = need.check(chunk, memory_gib) if chunk else need.choose(memory_gib, stack.device)
     parts: list[dict[str, Tensor]] = []
     with torch.no_grad():
         for first in range(0, len(x), chunk.examples):
-            log_w = _weights(stack, x[first : first + chunk.examples], address, first, samples, chunk.samples)
+            some = x[first : first + chunk.examples].to(stack.device, stack.dtype)
+            log_w = _weights(stack, some, address, first, samples, chunk.samples)
             parts.append(ladder_of(log_w, rungs))
             if progress is not None:
                 progress(min(first + chunk.examples, len(x)), len(x))
     return with_units(parts)
 
 
-def check_request(x: Tensor, samples: int, ladder: Sequence[int] = ()) -> list[int]:
+def check_request(x: Shaped[Tensor, "n *example"] | Source, samples: int, ladder: Sequence[int] = ()) -> list[int]:
     """The rungs of the ladder that ``samples`` draws for each of ``x`` give.
 
     Raises:
@@ -110,16 +113,19 @@ def check_request(x: Tensor, samples: int, ladder: Sequence[int] = ()) -> list[i
     return sorted({k for k in ladder if k < samples} | {samples})
 
 
-def check_domain(model: LatentVariable, x: Tensor) -> None:
+def check_values(model: LatentVariable, x: Shaped[Tensor, "n *example"] | Source) -> None:
     """Refuse values that p(x | z) gives no probability.
 
     Raises:
         SeedbedError: for grey images where the model scores binary ones.
     """
-    if model.domain == BINARY and not bool(((x == 0) | (x == 1)).all()):
-        whole = bool((x == x.round()).all()) and float(x.min()) >= 0
-        found = Domain("levels", int(x.max()) + 1) if whole else REAL
-        BINARY.check(found, type(model).__name__)
+    if model.domain != BINARY or all(bool(((some == 0) | (some == 1)).all()) for some in source_of(x).pieces()):
+        return
+    whole, most = True, 0.0
+    for some in source_of(x).pieces():
+        whole = whole and bool((some == some.round()).all()) and float(some.min()) >= 0
+        most = max(most, float(some.max()))
+    BINARY.check(Domain("levels", int(most) + 1) if whole else REAL, type(model).__name__)
 
 
 def _log_weights(model: LatentVariable, samples: int, x: Tensor, ctx: Context) -> Tensor:
@@ -142,26 +148,26 @@ def _piece(stack: Stack, x: Tensor, address: str, first: int, start: int, count:
     return stack.call(_log_weights, noise=noise, shared=(count, x))
 
 
-def ladder_of(log_w: Tensor, rungs: Sequence[int]) -> dict[str, Tensor]:
+def ladder_of(log_w: Float[Tensor, "seeds samples n"], rungs: Sequence[int]) -> dict[str, Float[Tensor, "seeds n"]]:
     """Every rung and the effective sample size from ``[seeds, samples, n]`` log-weights, each ``[seeds, n]``."""
     samples, out = log_w.shape[1], {}
     for k in rungs:
         groups = log_w[:, : samples // k * k].unflatten(1, (samples // k, k))
         out[f"neg_iw{k}_nats"] = math.log(k) - groups.logsumexp(2).mean(1)
     total = log_w.logsumexp(1)
-    out["nll_nats"] = math.log(samples) - total
-    out["ess"] = (2 * total - (2 * log_w).logsumexp(1)).exp()
+    out[NLL_SAMPLED.name] = math.log(samples) - total
+    out[ESS.name] = (2 * total - (2 * log_w).logsumexp(1)).exp()
     return out
 
 
 def with_units(parts: Sequence[dict[str, Tensor]]) -> dict[str, tuple[Tensor, str]]:
     """Chunks of examples put together, with the smallest effective sample size."""
     values = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
-    out = {name: (value, "samples" if name == "ess" else "nats") for name, value in values.items()}
-    return {**out, "ess_min": (values["ess"].amin(1, keepdim=True), "samples")}
+    values[ESS_MIN.name] = values[ESS.name].amin(1, keepdim=True)
+    return {name: (value, declared(name, beside=values).unit) for name, value in values.items()}
 
 
-def monte_carlo_error(ess: Tensor, samples: int) -> Tensor:
+def monte_carlo_error(ess: Float[Tensor, "seeds n"], samples: int) -> Float[Tensor, "seeds 1"]:
     """Standard error of the mean ``nll_nats`` that the draws of z are responsible for, ``[seeds, 1]``.
 
     By the delta method var(log sum_k w_k) ~= 1 / ess - 1 / K per example (Owen 2013, chapter 9). The spread over examples
@@ -193,14 +199,14 @@ class _Need:
     row: float
 
     @classmethod
-    def of(cls, stack: Stack, x: Tensor, samples: int, rungs: int) -> "_Need":
+    def of(cls, stack: Stack, x: Tensor, examples: int, samples: int, rungs: int) -> "_Need":
         seeds, few = len(stack.streams), min(samples, FEW)
         # Measured in fp32: weights cast to bf16 would hide what grows. Values cast to bf16 and back take half as much again.
         low = stack.precision == "bf16"
         probe = replace(stack, precision="fp32") if low else stack
-        one, three = (peak_bytes(lambda n=n: _piece(probe, x[:1].repeat_interleave(n, 0), "", 0, 0, few)) for n in (1, 3))
+        one, three = (peak_bytes(lambda n=n: _piece(probe, x.repeat_interleave(n, 0), "", 0, 0, few)) for n in (1, 3))
         row = max((1.5 if low else 1.0) * (three - one) / (2 * few), 8.0)
-        return cls(len(x), samples, 16.0 * seeds * len(x) * (rungs + 2), 24.0 * seeds * samples, row)
+        return cls(examples, samples, 16.0 * seeds * examples * (rungs + 2), 24.0 * seeds * samples, row)
 
     def bytes(self, chunk: Chunk) -> float:
         """What a chunk takes at most."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from seedbed.core.products import full_width_products
+from seedbed.core.matmul import full_width_products
 
 GIB = float(1 << 30)
 

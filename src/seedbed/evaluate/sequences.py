@@ -7,6 +7,7 @@ from torch import Tensor
 
 from seedbed.core.capabilities import Sequence
 from seedbed.core.context import Context
+from seedbed.core.metric import NLL
 from seedbed.core.noise import EvalNoise
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
@@ -29,15 +30,15 @@ class SequenceMeasure:
 
     def __call__(self, stack: Stack, split: str) -> dict[str, tuple[Tensor, str]]:
         """``{"nll_nats": ([seeds, tokens - 1], "nats")}``."""
-        tokens, parts = self.data.splits[split].to(stack.device), []
+        tokens, parts = self.data.splits[split], []
         noise = EvalNoise(stack.streams, "sequence", split, device=stack.device, dtype=stack.dtype)
         with torch.no_grad():
             state = stack.call(_start, noise=noise)
             for first in range(0, len(tokens) - 1, self.window):
-                part = tokens[first : first + self.window + 1]
+                part = tokens[first : first + self.window + 1].to(stack.device)
                 values, state = stack.call(_window, state, noise=noise, shared=(part,))
                 parts.append(values)
-        return {"nll_nats": (torch.cat(parts, 1), "nats")}
+        return {NLL.name: (torch.cat(parts, 1), NLL.unit)}
 
 
 def _start(model: Sequence, ctx: Context) -> Mapping[str, Tensor]:

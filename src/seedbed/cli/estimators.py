@@ -1,0 +1,55 @@
+"""The flags of `evaluate` that estimators bring, and their help, from the one list of estimators."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from seedbed.evaluate.estimators import ESTIMATORS, Option
+
+
+def _by_name() -> dict[str, dict[str, Option]]:
+    """By option: the estimators that have it, each with its own."""
+    found: dict[str, dict[str, Option]] = {}
+    for estimator in ESTIMATORS:
+        for option in estimator.options:
+            found.setdefault(option.name, {})[estimator.name] = option
+    return found
+
+
+def estimator_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flag that names an estimator, and one for every option that an estimator has; unset ones keep its default."""
+    names = list(dict.fromkeys(one.name for one in ESTIMATORS))
+    flags = [click.option("--metric", default=names[0], show_default=True, help=f"the estimator: {', '.join(names)}")]
+    for name, owners in _by_name().items():
+        first = next(iter(owners.values()))
+        words = [f"--{name.replace('_', '-')}", *([f"-{first.short}"] if first.short else [])]
+        kind = click.Choice(list(first.choices)) if first.choices else type(first.default)
+        flags.append(click.option(*words, name, type=kind, help=_help(owners)))
+    for flag in reversed(flags):
+        function = flag(function)
+    return function
+
+
+def _help(owners: Mapping[str, Option]) -> str:
+    """What the option means to each, e.g. ``of nll, ais: draws of z per example [5000]``."""
+    said: dict[str, list[str]] = {}
+    for owner, option in owners.items():
+        said.setdefault(f"{option.help} [{option.default}]", []).append(owner)
+    return "; ".join(f"of {', '.join(names)}: {text}" for text, names in said.items())
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The estimators' options among all flags, those that were given."""
+    return {name: options[name] for name in _by_name() if options[name] is not None}
+
+
+def estimator_help() -> str:
+    """Every estimator: its name, what it measures, of which models, with which flags."""
+    lines = []
+    for one in ESTIMATORS:
+        flags = ", ".join(f"--{option.name.replace('_', '-')}" for option in one.options)
+        long = "; takes long, say --examples 100" if one.partly else ""
+        lines += [f"  {one.name:8} {one.meaning}{long}", f"           needs {one.needs}"]
+        lines += [f"           {flags}"] if flags else []
+    return "\b\nEstimators; of several of one name the first that a model offers counts:\n" + "\n".join(lines)

@@ -1,0 +1,143 @@
+"""What a measured number is: its unit, which way is better, where it may lie, and what it is a value or a bound of."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Better = Literal["lower", "higher"]
+NumberKind = Literal["exact", "upper bound", "estimate", "error", "sample size"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The declaration of a metric.
+
+    Args:
+        name: as its rows have it. A placeholder stands for what differs: of one letter for a whole number
+            (``neg_iw<k>_nats``), of more for a word (``kl_<layer>_nats``). Rows named ``<part>/<metric>`` are of parts of a
+            model, e.g. of every unit: they stand on a split of their own, and nothing is compared on them.
+        unit: of its values.
+        meaning: in words.
+        better: which way; ``None`` of what explains other numbers and is not judged.
+        kind: what sort of number it is. An ``error`` and a ``sample size`` say how far another one may be trusted.
+        of: the quantity that it is a value, a bound or an estimate of; metrics of one quantity may stand side by side.
+        low: least value that it can take; ``None`` for no such.
+        high: largest.
+        offset: whether its zero means nothing, so that a ratio of two values does not either.
+        beside: a metric that is always measured with it, where another metric of the same name is not.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    better: Better | None = "lower"
+    kind: NumberKind = "estimate"
+    of: str = ""
+    low: float | None = None
+    high: float | None = None
+    offset: bool = False
+    beside: str = ""
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        parts = re.split(r"<(\w+)>", self.name)
+        groups = [f"(?P<{part}>{r'[0-9]+' if len(part) == 1 else '.+'})" for part in parts[1::2]]
+        fixed = [re.escape(part) for part in parts[::2]]
+        return re.compile(fixed[0] + "".join(group + text for group, text in zip(groups, fixed[1:], strict=True)))
+
+    def parse(self, name: str) -> dict[str, str] | None:
+        """What stands for the placeholders in a name; ``None`` if it is another metric's.
+
+        What a value was computed on may follow the name behind ``@``: ``precision@pixels``.
+        """
+        found = self._pattern.fullmatch(name) or self._pattern.fullmatch(name.split("@")[0])
+        return found.groupdict() if found else None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest value that it can take."""
+        return float("-inf") if self.low is None else self.low, float("inf") if self.high is None else self.high
+
+
+_SURPRISE = "-log p(x)"
+_EXCESS = "KL(p* || q)"
+
+NEG_IW = Metric("neg_iw<k>_nats", "nats", "negative bound of k samples", kind="upper bound", of=_SURPRISE, offset=True)
+KL_OF_LAYER = Metric("kl_<layer>_nats", "nats", "KL of a layer's posterior from its prior", better=None)
+KL_OF_UNIT = Metric("units/kl_<layer>_<i>_nats", "nats", "KL of a unit's posterior from its prior", better=None)
+GAP = Metric("gap_nats", "nats", "log p*(x) - log q(x) where p* is known", kind="exact", of=_EXCESS)
+NLL = Metric("nll_nats", "nats", "negative log-likelihood", kind="exact", of=_SURPRISE, offset=True)
+NLL_SAMPLED = Metric(
+    "nll_nats", "nats", "its bound by all samples", kind="upper bound", of=_SURPRISE, offset=True, beside="ess"
+)
+NEG_ELBO = Metric("neg_elbo_nats", "nats", "negative ELBO", kind="upper bound", of=_SURPRISE, offset=True)
+KL = Metric("kl_nats", "nats", "KL of the posterior from the prior, over all layers", better=None)
+SW = Metric("sw_distance", "data units", "sliced 1-Wasserstein distance of draws to examples", low=0.0)
+ESS = Metric("ess", "samples", "how many samples of an example count", better=None, kind="sample size", low=0.0)
+ESS_MIN = Metric("ess_min", "samples", "the same, least over examples", better=None, kind="sample size", low=0.0)
+NLL_AIS = Metric(
+    "nll_ais_nats", "nats", "negative log-likelihood by annealing", kind="upper bound", of=_SURPRISE, offset=True
+)
+AIS_ERROR = Metric("ais_error_nats", "nats", "error of its mean by the chains' spread", better=None, kind="error", low=0.0)
+AIS_ACCEPTED = Metric("ais_accepted_share", "share", "proposals that chains accepted", better=None, low=0.0, high=1.0)
+AIS_MINUS_IS = Metric("ais_minus_is_nats", "nats", "annealed less importance-sampled likelihood", better=None)
+AIS_MINUS_IS_ERROR = Metric(
+    "ais_minus_is_error_nats", "nats", "error of its mean by both estimators' draws", better=None, kind="error", low=0.0
+)
+RATE = Metric("rate_nats", "nats", "KL(q(z | x) || p(z)) over all layers", better=None)
+DISTORTION = Metric("distortion_nats", "nats", "-E_q log p(x | z)", better=None)
+ACTIVE_UNITS = Metric("active_units", "units", "latent units whose mean varies with x", better=None, low=0.0)
+ACTIVE_OF_LAYER = Metric("active_units_<layer>", "units", "of one layer", better=None, low=0.0)
+UNIT_VARIANCE = Metric("units/mean_variance_<layer>_<i>", "z^2", "variance over x of E_q[z | x]", better=None)
+
+# Every metric that Seedbed measures or knows by name. Of two of one name the one told by what stands beside it comes first.
+METRICS = (
+    NEG_IW,
+    NLL_SAMPLED,
+    NLL,
+    NEG_ELBO,
+    Metric("gap_nats", "nats", "the same, the ELBO for log q", kind="upper bound", of=_EXCESS, beside=NEG_ELBO.name),
+    GAP,
+    NLL_AIS,
+    Metric("bits_per_dim", "bits", "negative log-likelihood per component in bits", offset=True),
+    SW,
+    KL,
+    KL_OF_LAYER,
+    KL_OF_UNIT,
+    RATE,
+    DISTORTION,
+    ACTIVE_UNITS,
+    ACTIVE_OF_LAYER,
+    UNIT_VARIANCE,
+    ESS,
+    ESS_MIN,
+    AIS_ERROR,
+    AIS_ACCEPTED,
+    AIS_MINUS_IS,
+    AIS_MINUS_IS_ERROR,
+    # Kynkaanniemi et al. 2019 (arXiv 1904.06991); Naeem et al. 2020 (arXiv 2002.09797).
+    Metric("precision", "share", "draws that lie among examples", "higher", low=0.0, high=1.0),
+    Metric("recall", "share", "examples that lie among draws", "higher", low=0.0, high=1.0),
+    Metric("density", "ratio", "draws around an example, over what is expected", "higher", low=0.0),
+    Metric("coverage", "share", "examples with a draw nearby", "higher", low=0.0, high=1.0),
+    Metric("recognised_share", "share", "draws that a classifier is sure of", "higher", low=0.0, high=1.0),
+)
+
+
+def declared(name: str, own: Sequence[Metric] = (), beside: Collection[str] = ()) -> Metric:
+    """The declaration of a metric by its name.
+
+    Args:
+        name: as rows have it.
+        own: declarations beyond Seedbed's.
+        beside: what else was measured with it.
+
+    Returns:
+        What was declared, else a loss without a unit: metrics are losses unless they are declared to be something else.
+    """
+    for metric in (*METRICS, *own):
+        if metric.parse(name) is not None and (not metric.beside or metric.beside in beside):
+            return metric
+    return Metric(name, "", "")
