@@ -67,7 +67,7 @@ def refused(capsys, *arguments: str) -> str:
         (["run", "mnist-convergence/mnist-dynamic/flow", "--couplings=-1,1"], "couplings must be at least 0, got -1"),
         (["run", "mnist-convergence/mnist-dynamic/vae", "--ema", "3"], "ema must be at most 1, got 3"),
         (["run", "toy/8gaussians/vae", "--device", "tpu"], "cannot be used here"),
-        (["run", "toy/8gaussians/vae", "-m", "vae"], "choose from a study"),
+        (["run", "toy/8gaussians/vae", "-m", "vae"], "-m chooses from a study; toy/8gaussians/vae is one experiment"),
         (["run", "missing.py:experiment"], "no file missing.py"),
         (["sample", "nowhere"], "no run folder"),
         (["show", "toy/8gaussians"], "unknown experiment"),
@@ -92,13 +92,11 @@ def test_help_imports_nothing_heavy():
 
 
 def test_every_field_is_a_flag(capsys):
-    from dataclasses import fields
-
     from seedbed.experiments import find
 
     _, out, _ = call(capsys, "run", "toy/8gaussians/spline-flow", "--help")
-    for field in fields(find("toy/8gaussians/spline-flow")):
-        assert "--" + field.name.replace("_", "-") in out
+    for name in find("toy/8gaussians/spline-flow").settings:
+        assert "--" + name.replace("_", "-") in out
 
 
 def test_a_study_is_shown_as_its_experiments(capsys):
@@ -106,7 +104,7 @@ def test_a_study_is_shown_as_its_experiments(capsys):
         code, shown, _ = call(capsys, "show", study)
         lines = [line.split() for line in shown.splitlines() if line.startswith(f"{study}/")]
         assert code == 0 and [line[0] for line in lines] == list(entry.experiments)
-        assert all(f"{entry.experiments[line[0]].steps} steps" in " ".join(line) for line in lines)
+        assert all(f"{entry.experiments[line[0]].training.steps} steps" in " ".join(line) for line in lines)
         assert all(line[1] == entry.metric_of(line[0]) for line in lines)
         assert call(capsys, "list", study)[1].strip() in shown
     assert STUDIES["toy"].metric_of("toy/rings/wgan-gp") == "sw_distance"
@@ -204,17 +202,17 @@ def test_a_full_disk_keeps_what_is_there(capsys, tmp_path, monkeypatch):
 
 def test_wrong_domain_is_refused(capsys, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
-        "from seedbed.core.domain import BINARY, REAL\n"
         "from dataclasses import dataclass\n"
-        "from seedbed.experiments.toy import ToyVAE\n"
+        "from seedbed.distributions.likelihood import BERNOULLI\n"
+        "from seedbed.experiments import models, toy\n"
+        "from seedbed.experiments.experiment import Experiment\n"
+        "from seedbed.models.vae import VAE\n"
         "@dataclass(frozen=True, kw_only=True)\n"
-        "class Mine(ToyVAE):\n"
-        "    def task(self, streams):\n"
-        "        from dataclasses import replace\n"
-        "        from seedbed.distributions.likelihood import BERNOULLI\n"
-        "        from seedbed.models.vae import VAE\n"
-        "        return replace(super().task(streams), build=lambda: VAE(2, 2, (4,), BERNOULLI))\n"
-        "experiment = Mine()\n"
+        "class Mine(models.VAE):\n"
+        "    def build(self, data):\n"
+        "        return VAE(2, 2, (4,), BERNOULLI)\n"
+        "given = toy.vae('8gaussians')\n"
+        "experiment = Experiment(given.data, Mine(), given.objective, given.training)\n"
     )
     monkeypatch.chdir(tmp_path)
     assert "expects binary data, got real" in refused(capsys, "run", "mine.py:experiment", "-n", "1", *TINY)
@@ -237,7 +235,9 @@ def test_what_is_refused_leaves_the_finished_run_as_it_was(capsys, tmp_path, mon
 
 
 def test_an_experiment_of_ones_own(capsys, tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text("from seedbed.experiments.toy import ToyVAE\nexperiment = ToyVAE(latents=3)\n")
+    (tmp_path / "mine.py").write_text(
+        "from seedbed.experiments import toy\nexperiment = toy.vae('8gaussians').with_config({'latents': 3})\n"
+    )
     monkeypatch.chdir(tmp_path)
     code, out, _ = call(capsys, "run", "mine.py:experiment", "-n", "1", "-q", *TINY)
     assert code == 0

@@ -10,7 +10,7 @@ from seedbed.cli.main import main
 from seedbed.cli.run import chosen, with_flags
 from seedbed.cli.targets import find_targets
 from seedbed.core.errors import SeedbedError
-from seedbed.report.gather import Run, find_runs
+from seedbed.report.stored import StoredRun, find_runs
 
 TINY = ["-n", "1", "--steps", "4", "--eval-every", "2", "--batch-size", "4", "--hidden", "4,4", "--quiet"]
 VAE = "mnist/mnist-dynamic/vae"
@@ -56,10 +56,10 @@ def test_trained_on_and_told_apart(capsys):
     command = ["run", "mnist", "-m", "vae", "-d", PICS, *TINY]
     assert call(capsys, *command)[0] == 0
     (path,) = find_runs(Path("runs"))
-    run = Run.read(path)
+    run = StoredRun.read(path)
     assert run.data == PICS and run.manifest.config["data"] == PICS and run.finished
-    assert run.arrays("samples")["x"].shape == (1, 64, 6, 5)  # their sides cannot be told from thirty pixels
-    assert run.arrays("interpolations")["grid"].shape == (1, 1, 8, 6, 5)
+    assert run.arrays("samples")["x"].shape == (1, 64, 1, 6, 5)
+    assert run.arrays("interpolations")["grid"].shape == (1, 1, 8, 1, 6, 5)
     # -d of a report or an evaluation means what a run was trained on, whatever the experiment is called.
     meant = {"out": "runs", "name": None, "models": ()}
     assert [run.data for run in find_targets(["mnist"], {**meant, "sets": (PICS,)}).runs] == [PICS]
@@ -75,7 +75,7 @@ def test_trained_on_and_told_apart(capsys):
 def test_epochs_are_of_the_given_data():
     experiment = chosen(VAE, None, "array:x.npy")[VAE]
     settings = {"budget": "laptop", "epochs": 3, "steps": None, "batch_size": 4}
-    assert with_flags(experiment, settings).steps == 3 * (8 // 4)
+    assert with_flags({VAE: experiment}, settings)[VAE].training.steps == 3 * (8 // 4)
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,13 @@ def test_epochs_are_of_the_given_data():
     [
         (["-d", "folder:none"], "none is not a folder"),
         (["-d", "array:none.npy"], "none.npy cannot be read as .npy or .npz without pickle: no such file"),
-        (["-d", "folder:pics,size=6"], "expects binary data, got levels[256]; binarise them"),
+        (
+            ["-d", "folder:pics,size=6"],
+            "folder:pics,size=6 is levels[256], [3, 6, 6]; binarise it: put ,binarise=dynamic behind its name",
+        ),
         (["-d", "array:x.npy", "--record"], "are those on mnist-dynamic, not on array:x.npy; leave --record out"),
         (["-d", "array:x.npy", "--batch-size", "50"], "batch size 50 is larger than the 8 training examples"),
-        (["-d", "mnist-static"], "-d names your own data (folder:PATH, array:FILE)"),
+        (["-d", "mnist-static"], "is on mnist-dynamic; for other data name a model: `seedbed run vae -d mnist-static`"),
     ],
 )
 def test_refused_before_anything_is_written(arguments, says, capsys):
@@ -94,9 +97,41 @@ def test_refused_before_anything_is_written(arguments, says, capsys):
 
 
 def test_refusals_name_the_file_and_what_a_net_takes(capsys):
-    says = refused(capsys, "run", "vae-static", "-m", "conv-20epochs", "-d", "array:x.npy", *TINY)
-    assert "ConvStaticVAE takes images of 28 x 28, grey; array:x.npy has 28 x 20" in says
-    assert "unknown toy data set" in refused(capsys, "run", "toy", "-m", "vae", "-d", "array:x.npy", *TINY)
+    says = refused(capsys, "run", "conv-vae", "-d", "array:x.npy", "--steps", "2")
+    assert "ConvVAE takes grey pictures of 28 x 28, and array:x.npy is binary, [1, 28, 20]; models of such data: vae" in says
     Path("pics/05.png").write_bytes(b"no image")
     for verb in (["data", "show"], ["data", "check"], ["run", VAE, *TINY, "-d"]):
         assert "pics/05.png cannot be read as an image" in refused(capsys, *verb, PICS)
+
+
+def test_a_model_by_its_name_on_data_of_ones_own(capsys):
+    tiny = ["--eval-every", "2", "--batch-size", "4", "--hidden", "4", "--quiet"]
+    for data in (["-d", "array:x.npy"], ["--data=array:x.npy"], ["-darray:x.npy"]):
+        code, out, err = call(capsys, "run", "vae", *data, "-n", "1", "-e", "2", *tiny)
+        assert code == 0 and "neg_elbo_nats" in out, err
+    (path,) = find_runs(Path("runs/vae"))
+    run = StoredRun.read(path)
+    assert (
+        run.steps == 2 * (8 // 4) and run.manifest.data["shape"] == [1, 28, 20] and run.manifest.data["domain"] == "binary"
+    )
+    assert [r.folder.path for r in find_targets(["vae"], {"out": "runs", "name": None, "models": (), "sets": ()}).runs] == [
+        path
+    ]
+    assert "say on which data" in call(capsys, "run", "vae")[2]
+    assert "No such option '--train-size'" in call(capsys, "run", "vae", "-d", "array:x.npy", "--train-size", "9")[2]
+    assert "unknown data set" in call(capsys, "run", "vae", "-d", "moon", "--train-size", "9")[2]
+    assert "seedbed run toyy" not in call(capsys, "run", "toyy")[2]
+    code, _, err = call(capsys, "run", "wgan-gp", "-d", "moons", "--train-size", "64", "--steps", "0")
+    assert code == 2 and "steps must be at least 1" in err  # the data's own settings are flags
+
+
+def test_data_that_changed_are_neither_measured_nor_joined(capsys):
+    run = ["run", "vae", "-d", "array:x.npy", "--steps", "2", *TINY[4:]]
+    assert call(capsys, *run, "-n", "1")[0] == 0
+    (path,) = find_runs(Path("runs"))
+    before = (path / "run.json").read_bytes()
+    np.save("x.npy", 1 - np.load("x.npy"))
+    code, _, err = call(capsys, *run, "-n", "2")
+    assert code == 2 and "have changed since it began" in err and (path / "run.json").read_bytes() == before
+    code, _, err = call(capsys, "evaluate", str(path), "-k", "3", "-q")
+    assert code == 2 and "are not those that it was trained on" in err and not (path / "evaluations").exists()

@@ -17,10 +17,11 @@ from seedbed.core.stack import Stack
 from seedbed.data import DATA, load
 from seedbed.data.dataset import Dataset
 from seedbed.distributions.likelihood import BERNOULLI
-from seedbed.evaluate.images import factorised_bernoulli, image_artefacts, principal_components
-from seedbed.experiments import EXPERIMENTS, STUDIES, find
+from seedbed.evaluate.baseline import factorised_bernoulli
+from seedbed.evaluate.pictures.images import image_artefacts, principal_components
+from seedbed.experiments import EXPERIMENTS, STUDIES, find, usual
 from seedbed.experiments.images import SETS
-from seedbed.experiments.iwae import ImportanceVAE
+from seedbed.experiments.objectives import Elbo
 from seedbed.models.lvae import LadderVAE
 from seedbed.objectives.bounds import elbo_kl
 from seedbed.train.batches import Redrawn, Shuffled, batches_of
@@ -35,7 +36,7 @@ def bernoulli(x: torch.Tensor, noise: Noise) -> torch.Tensor:
 
 def images(refresh: str = "epoch", name: str = "mnist-epoch") -> Dataset:
     """Images of 100 pixels that stand in for files nobody has to have."""
-    grey = torch.rand(3, 90, 100, generator=torch.Generator().manual_seed(0))
+    grey = torch.rand(3, 90, 1, 10, 10, generator=torch.Generator().manual_seed(0))
     splits = {"train": grey[0], "valid": (grey[1] > 0.5).float(), "test": (grey[2] > 0.5).float()}
     return Dataset(name=name, domain=BINARY, protocol="noise", splits=splits, view=bernoulli, refresh=refresh)
 
@@ -50,21 +51,23 @@ def test_an_example_is_the_same_within_a_pass_and_drawn_anew_in_the_next():
     batches, view = batches_of(data, 32)
     assert isinstance(batches, Redrawn) and view is None
     streams = [Streams(0), Streams(1)]
-    order = Shuffled(data.splits["train"], 32)
+    order = Shuffled(data.splits["train"][:], 32)
     seen: dict[int, torch.Tensor] = {}
     for number in range(6):  # three passes of two batches
         batch, grey = batches(streams, number), order(streams, number)
-        assert batch.shape == (2, 32, 100) and batch.dtype == torch.float32
+        assert batch.shape == (2, 32, 1, 10, 10) and batch.dtype == torch.float32
         assert bool(((batch == 0) | (batch == 1)).all())
         if number % 2 == 0:
-            drawn = [bernoulli(data.splits["train"], EvalNoise((s,), "view", number // 2, stream="order")) for s in streams]
+            drawn = [
+                bernoulli(data.splits["train"][:], EvalNoise((s,), "view", number // 2, stream="order")) for s in streams
+            ]
         for row in range(2):
-            index = torch.cdist(grey[row], data.splits["train"]).argmin(1)
+            index = torch.cdist(grey[row].flatten(1), data.splits["train"][:].flatten(1)).argmin(1)
             assert torch.equal(batch[row], drawn[row][index])
             seen[number // 2 * 2 + row] = drawn[row]
     assert len({tuple(x.flatten().tolist()) for x in seen.values()}) == 6  # anew for each seed and each pass
-    assert torch.equal(batches(streams, 1), Redrawn(data.splits["train"], 32, bernoulli)(streams, 1))  # no history
-    alone = Redrawn(data.splits["train"], 32, bernoulli)(streams[1:], 4)
+    assert torch.equal(batches(streams, 1), Redrawn(data.splits["train"][:], 32, bernoulli)(streams, 1))  # no history
+    alone = Redrawn(data.splits["train"][:], 32, bernoulli)(streams[1:], 4)
     assert torch.equal(alone[0], batches(streams, 4)[1])
 
 
@@ -87,40 +90,40 @@ def test_the_learner_is_shown_binary_images(monkeypatch, refresh):
 
     task = replace(task, game=replace(task.game, players=(replace(player, utility=spy),)))
     Learner(task, streams[:1], torch.device("cpu")).advance()
-    assert bool(((shown[0] == 0) | (shown[0] == 1)).all()) and shown[0].shape[-1] == 100
+    assert bool(((shown[0] == 0) | (shown[0] == 1)).all()) and shown[0].shape[1:] == (1, 10, 10)
 
 
 def test_training_starts_at_the_data_s_mean_and_the_baseline_is_its_loss():
     data = load("digits-binary")
     logits, loss = factorised_bernoulli(data)
-    assert torch.allclose(logits.sigmoid(), (data.splits["train"].sum(0) + 0.5) / 1258, atol=1e-6)
+    assert torch.allclose(logits.sigmoid(), (data.splits["train"][:].sum(0) + 0.5) / 1258, atol=1e-6)
     by_hand = torch.nn.functional.binary_cross_entropy_with_logits(
-        logits.expand(270, 64), data.splits["valid"], reduction="sum"
+        logits.expand(270, 1, 8, 8), data.splits["valid"][:], reduction="sum"
     )
     assert loss == pytest.approx(float(by_hand) / 270, rel=1e-5)
     task = find("digits/digits-binary/vae").task([])
     assert task.baseline == loss
-    assert torch.equal(task.build().decoder.layers[-1].bias, logits)
+    assert torch.equal(task.build().decoder.layers[-1].bias, logits.flatten())
 
 
 def test_what_is_stored(run):
     test = run.table.query("split == 'test'")
     assert set(test["metric"]) == {"neg_elbo_nats", "kl_nats"}
     samples, means = run.folder.arrays("samples"), run.folder.arrays("reconstructions")["mean"]
-    assert samples["x"].shape == samples["mean"].shape == means.shape == (3, 64, 64)
+    assert samples["x"].shape == samples["mean"].shape == means.shape == (3, 64, 1, 8, 8)
     assert set(samples["x"].flatten().tolist()) == {0, 1}
     assert means.min() >= 0 and means.max() <= 1
-    assert run.folder.reference()["x"].shape == (64, 64)
+    assert run.folder.reference()["x"].shape == (64, 1, 8, 8)
 
 
 def test_the_walks_through_latent_space_are_what_they_say(run):
-    x = load("digits-binary").splits["test"]
+    x = load("digits-binary").splits["test"][:]
     for seed, model in enumerate(run.models):
         with torch.no_grad():
             code = next(model.layers(x, Context.of(0))).posterior.mean  # [270, 2]
-            decode = lambda z, model=model: model.decoder(z).sigmoid().unflatten(-1, (8, 8))
+            decode = lambda z, model=model: model.decoder(z).sigmoid()
             grid = torch.as_tensor(run.folder.arrays("traversals")["grid"][seed]).float()
-            assert grid.shape == (2, 8, 8, 8)
+            assert grid.shape == (2, 8, 1, 8, 8)
             for row, unit in enumerate(code.var(0).argsort(descending=True)):
                 z = code[0].repeat(8, 1)
                 z[:, unit] = torch.linspace(-2.5, 2.5, 8)
@@ -128,9 +131,9 @@ def test_the_walks_through_latent_space_are_what_they_say(run):
             shown = x[:: 270 // 64][:64]
             codes = next(model.layers(shown, Context.of(0))).posterior.mean
             walk = torch.as_tensor(run.folder.arrays("interpolations")["grid"][seed]).float()
-            assert walk.shape == (8, 8, 8, 8)
+            assert walk.shape == (8, 8, 1, 8, 8)
             for row in range(8):
-                first, last = shown[2 * row].reshape(8, 8), shown[2 * row + 1].reshape(8, 8)
+                first, last = shown[2 * row], shown[2 * row + 1]
                 assert torch.equal(walk[row, 0], first) and torch.equal(walk[row, -1], last)
                 between = torch.stack([codes[2 * row] + t * (codes[2 * row + 1] - codes[2 * row]) for t in (0.0, 0.2, 1.0)])
                 assert torch.allclose(walk[row, [1, 2, 6]], decode(between), atol=1e-3)
@@ -168,14 +171,14 @@ def test_pictures_of_two_layers_of_a_posterior_without_a_mean_and_of_images_that
                 except StopIteration as done:
                     return done.value
 
-    data = replace(images(), splits={k: v[:, :90] for k, v in images().splits.items()})
+    data = replace(images(), splits={k: v[:].flatten(1) for k, v in images().splits.items()})
     streams = [Streams(0), Streams(1)]
-    for build, pixels in ((LadderVAE, 100), (Model, 100), (Model, 90)):
-        stack = Stack.of([build(pixels, (4, 3), (8, 8), BERNOULLI) for _ in streams], streams)
-        found = image_artefacts(images() if pixels == 100 else data)(stack)
-        assert found["latents"]["z"].shape == (2, 90, 2)
-        if pixels == 100:
-            assert found["traversals"]["grid"].shape == (2, 3, 8, 10, 10)
+    for build, of in ((LadderVAE, images()), (Model, images()), (Model, data)):
+        stack = Stack.of([build(of.shape, (4, 3), (8, 8), BERNOULLI) for _ in streams], streams)
+        found = image_artefacts(of)(stack)
+        assert found["latents"]["z"].shape == (2, 90, 2) and found["samples"]["mean"].shape == (2, 64, *of.shape)
+        if of is not data:
+            assert found["traversals"]["grid"].shape == (2, 3, 8, 1, 10, 10)
         else:
             assert set(found) == {"samples", "reconstructions", "latents"}
 
@@ -191,15 +194,15 @@ def test_it_learns():
 
 
 def test_images_cannot_vary():
-    with pytest.raises(SeedbedError, match="same images for every seed"):
-        replace(find("digits/digits-binary/vae"), vary="data").task([])
+    with pytest.raises(SeedbedError, match="same examples for every seed"):
+        find("digits/digits-binary/vae").with_config({"vary": "data"}).task([])
 
 
 @pytest.mark.parametrize(
     "name", ["mnist/mnist-dynamic/vae", "iwae/mnist-dynamic/iwae5-2layer", "vae-static/mnist-static/conv-20epochs"]
 )
 def test_grey_images_are_refused_by_a_bernoulli_decoder(monkeypatch, name):
-    levels = torch.randint(0, 256, (3, 40, 784), generator=torch.Generator().manual_seed(0)).float()
+    levels = torch.randint(0, 256, (3, 40, 1, 28, 28), generator=torch.Generator().manual_seed(0)).float()
     grey = Dataset(
         name="mnist",
         domain=Domain("levels", 256),
@@ -207,38 +210,36 @@ def test_grey_images_are_refused_by_a_bernoulli_decoder(monkeypatch, name):
         splits=dict(zip(("train", "valid", "test"), levels, strict=True)),
     )
     monkeypatch.setitem(DATA, "mnist", lambda seed=0: grey)
-    experiment = replace(find(name), data="mnist", batch_size=4)
-    streams = experiment.streams([0])
-    with pytest.raises(SeedbedError, match=r"expects binary data, got levels\[256\]; binarise them \(data 'mnist-dynamic'"):
-        Learner(experiment.task(streams), streams, torch.device("cpu"))
+    with pytest.raises(SeedbedError, match=r"mnist is levels\[256\], .*data that it takes: mnist-"):
+        find(name).with_config({"data": "mnist", "batch_size": 4}).task([])
 
 
 def test_a_bound_s_flags():
-    plain = ImportanceVAE()
-    assert plain.utility() is elbo_kl
+    plain = Elbo()
+    assert plain.utility(100) is elbo_kl
     for changes in ({"beta": 2.0}, {"warm_up": 0.5}, {"free_bits": 1.0}):
-        assert replace(plain, **changes).utility() is not elbo_kl
+        assert replace(plain, **changes).utility(100) is not elbo_kl
         for bound in ({"k": 5}, {"gradient": "dreg"}):
             with pytest.raises(SeedbedError, match="weigh the KL of the ELBO"):
-                replace(plain, **changes, **bound).utility()
+                replace(plain, **changes, **bound).utility(100)
     with pytest.raises(SeedbedError, match="k must be at least 1, got 0"):
         replace(plain, k=0)
     with pytest.raises(SeedbedError, match="gradient"):
-        plain.with_config({"gradient": "dregs"})
+        usual("vae").with_config({"gradient": "dregs"})
 
 
 @pytest.mark.parametrize("bias", ["data", "dark", "none"])
 def test_where_the_logits_start(bias):
-    experiment = ImportanceVAE(data="digits-binary", output_bias=bias, latents=3, latents_above=2, hidden=(4,))
-    task = experiment.task([])
+    sizes = {"latents": 3, "latents_above": 2, "hidden": (4,)}
+    task = usual("bottom-up-vae").on("digits-binary").with_config({**sizes, "output_bias": bias}).task([])
     found = task.build().decoders[0].layers[-1].bias
-    expected = {"data": factorised_bernoulli(task.data)[0], "dark": torch.full((64,), -5.0)}
+    expected = {"data": factorised_bernoulli(task.data)[0].flatten(), "dark": torch.full((64,), -5.0)}
     assert torch.equal(found, expected[bias]) if bias in expected else found.abs().max() <= 0.5
 
 
 def test_a_run_with_several_samples_is_judged_by_its_bound(tmp_path):
     run = seedbed.run(
-        ImportanceVAE(data="digits-binary", k=5, gradient="dreg").with_config({**TINY, "latents_above": 1}),
+        usual("bottom-up-vae").on("digits-binary").with_config({**TINY, "k": 5, "gradient": "dreg", "latents_above": 1}),
         seeds=2,
         out=tmp_path,
     )
@@ -258,23 +259,25 @@ def test_the_studies():
     )
     for name in iwae.grid:
         experiment = iwae.experiments[name]
-        assert name == f"iwae/{experiment.data}/iwae{experiment.k}-{1 + (experiment.latents_above > 0)}layer"
-        assert 0.3 * experiment.hours <= 1 and experiment.with_budget("full").steps == 8_200_000
+        declared = experiment.settings
+        assert name == f"iwae/{declared['data']}/iwae{declared['k']}-{1 + (declared['latents_above'] > 0)}layer"
+        assert 0.3 * experiment.hours <= 1 and experiment.with_budget("full").training.steps == 8_200_000
         assert (name, "nll_nats") in iwae.published
-    static = STUDIES["vae-static"].experiments["vae-static/mnist-static/mlp-20epochs"]
+    experiment = STUDIES["vae-static"].experiments["vae-static/mnist-static/mlp-20epochs"]
+    static = experiment.training
     assert static.steps * static.batch_size == pytest.approx(20 * 50_000, rel=1e-3)
-    source = static.with_budget("full")
+    source = experiment.with_budget("full").training
     assert (source.lr, source.schedule, source.ema, source.steps) == (3e-4, "constant", 0.0, static.steps)
     assert list(STUDIES["mnist"].experiments) == [f"mnist/{data}/vae" for data in SETS] and STUDIES["mnist"].seeds == 3
-    assert all(find(name).data == name.split("/")[1] for name in EXPERIMENTS)
-    assert find("mnist/mnist-dynamic/vae").epoch_examples == 50_000
+    assert all(find(name).data.data == name.split("/")[1] for name in EXPERIMENTS)
+    assert find("mnist/mnist-dynamic/vae").data.epoch_examples == 50_000
 
 
 def test_the_variance_study():
     study = STUDIES["toy-variance"]
     assert len(study.experiments) == 2 * 4 * 5 and study.seeds == 10
     for name, experiment in study.experiments.items():
-        assert experiment.vary == name.rsplit("-", 1)[1] and experiment.steps == 3000
+        assert experiment.training.vary == name.rsplit("-", 1)[1] and experiment.training.steps == 3000
     streams = find("toy-variance/checkerboard/lvae-init").streams([4])[0]
     assert streams.varied == {"init"}
 

@@ -11,7 +11,7 @@ from seedbed.cli.main import main
 from seedbed.core.domain import BINARY
 from seedbed.data import DATA
 from seedbed.data.dataset import Dataset
-from seedbed.evaluate import density
+from seedbed.evaluate.pictures import points
 
 PAGE = Path(__file__).parents[2] / "docs/from-the-sources.md"
 SIZES = {
@@ -21,7 +21,9 @@ SIZES = {
     "mnist-convergence": "--batch-size 2",
     "omniglot-convergence": "--batch-size 2",
     "iwae": "--batch-size 8 --hidden 8,4 --latents 2",
-    "vae-static": "--batch-size 8 --hidden 8,4 --latents 2",
+    "vae-static": "--batch-size 8 --latents 2",
+    "draw": "--batch-size 2 --hidden 8",
+    "lvae": "--batch-size 2",
 }
 
 
@@ -45,14 +47,14 @@ def tiny(command: str) -> list[str]:
 
 def test_every_command_that_works_works(capsys, tmp_path, monkeypatch):
     def images(name: str) -> Dataset:
-        grey = torch.rand(3, 40, 784, generator=torch.Generator().manual_seed(0))
+        grey = torch.rand(3, 40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
         splits = {"train": grey[0].round(), "valid": grey[1].round(), "test": grey[2].round()}
         protocol = "stands in for files that nobody has to have"
-        return Dataset(name=name, domain=BINARY, protocol=protocol, splits=splits, image=(1, 28, 28))
+        return Dataset(name=name, domain=BINARY, protocol=protocol, splits=splits)
 
     for name in ("mnist-dynamic", "mnist-static", "omniglot-dynamic"):
         monkeypatch.setitem(DATA, name, lambda seed=0, name=name: images(name))
-    monkeypatch.setattr(density, "GRID", 6)
+    monkeypatch.setattr(points, "GRID", 6)
     monkeypatch.chdir(tmp_path)
     tried = 0
     for commands, today in rows():
@@ -64,7 +66,7 @@ def test_every_command_that_works_works(capsys, tmp_path, monkeypatch):
             out = capsys.readouterr()
             assert (stop.value.code or 0) == (2 if "refusing" in today else 0), f"{command}: {out.err}"
             tried += 1
-    assert tried >= 26
+    assert tried >= 34
     assert {"codes.npz", "images.npz", "theirs.html", "vae.html"} <= {path.name for path in tmp_path.iterdir()}
 
 

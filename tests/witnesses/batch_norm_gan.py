@@ -1,6 +1,7 @@
 """A GAN with a penalised critic and a generator that remembers batch statistics; each player has settings of its own."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,18 @@ from seedbed.core.noise import Noise, Streams
 from seedbed.data.dataset import Dataset
 from seedbed.distributions.normal import StandardNormal
 from seedbed.evaluate.distances import SlicedWasserstein
-from seedbed.experiments.base import Experiment, option
+from seedbed.experiments.data import Data
+from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.fields import option
+from seedbed.experiments.models import Model
+from seedbed.experiments.objectives import Objective
+from seedbed.experiments.training import Training
 from seedbed.nets.linear import Linear
 from seedbed.nets.mlp import MLP
 from seedbed.objectives.adversarial import critic_utility, generator_utility
-from seedbed.train.batches import Shuffled
-from seedbed.train.game import Game, Player
-from seedbed.train.optim import Adam, RMSProp
-from seedbed.train.task import Task
+from seedbed.train.game import Game
+from seedbed.train.optim import RMSProp
+from seedbed.train.task import Measure
 
 
 class GAN(nn.Module, HasSample):
@@ -37,48 +42,57 @@ class GAN(nn.Module, HasSample):
         return self.generator(self.prior.draw(ctx.noise, batch=count).value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchNormGAN(Experiment):
-    """Two critic updates to each of the generator's, whose weights alone are averaged."""
+@dataclass(frozen=True)
+class Blob(Data):
+    """A Gaussian."""
 
-    steps: int = option(40, "updates of the generator", least=1)
-    batch_size: int = option(16, "examples per update", least=1)
-    eval_every: int = option(10, "steps between validations", least=1)
+    data: str = option("blob", "data set")
 
-    def task(self, streams: list[Streams]) -> Task:
+    def load(self, seed: int | None = None) -> Dataset:
         draws = Noise([Streams(0)], "data", "witness").normal((2,), batch=192) + torch.tensor([1.0, -1.0])
-        data = Dataset(
+        return Dataset(
             name="blob",
             domain=REAL,
             protocol="a Gaussian",
             splits={"train": draws[:96], "valid": draws[96:144], "test": draws[144:]},
         )
-        critic = Player(
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Model):
+    """Generator and critic."""
+
+    takes: ClassVar = ("real",)
+    codes: ClassVar = False
+
+    def build(self, data: Dataset) -> GAN:
+        return GAN()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNormGAN(Objective):
+    """Two critic updates to each of the generator's, whose weights alone are averaged."""
+
+    in_nats = False
+
+    def game(self, training: Training, model: Pair) -> Game:
+        critic = training.player(
+            critic_utility(1.0),
             name="critic",
             owns=("critic",),
-            utility=critic_utility(1.0),
-            optimizer=RMSProp(lr=2 * self.lr),
+            optimizer=RMSProp(lr=2 * training.lr),
             repeat=2,
             clip=0.5,
+            ema=0.0,
         )
-        generator = Player(
-            name="generator",
-            owns=("generator",),
-            utility=generator_utility,
-            optimizer=Adam(lr=self.lr, beta1=0.5, beta2=0.9),
-            ema=0.9,
-        )
-        return Task(
-            build=GAN,
-            game=Game((critic, generator)),
-            data=data,
-            batches=Shuffled(data.splits["train"], self.batch_size),
-            steps=self.steps,
-            eval_every=self.eval_every,
-            measure=SlicedWasserstein(data),
-            select="sw_distance",
-            precision=self.precision,
-        )
+        return Game((critic, training.player(generator_utility, name="generator", owns=("generator",), data=False)))
+
+    def select(self, model: Pair) -> str:
+        return "sw_distance"
+
+    def measure(self, data: Dataset, model: Pair) -> Measure:
+        return SlicedWasserstein(data)
 
 
-experiment = BatchNormGAN(lr=5e-3)
+settings = Training(steps=40, batch_size=16, eval_every=10, lr=5e-3, betas=(0.5, 0.9), schedule="constant", ema=0.9)
+experiment = Experiment(Blob(), Pair(), BatchNormGAN(), settings)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,14 +16,19 @@ from seedbed.core.stack import Stack
 from seedbed.core.terms import Terms
 from seedbed.data.dataset import Dataset
 from seedbed.evaluate.estimate import draw_samples
+from seedbed.evaluate.pictures import Artefacts, Reference
 from seedbed.evaluate.sequences import SequenceMeasure
-from seedbed.experiments.base import Experiment, option
+from seedbed.experiments.data import Data
+from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.fields import option
+from seedbed.experiments.models import Model
+from seedbed.experiments.objectives import Objective
+from seedbed.experiments.training import Training
 from seedbed.nets.linear import Linear
 from seedbed.train.batches import Contiguous
 from seedbed.train.controllers import Plateau
-from seedbed.train.game import Game, Player
-from seedbed.train.optim import Adam
-from seedbed.train.task import Task
+from seedbed.train.game import Game
+from seedbed.train.task import Measure
 
 TEXT = (
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife. "
@@ -78,48 +84,61 @@ class NextToken:
         return Terms(value, {"log_likelihood": value})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Characters(Experiment):
+@dataclass(frozen=True)
+class Sentences(Data):
     """Characters of two sentences, one after another."""
 
-    steps: int = option(44, "updates", least=1)
-    batch_size: int = option(STREAMS, "streams", least=1)
-    eval_every: int = option(11, "steps between validations", least=1)
+    data: str = option("two-sentences", "data set")
 
     @property
     def epoch_examples(self) -> int:
         """Windows of all streams in one pass."""
         return (len(TEXT) - 1) // STREAMS // LENGTH * STREAMS
 
-    def task(self, streams: list[Streams]) -> Task:
+    def load(self, seed: int | None = None) -> Dataset:
         tokens = torch.tensor([ALPHABET.index(c) for c in TEXT])
-        data = Dataset(
+        return Dataset(
             name="two-sentences",
             domain=Domain("tokens", len(ALPHABET)),
             protocol="the first two sentences of a novel",
             splits={"train": tokens, "valid": tokens[:97], "test": tokens[-97:]},
         )
-        player = Player(
-            utility=NextToken(), optimizer=Adam(lr=self.lr), schedule=Plateau(by=0.5, patience=0), clip=5.0, ema=0.9
-        )
 
+    def batches(self, data: Dataset, training: Training, streams: list[Streams]) -> tuple[Contiguous, None]:
+        return Contiguous(data.splits["train"][:], STREAMS, LENGTH), None
+
+    def pictured(self, data: Dataset, codes: bool) -> tuple[Artefacts, Reference]:
         def texts(stack: Stack) -> Mapping[str, Mapping[str, np.ndarray]]:
             draws = draw_samples(stack, lambda model, count, ctx: model.sample(count, ctx), 64)
             return {"samples": {"tokens": draws.cpu().numpy()}}
 
-        return Task(
-            build=CharGRU,
-            game=Game((player,)),
-            data=data,
-            batches=Contiguous(tokens, STREAMS, LENGTH),
-            steps=self.steps,
-            eval_every=self.eval_every,
-            measure=SequenceMeasure(data),
-            select="nll_nats",
-            precision=self.precision,
-            artefacts=texts,
-            reference=lambda: {"tokens": tokens[:320].reshape(8, 40).numpy(), "vocabulary": np.array(ALPHABET)},
-        )
+        shown = data.splits["train"][:320].reshape(8, 40).numpy()
+        return texts, lambda: {"tokens": shown, "vocabulary": np.array(ALPHABET)}
 
 
-experiment = Characters(lr=3e-2)
+@dataclass(frozen=True, kw_only=True)
+class Recurrent(Model):
+    """A GRU over characters."""
+
+    takes: ClassVar = ("tokens",)
+
+    def build(self, data: Dataset) -> CharGRU:
+        return CharGRU()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Next(Objective):
+    """The next character."""
+
+    def game(self, training: Training, model: Recurrent) -> Game:
+        return Game((training.player(NextToken(), schedule=Plateau(by=0.5, patience=0)),))
+
+    def select(self, model: Recurrent) -> str:
+        return "nll_nats"
+
+    def measure(self, data: Dataset, model: Recurrent) -> Measure:
+        return SequenceMeasure(data)
+
+
+settings = Training(steps=44, batch_size=STREAMS, eval_every=11, lr=3e-2, clip=5.0, ema=0.9)
+experiment = Experiment(Sentences(), Recurrent(), Next(), settings)

@@ -1,7 +1,9 @@
 """One latent for a whole data set, which every seed has of its own, as it has its own truth."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +17,15 @@ from seedbed.core.stack import Stack
 from seedbed.core.terms import Terms
 from seedbed.data.dataset import Dataset
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
-from seedbed.experiments.base import Experiment, option
+from seedbed.experiments.data import Data
+from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.fields import option
+from seedbed.experiments.models import Model
+from seedbed.experiments.objectives import Objective
+from seedbed.experiments.training import Training
 from seedbed.train.batches import Shuffled
-from seedbed.train.game import Game, Player
-from seedbed.train.optim import Adam
-from seedbed.train.schedules import cosine
-from seedbed.train.task import Task
+from seedbed.train.game import Game
+from seedbed.train.task import Measure
 
 POINTS, FEATURES = 32, 2
 
@@ -76,42 +81,59 @@ def data_of(streams: list[Streams]) -> Tensor:
     return torch.stack([2 * d.normal((1, FEATURES)) + d.normal((POINTS, FEATURES)) for d in draws])
 
 
-@dataclass(frozen=True, kw_only=True)
-class WholeSet(Experiment):
-    """Variational Bayes of a Gaussian's mean, on minibatches."""
+@dataclass(frozen=True)
+class Means(Data):
+    """Points around a mean of the seed's own."""
 
-    steps: int = option(40, "updates", least=1)
-    batch_size: int = option(8, "examples per update", least=1)
-    eval_every: int = option(10, "steps between validations", least=1)
+    data: str = option("means", "data set")
 
-    def task(self, streams: list[Streams]) -> Task:
-        points = data_of(streams or [Streams(0)])
+    def load(self, seed: int | None = None) -> Dataset:
         own = data_of([Streams(0)])[0]
-        data = Dataset(
+        return Dataset(
             name="means",
             domain=REAL,
             protocol="32 points around a mean of the seed's own",
             splits=dict.fromkeys(("train", "valid", "test"), own),
         )
 
-        def measure(stack: Stack, split: str) -> dict[str, tuple[Tensor, str]]:
+    def batches(self, data: Dataset, training: Training, streams: Sequence[Streams]) -> tuple[Shuffled, None]:
+        return Shuffled(data_of(list(streams) or [Streams(0)]), training.batch_size, per_seed=True), None
+
+    def pictured(self, data: Dataset, codes: bool) -> tuple[None, None]:
+        return None, None
+
+    def baseline(self, data: Dataset) -> float:
+        return 1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(Model):
+    """One z for all."""
+
+    takes: ClassVar = ("real",)
+
+    def build(self, data: Dataset) -> OneLatent:
+        return OneLatent()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WholeSet(Objective):
+    """Variational Bayes of a Gaussian's mean, on minibatches."""
+
+    def game(self, training: Training, model: Mean) -> Game:
+        return Game((training.player(utility),))
+
+    def select(self, model: Mean) -> str:
+        return "gap_nats"
+
+    def measure(self, data: Dataset, model: Mean) -> Measure:
+        def measured(stack: Stack, split: str) -> dict[str, tuple[Tensor, str]]:
             x = data_of(list(stack.streams)).to(stack.device, stack.dtype)
             with torch.no_grad():
                 found = stack.call(exact_elbo, x, noise=stack.noise("eval", split))
             return {"neg_elbo_nats": (-found, "nats"), "gap_nats": (evidence(x)[:, None] - found, "nats")}
 
-        return Task(
-            build=OneLatent,
-            game=Game((Player(utility=utility, optimizer=Adam(lr=self.lr), schedule=cosine()),)),
-            data=data,
-            batches=Shuffled(points, self.batch_size, per_seed=True),
-            steps=self.steps,
-            eval_every=self.eval_every,
-            measure=measure,
-            select="gap_nats",
-            baseline=1e4,
-            precision=self.precision,
-        )
+        return measured
 
 
-experiment = WholeSet(lr=5e-2)
+experiment = Experiment(Means(), Mean(), WholeSet(), Training(steps=40, batch_size=8, eval_every=10, lr=5e-2))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,17 @@ from seedbed.data.dataset import Dataset
 from seedbed.distributions.leapfrog import leapfrog
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.evaluate.density import DensityMeasure, elbo_sample_loss
-from seedbed.experiments.base import Experiment, option
+from seedbed.experiments.data import Data
+from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.fields import option
+from seedbed.experiments.models import Model
+from seedbed.experiments.objectives import Objective
+from seedbed.experiments.training import Training
 from seedbed.models.transforms import Transform
 from seedbed.nets.mlp import MLP
 from seedbed.objectives.bounds import elbo, iwae
-from seedbed.train.batches import Shuffled
-from seedbed.train.game import Game, Player
-from seedbed.train.optim import Adam
-from seedbed.train.task import Task
+from seedbed.train.game import Game
+from seedbed.train.task import Measure
 
 FEATURES, LATENTS, STEPS = 3, 2, 2
 
@@ -127,38 +130,51 @@ class PlanarVAE(Base):
         return Proposal(x, {"z": z}, DiagonalNormal.from_raw(self.decoder(z)), {"z": layer}, None)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Posteriors(Experiment):
-    """A VAE whose posterior follows a map after its Gaussian."""
+@dataclass(frozen=True)
+class Correlated(Data):
+    """A Gaussian whose components are correlated."""
 
-    steps: int = option(40, "updates", least=1)
-    batch_size: int = option(16, "examples per update", least=1)
-    eval_every: int = option(10, "steps between validations", least=1)
-    posterior: Literal["leapfrog", "planar"] = option("leapfrog", "what follows q0")
-    k: int = option(1, "samples of the bound", least=1)
+    data: str = option("correlated", "data set")
 
-    def task(self, streams: list[Streams]) -> Task:
+    def load(self, seed: int | None = None) -> Dataset:
         draws = Noise([Streams(0)], "data", "witness").normal((FEATURES,), batch=160)
         draws = draws + 0.8 * draws.roll(1, -1)
-        data = Dataset(
+        return Dataset(
             name="correlated",
             domain=REAL,
             protocol="a Gaussian",
             splits={"train": draws[:96], "valid": draws[96:128], "test": draws[128:]},
         )
-        player = Player(utility=elbo if self.k == 1 else iwae(self.k), optimizer=Adam(lr=self.lr))
-        return Task(
-            build={"leapfrog": Hamiltonian, "planar": PlanarVAE}[self.posterior],
-            game=Game((player,)),
-            data=data,
-            batches=Shuffled(data.splits["train"], self.batch_size),
-            steps=self.steps,
-            eval_every=self.eval_every,
-            measure=DensityMeasure(data, elbo_sample_loss, "neg_elbo_nats"),
-            select="neg_elbo_nats",
-            precision=self.precision,
-        )
 
 
-leapfrogs = Posteriors(lr=1e-2)
-planar = Posteriors(lr=1e-2, posterior="planar", k=3)
+@dataclass(frozen=True, kw_only=True)
+class Posteriors(Model):
+    """A VAE whose posterior follows a map after its Gaussian."""
+
+    posterior: Literal["leapfrog", "planar"] = option("leapfrog", "what follows q0")
+    takes: ClassVar = ("real",)
+    has_baseline: ClassVar = False
+
+    def build(self, data: Dataset) -> Base:
+        return {"leapfrog": Hamiltonian, "planar": PlanarVAE}[self.posterior]()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Objective):
+    """The bound at k draws."""
+
+    k: int = option(1, "samples of the bound", least=1)
+
+    def game(self, training: Training, model: Posteriors) -> Game:
+        return Game((training.player(elbo if self.k == 1 else iwae(self.k)),))
+
+    def select(self, model: Posteriors) -> str:
+        return "neg_elbo_nats"
+
+    def measure(self, data: Dataset, model: Posteriors) -> Measure:
+        return DensityMeasure(data, elbo_sample_loss, "neg_elbo_nats")
+
+
+settings = Training(steps=40, batch_size=16, eval_every=10, lr=1e-2, schedule="constant")
+leapfrogs = Experiment(Correlated(), Posteriors(), Sampled(), settings)
+planar = Experiment(Correlated(), Posteriors(posterior="planar"), Sampled(k=3), settings)

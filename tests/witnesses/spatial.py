@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,16 @@ from seedbed.data.dataset import Dataset
 from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.evaluate.density import DensityMeasure, elbo_loss
-from seedbed.evaluate.images import image_artefacts, image_reference
-from seedbed.experiments.base import Experiment, option
+from seedbed.experiments.data import Data
+from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.fields import option
+from seedbed.experiments.models import Model
+from seedbed.experiments.objectives import Objective
+from seedbed.experiments.training import Training
 from seedbed.nets.conv import Conv2d
 from seedbed.objectives.bounds import elbo_kl, iwae
-from seedbed.train.batches import Shuffled
-from seedbed.train.game import Game, Player
-from seedbed.train.optim import Adam
-from seedbed.train.task import Task
+from seedbed.train.game import Game
+from seedbed.train.task import Measure
 
 SHAPE, LATENT = (3, 8, 8), (2, 4, 4)
 
@@ -50,40 +52,51 @@ class SpatialVAE(nn.Module, LatentVariable):
         return Bernoulli(fold(self.decoder, z), 3)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spatial(Experiment):
-    """A convolutional VAE of colour images of bits."""
+@dataclass(frozen=True)
+class Stripes(Data):
+    """Bits that grow likelier to the right."""
 
-    steps: int = option(24, "updates", least=1)
-    batch_size: int = option(16, "examples per update", least=1)
-    eval_every: int = option(8, "steps between validations", least=1)
-    bound: Literal["elbo_kl", "iwae", "dreg"] = option("elbo_kl", "what is maximised")
+    data: str = option("stripes", "data set")
 
-    def task(self, streams: list[Streams]) -> Task:
+    def load(self, seed: int | None = None) -> Dataset:
         draws = Noise([Streams(0)], "data", "witness").uniform(SHAPE, batch=96)
         draws = (draws < torch.linspace(0.1, 0.9, 8)).float()
-        data = Dataset(
+        return Dataset(
             name="stripes",
             domain=BINARY,
             protocol="bits that grow likelier to the right",
             splits={"train": draws[:48], "valid": draws[48:64], "test": draws[64:]},
-            image=SHAPE,
-        )
-        utility = {"elbo_kl": elbo_kl, "iwae": iwae(3), "dreg": iwae(3, "dreg")}[self.bound]
-        return Task(
-            build=SpatialVAE,
-            game=Game((Player(utility=utility, optimizer=Adam(lr=self.lr), ema=0.9),)),
-            data=data,
-            batches=Shuffled(data.splits["train"], self.batch_size),
-            steps=self.steps,
-            eval_every=self.eval_every,
-            measure=DensityMeasure(data, elbo_loss, "neg_elbo_nats"),
-            select="neg_elbo_nats",
-            precision=self.precision,
-            artefacts=image_artefacts(data),
-            reference=lambda: image_reference(data),
         )
 
 
-experiment = Spatial(lr=1e-2)
-dreg = Spatial(lr=1e-2, bound="dreg")
+@dataclass(frozen=True, kw_only=True)
+class Spatial(Model):
+    """A convolutional VAE of colour images of bits."""
+
+    takes: ClassVar = ("binary",)
+    pictures_only: ClassVar = True
+    has_baseline: ClassVar = False
+
+    def build(self, data: Dataset) -> SpatialVAE:
+        return SpatialVAE()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound(Objective):
+    """One of three."""
+
+    bound: Literal["elbo_kl", "iwae", "dreg"] = option("elbo_kl", "what is maximised")
+
+    def game(self, training: Training, model: Spatial) -> Game:
+        return Game((training.player({"elbo_kl": elbo_kl, "iwae": iwae(3), "dreg": iwae(3, "dreg")}[self.bound]),))
+
+    def select(self, model: Spatial) -> str:
+        return "neg_elbo_nats"
+
+    def measure(self, data: Dataset, model: Spatial) -> Measure:
+        return DensityMeasure(data, elbo_loss, "neg_elbo_nats")
+
+
+settings = Training(steps=24, batch_size=16, eval_every=8, lr=1e-2, schedule="constant", ema=0.9)
+experiment = Experiment(Stripes(), Spatial(), Bound(), settings)
+dreg = Experiment(Stripes(), Spatial(), Bound(bound="dreg"), settings)

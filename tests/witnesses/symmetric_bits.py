@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,17 @@ from seedbed.core.terms import Terms
 from seedbed.data.dataset import Dataset
 from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.evaluate.density import DensityMeasure
-from seedbed.experiments.base import Experiment, option
+from seedbed.experiments.data import Data
+from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.fields import option
+from seedbed.experiments.models import Model
+from seedbed.experiments.objectives import Objective
+from seedbed.experiments.training import Training
 from seedbed.nets.linear import Linear
 from seedbed.objectives.bounds import elbo
-from seedbed.train.batches import Shuffled
-from seedbed.train.game import Game, Player
-from seedbed.train.optim import SGD, Adam
-from seedbed.train.task import Task
+from seedbed.train.game import Game
+from seedbed.train.optim import SGD
+from seedbed.train.task import Measure
 
 TOP, BELOW, PIXELS = 2, 3, 6
 
@@ -70,42 +75,50 @@ def losses(model: Ladder, x: Tensor, ctx: Context) -> dict[str, Tensor]:
     return {"neg_elbo_nats": -elbo(model, x, ctx).value}
 
 
-@dataclass(frozen=True, kw_only=True)
-class SymmetricBits(Experiment):
-    """The decoder wants log p at the encoder's draws, the encoder log q at the decoder's."""
+@dataclass(frozen=True)
+class Coins(Data):
+    """Six independent coins."""
 
-    steps: int = option(40, "updates", least=1)
-    batch_size: int = option(16, "examples per update", least=1)
-    eval_every: int = option(10, "steps between validations", least=1)
+    data: str = option("bits", "data set")
 
-    def task(self, streams: list[Streams]) -> Task:
+    def load(self, seed: int | None = None) -> Dataset:
         shares = torch.tensor([0.9, 0.8, 0.2, 0.1, 0.7, 0.3])
         draws = Noise([Streams(0)], "data", "witness").bernoulli(shares.expand(160, PIXELS))
-        data = Dataset(
+        return Dataset(
             name="bits",
             domain=BINARY,
             protocol="six independent coins",
             splits={"train": draws[:96], "valid": draws[96:128], "test": draws[128:]},
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bits(Model):
+    """Two layers of them."""
+
+    takes: ClassVar = ("binary",)
+    has_baseline: ClassVar = False
+
+    def build(self, data: Dataset) -> Ladder:
+        return Ladder()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymmetricBits(Objective):
+    """The decoder wants log p at the encoder's draws, the encoder log q at the decoder's."""
+
+    def game(self, training: Training, model: Bits) -> Game:
         # `decoder.down` is `encoder.down` as well: the longer prefix says whose it is.
-        decoder = Player(
-            name="decoder",
-            owns=("decoder", "encoder.down", "prior"),
-            utility=decoder_utility,
-            optimizer=Adam(lr=self.lr),
-        )
-        encoder = Player(name="encoder", owns=("encoder",), utility=encoder_utility, optimizer=SGD(lr=0.1), clip=1.0)
-        return Task(
-            build=Ladder,
-            game=Game((decoder, encoder), simultaneous=True),
-            data=data,
-            batches=Shuffled(data.splits["train"], self.batch_size),
-            steps=self.steps,
-            eval_every=self.eval_every,
-            measure=DensityMeasure(data, losses, "neg_elbo_nats"),
-            select="neg_elbo_nats",
-            precision=self.precision,
-        )
+        decoder = training.player(decoder_utility, name="decoder", owns=("decoder", "encoder.down", "prior"))
+        encoder = training.player(encoder_utility, name="encoder", owns=("encoder",), optimizer=SGD(lr=0.1), clip=1.0)
+        return Game((decoder, encoder), simultaneous=True)
+
+    def select(self, model: Bits) -> str:
+        return "neg_elbo_nats"
+
+    def measure(self, data: Dataset, model: Bits) -> Measure:
+        return DensityMeasure(data, losses, "neg_elbo_nats")
 
 
-experiment = SymmetricBits(lr=1e-2)
+settings = Training(steps=40, batch_size=16, eval_every=10, lr=1e-2, schedule="constant")
+experiment = Experiment(Coins(), Bits(), SymmetricBits(), settings)

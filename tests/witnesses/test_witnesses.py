@@ -16,7 +16,7 @@ from seedbed.core.stack import Stack
 from seedbed.evaluate.likelihood import importance_sampling
 from seedbed.evaluate.sequences import SequenceMeasure
 from seedbed.experiments import find
-from seedbed.experiments.evaluate import Request, evaluate
+from seedbed.runs.evaluate import Request, evaluate
 from seedbed.train.learner import Learner
 
 HERE = Path(__file__).parent
@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 # name: (file.py:variable, what can be measured of it, what is refused)
 WITNESSES = {
     "symmetric-bits": ("symmetric_bits.py:experiment", ("nll", "latents"), ("ais",)),
-    "leapfrog": ("posteriors.py:leapfrogs", ("nll", "latents", "ais"), ("sw",)),
-    "planar": ("posteriors.py:planar", ("nll", "latents", "ais"), ("sw",)),
+    "leapfrog": ("posteriors.py:leapfrogs", ("nll", "latents", "ais", "sw"), ()),
+    "planar": ("posteriors.py:planar", ("nll", "latents", "ais", "sw"), ()),
     "spatial": ("spatial.py:experiment", ("nll", "latents", "ais"), ("sw",)),
     "spatial-dreg": ("spatial.py:dreg", ("nll",), ()),
     "batch-norm-gan": ("batch_norm_gan.py:experiment", ("sw",), ("nll", "ais")),
@@ -100,7 +100,7 @@ def stored(run) -> tuple[list, dict]:
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in FAST else pytest.mark.slow) for n in WITNESSES])
 def test_a_killed_run_continues_bit_for_bit(name, tmp_path, monkeypatch):
     whole = run_of(name, tmp_path / "whole")
-    steps = whole.experiment.steps
+    steps = whole.experiment.training.steps
     advance = Learner.advance
     for death in (2, steps // 2 + 1, steps - 1):
 
@@ -145,13 +145,14 @@ def test_it_goes_through_every_verb(name, tmp_path, capsys):
     path, measured, refused = WITNESSES[name]
     run = run_of(name, tmp_path, name="verbs")
     assert {row.metric for row in run.folder.rows() if row.split == "status"} == {"finished"}
-    small = {"samples": 4, "chains": 2, "temperatures": 3, "leapfrogs": 2}
+    few = {"samples": 4}
+    small = {"nll": few, "latents": few, "ais": {**few, "chains": 2, "temperatures": 3, "leapfrogs": 2}, "sw": {}}
     for metric in measured:
-        rows = evaluate(run, Request(metric=metric, examples=0 if name == "characters" else 8, **small))
+        rows = evaluate(run, Request(estimator=metric, examples=0 if name == "characters" else 8, options=small[metric]))
         assert rows and all(math.isfinite(row.value) for row in rows if "error" not in row.metric)
     for metric in refused:
         with pytest.raises(SeedbedError, match=f"has no estimator '{metric}'"):
-            evaluate(run, Request(metric=metric))
+            evaluate(run, Request(estimator=metric))
     draws = run.sample(5)
     assert draws.shape[:2] == (3, 5) and bool(torch.isfinite(draws.double()).all())
     assert torch.equal(draws, seedbed.load(run.path, run.experiment).sample(5))
@@ -188,8 +189,8 @@ def test_bits_are_summed_over_exactly():
 
 def test_a_shared_module_is_one_module_and_belongs_to_the_longer_name():
     one, stack = trained("symmetric-bits")
-    assert "encoder.down.weight" in one.owned["decoder"]
-    assert not any("down" in key for key in one.owned["encoder"])
+    assert "encoder.down.weight" in one.shares.owned["decoder"]
+    assert not any("down" in key for key in one.shares.owned["encoder"])
     model = stack.model(0)
     assert model.encoder["down"] is model.decoder["down"]
     game = one.task.game
@@ -251,7 +252,7 @@ def test_a_state_is_carried_like_one_long_pass():
         before = one.state["players"][player]["hidden"].clone()
         batch = one.task.batches(one.streams, one.step)
         after = Stack.call(
-            Stack.replace(one.structure, {**one.fixed, **one._named(player, one.params[player])}),
+            Stack.replace(one.structure, {**one.fixed, **one.shares.named(one.params)}),
             lambda model, tokens, hidden, ctx: dict(model.logits(tokens[:, :-1], {"hidden": hidden}, ctx)[1]),
             batch,
             before,
@@ -267,7 +268,7 @@ def test_tokens_are_scored_like_one_long_pass():
     one = learner("characters", range(2))
     stack, data = one.stack(), one.task.data
     found = SequenceMeasure(data, window=7)(stack, "valid")["nll_nats"][0]
-    tokens = data.splits["valid"]
+    tokens = data.splits["valid"][:]
     for row in range(2):
         model, ctx = stack.model(row), Context.of(0)
         logits, _ = model.logits(tokens[None, :-1], model.initial_state(1), ctx)

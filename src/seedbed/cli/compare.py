@@ -9,7 +9,7 @@ from seedbed.cli.targets import Found, check_metric, find_targets
 from seedbed.core.errors import SeedbedError
 
 if TYPE_CHECKING:
-    from seedbed.report.gather import Run
+    from seedbed.report.stored import StoredRun
 
 
 def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -19,9 +19,9 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
         SeedbedError: for runs that may not be compared, or have nothing to compare yet.
     """
     from seedbed.report.groups import grouped
-    from seedbed.report.numbers import across_table, summary_table, verdict_table
     from seedbed.report.sentences import sentence
     from seedbed.report.tables import save_text
+    from seedbed.report.verdict_tables import across_table, summary_table, verdict_table
     from seedbed.report.verdicts import judged, lead
     from seedbed.report.words import metric_words
 
@@ -41,7 +41,7 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     for group in groups:
         if len(group.runs) == 1:
             click.echo(f"{group.task}: only {group.runs[0].label} has {group.metric}; nothing to compare it with")
-    click.echo(f"\nOn the test split, by {metric_words([family.group.metric for family in families])}:")
+    click.echo(f"\nOn the test split, by {metric_words([family.group for family in families])}:")
     for table in (summary_table(families), across_table(families)):
         if table is not None:
             click.echo(f"\n{table.text()}")
@@ -52,7 +52,7 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
             click.echo(f"wrote {options[flag]}", err=True)
 
 
-def _comparable(found: Found) -> "list[Run]":
+def _comparable(found: Found) -> "list[StoredRun]":
     """The runs that have a test number, after refusing those that may not stand beside the others."""
     from seedbed.report.groups import differences
 
@@ -77,13 +77,13 @@ def _comparable(found: Found) -> "list[Run]":
     return runs
 
 
-def _say_left_out(runs: "list[Run]", metric: str) -> None:
+def _say_left_out(runs: "list[StoredRun]", metric: str) -> None:
     for run in runs:
         if metric not in run.judged:
             click.echo(f"left out: {run.folder.path} has no {metric}; it has {', '.join(run.judged)}", err=True)
 
 
-def _nothing_to_compare(runs: "list[Run]") -> SeedbedError:
+def _nothing_to_compare(runs: "list[StoredRun]") -> SeedbedError:
     if not runs:
         return SeedbedError("no run has a test number yet; run the same `seedbed run` command again to finish one")
     if len(runs) == 1:

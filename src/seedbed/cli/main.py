@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from seedbed.cli.estimators import estimator_help, estimator_options
 from seedbed.cli.options import common, experiment_options
 from seedbed.cli.targets import metric_choice, run_choice
 from seedbed.core.errors import SeedbedError, unknown
@@ -22,11 +23,12 @@ def cli() -> None:
 @click.argument("study", required=False)
 def list_(study: str | None) -> None:
     """List studies, or the experiments of one STUDY."""
-    from seedbed.experiments import STUDIES
+    from seedbed.experiments import MODELS, STUDIES
 
     if study is None:
         for name, entry in STUDIES.items():
-            click.echo(f"{name:14} {len(entry.experiments):4} experiments  {entry.doc}")
+            click.echo(f"{name:20} {len(entry.experiments):4} experiments  {entry.doc}")
+        click.echo(f"\nmodels: {', '.join(MODELS)}; on any data: `seedbed run MODEL -d DATA`")
         return
     if study not in STUDIES:
         raise unknown("study", study, STUDIES)
@@ -43,16 +45,17 @@ def _list_experiments(study: str) -> None:
         mark = "" if name in found.grid else f"not part of `seedbed run {study}`"
         minutes = max(1, round(experiment.hours * 60))
         time = f"~{minutes:3} min" if minutes < 120 else f"~{experiment.hours:3.0f} h  "
-        click.echo(f"{name:{width}}  {found.metric_of(name):11}  {experiment.steps:>9} steps  {time}  {mark}".rstrip())
+        click.echo(
+            f"{name:{width}}  {found.metric_of(name):11}  {experiment.training.steps:>9} steps  {time}  {mark}".rstrip()
+        )
 
 
 @cli.command()
 @click.argument("experiment", metavar="EXPERIMENT_OR_STUDY")
 def show(experiment: str) -> None:
     """Show what an experiment declares, every field, its value and what it means; or the experiments of a study."""
-    from dataclasses import fields
-
     from seedbed.experiments import STUDIES, find
+    from seedbed.experiments.experiment import PARTS
 
     if experiment in STUDIES:
         found = STUDIES[experiment]
@@ -61,22 +64,29 @@ def show(experiment: str) -> None:
         click.echo("\n`seedbed show EXPERIMENT` explains one of them. Times are of ten seeds on two cores.")
         return
     found = find(experiment)
-    click.echo(f"{experiment}: {(type(found).__doc__ or '').strip()}\n")
-    for field in fields(found):
-        value = getattr(found, field.name)
-        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-        flag = "--" + field.name.replace("_", "-")
-        click.echo(f"  {flag:16} {shown!s:12} {field.metadata.get('help', '')}")
+    width = max(len(name) for name in found.settings) + 2
+    click.echo(f"{experiment}: {_first_line(found.model)}")
+    shown = found.described()
+    for title, part in zip(PARTS, found.parts, strict=True):
+        click.echo(f"\n{title}: {_first_line(part)}")
+        for name, value in ((name, value) for name, value in found.settings.items() if hasattr(part, name)):
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            flag = "--" + name.replace("_", "-")
+            click.echo(f"  {flag:{width}} {text!s:12} {shown[name][1].get('help', '')}")
+
+
+def _first_line(part: object) -> str:
+    return (type(part).__doc__ or type(part).__name__).strip().splitlines()[0].replace("``", "")
 
 
 @cli.command(cls=experiment_options(), context_settings=CONTEXT)
 @click.argument("target")
 @common
 def run(target: str, **options: object) -> None:
-    """Train TARGET over many seeds, or continue it: an experiment, a study, or file.py:variable.
+    """Train TARGET over many seeds, or continue it: an experiment, a study, a model, or file.py:variable.
 
-    A study takes -m and -d to choose from its grid. Every field of the experiment is a flag: see
-    `seedbed run EXPERIMENT --help`.
+    A study takes -m and -d to choose from its grid, a model takes -d: any data that it fits. Every field of the experiment
+    is a flag: see `seedbed run EXPERIMENT --help`.
     """
     from seedbed.cli.run import run_target
 
@@ -130,19 +140,10 @@ def report(targets: tuple[str, ...], **options: object) -> None:
     report_runs(targets, options)
 
 
-@cli.command()
+@cli.command(epilog=estimator_help())
 @run_choice
-@click.option("--metric", default="nll", show_default=True, help="the estimator; a wrong name lists those of the model")
+@estimator_options
 @click.option("--split", default="test", show_default=True, help="test, valid or train")
-@click.option("-k", "--samples", type=int, help="draws of z per example; by default 5000 (nll, ais) or 20 (latents)")
-@click.option("--chains", type=int, default=16, show_default=True, help="of ais, per example")
-@click.option(
-    "--temperatures", type=int, default=1000, show_default=True, help="of ais: steps from its start to the posterior"
-)
-@click.option("--leapfrogs", type=int, default=10, show_default=True, help="of ais: gradient steps per temperature")
-@click.option(
-    "--start", type=click.Choice(["prior", "posterior"]), default="prior", show_default=True, help="where ais begins"
-)
 @click.option("--examples", type=int, help="only so many, evenly spread over the split; by default all")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="of matrix products; by default the run's own")
 @click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what it may take beside models and data")
@@ -156,9 +157,7 @@ def evaluate(targets: tuple[str, ...], **options: object) -> None:
     """Measure finished runs with an estimator that training does not pay for, and keep the numbers with them.
 
     Each RUN_OR_STUDY is a folder of one or more runs, the name of a run, an experiment (all its runs) or a study (the newest
-    run of each experiment of its grid). `nll` of a latent-variable model is
-    log p(x) by importance sampling, with every bound of the ladder k = 1, 5, 50, 500, 5000 below --samples. `ais` is a
-    second opinion by annealing and takes long: say --examples 100. `latents` says what they are used for.
+    run of each experiment of its grid).
     """
     from seedbed.cli.evaluate import evaluate_runs
 
@@ -179,7 +178,7 @@ def data_list() -> None:
     for name in names():
         click.echo(f"{name:24} {_files(len(FILES[name]))}" if name in FILES else name)
     click.echo("folder:PATH              your images; options behind: ,size=28 ,crop=none ,colour=grey ,binarise=dynamic")
-    click.echo("array:FILE               your .npy or .npz; option behind: ,binarise=dynamic")
+    click.echo("array:FILE               your .npy or .npz; options behind: ,binarise=dynamic ,stream=yes")
 
 
 def _files(count: int) -> str:
@@ -241,17 +240,18 @@ def data_show(name: str, seed: int) -> None:
 
     loaded = load(name, seed=seed)
     click.echo(
-        f"{loaded.name}: {loaded.protocol}\n  domain {loaded.domain}, shape {list(loaded.shape)}{_picture(loaded.image)}"
+        f"{loaded.name}: {loaded.protocol}\n  domain {loaded.domain}, shape {list(loaded.shape)}{_picture(loaded.shape)}"
     )
-    for split, values in loaded.splits.items():
-        click.echo(f"  {split:6} {len(values):>9} examples, mean {float(values.mean()):.4f}, std {float(values.std()):.4f}")
+    for split, examples in loaded.splits.items():
+        mean, std = examples.moments()
+        click.echo(f"  {split:6} {len(examples):>9} examples, mean {mean:.4f}, std {std:.4f}")
     if loaded.entropy is not None:
         click.echo(f"  entropy {loaded.entropy:.4f} nats: no model's expected loss is below it")
     click.echo(f"  sha256 {loaded.checksum()}")
 
 
-def _picture(image: tuple[int, int, int] | None) -> str:
-    return "" if image is None else f", pictures {image[1]} x {image[2]}" + (", RGB" if image[0] == 3 else "")
+def _picture(shape: Sequence[int]) -> str:
+    return "" if len(shape) != 3 else f", pictures {shape[1]} x {shape[2]}" + (", RGB" if shape[0] == 3 else "")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

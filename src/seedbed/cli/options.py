@@ -1,15 +1,17 @@
 """Flags: the common ones, and one for every field that an experiment declares."""
 
-import types
-import typing
-from collections.abc import Callable
-from dataclasses import fields
-from itertools import pairwise
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seedbed.core.errors import SeedbedError
+
+if TYPE_CHECKING:
+    from seedbed.experiments import Experiment
+    from seedbed.experiments.fields import FieldType
+
+COVERED = ("steps", "precision", "data", "warm_start")  # settings that the flags of every run set
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -34,12 +36,11 @@ def parse_seeds(text: str) -> list[int]:
 
 
 class _Numbers(click.ParamType):
-    """Comma-separated numbers."""
+    """Numbers, separated by commas where there are several."""
 
-    name = "numbers"
-
-    def __init__(self, kind: type) -> None:
+    def __init__(self, kind: type, several: bool) -> None:
         self.kind = kind
+        self.name = {int: "whole number", float: "number"}[kind] + ("s" if several else "")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
         if isinstance(value, tuple):
@@ -47,35 +48,36 @@ class _Numbers(click.ParamType):
         try:
             return tuple(self.kind(part) for part in str(value).split(",") if part.strip())
         except ValueError:
-            self.fail(f"expected numbers separated by commas, e.g. 64,64; got {value!r}", param, ctx)
+            wanted = "one or more numbers separated by commas, e.g. 64,64" if self.name.endswith("s") else f"a {self.name}"
+            self.fail(f"expected {wanted}; got {value!r}", param, ctx)
 
 
-def _kind(annotation: Any) -> Any:
-    """The click type of a field's annotation."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Literal:
-        return click.Choice([str(a) for a in args])
-    if origin is tuple:
-        return _Numbers(args[0])
-    if origin in (typing.Union, types.UnionType):
-        return _kind(next(a for a in args if a is not type(None)))
-    return annotation
-
-
-def field_options(experiment: Any) -> list[click.Option]:
-    """One option per declared field that no common flag covers; unset ones keep the experiment's value."""
-    hints = typing.get_type_hints(type(experiment))
-    covered = {"steps", "precision", "data"}
-    return [
-        click.Option(
-            ["--" + field.name.replace("_", "-")],
-            type=_kind(hints[field.name]),
+def field_options(experiments: "Sequence[Experiment]") -> list[click.Option]:
+    """One option for every setting of the experiments that no common flag covers; unset ones keep what is declared."""
+    found: dict[str, list[tuple[FieldType, str, str]]] = {}
+    for experiment in experiments:
+        for name, (kind, about) in experiment.described().items():
+            if name not in COVERED:
+                found.setdefault(name, []).append((kind, about.get("help", ""), _shown(experiment.settings[name])))
+    options = []
+    for name, uses in found.items():
+        values = " | ".join(dict.fromkeys(shown for _, _, shown in uses))
+        flag = click.Option(
+            ["--" + name.replace("_", "-")],
+            type=_click_type([kind for kind, _, _ in uses]),
             default=None,
-            help=f"{field.metadata.get('help', '')}  [{_shown(getattr(experiment, field.name))}]",
+            help=f"{uses[0][1]}  [{values}]",
         )
-        for field in fields(experiment)
-        if field.name not in covered
-    ]
+        options.append(flag)
+    return options
+
+
+def _click_type(kinds: "Sequence[FieldType]") -> Any:
+    """What one flag takes for all experiments that have it: their names mean one type (see ``experiments.check_names``)."""
+    kind = kinds[0]
+    if kind.choices:
+        return click.Choice(kind.choices)
+    return _Numbers(kind.of, any(k.many for k in kinds)) if kind.of in (int, float) else kind.of
 
 
 def _shown(value: Any) -> str:
@@ -93,10 +95,9 @@ def experiment_options() -> type[click.Command]:
             if targets:
                 known = {name for param in self.params for name in param.opts}
                 added: dict[str, click.Option] = {}
-                for target in targets:
-                    for option in field_options(target):
-                        if not known & set(option.opts):
-                            added.setdefault(option.opts[0], option)
+                for option in field_options(targets):
+                    if not known & set(option.opts):
+                        added.setdefault(option.opts[0], option)
                 self = type(self)(  # flags of one call must not stay for the next
                     self.name,
                     callback=self.callback,
@@ -109,16 +110,30 @@ def experiment_options() -> type[click.Command]:
     return Command
 
 
-def _targets(args: list[str]) -> list[Any]:
-    """The experiments named by the first argument that is one; unknown names are left to the command to refuse."""
-    from seedbed.experiments import EXPERIMENTS, STUDIES, find
+def _given(args: list[str], short: str, long: str) -> str | None:
+    """The value of a flag, in any of the ways to write it."""
+    for arg, after in zip(args, [*args[1:], ""], strict=True):
+        if arg in (short, long):
+            return after
+        if arg.startswith(f"{long}=") or (arg.startswith(short) and not arg.startswith("--")):
+            return arg.removeprefix(f"{long}=").removeprefix(short).removeprefix("=")
+    return None
 
-    for arg in args:
+
+def _targets(args: list[str]) -> "list[Experiment]":
+    """The experiments named by the first argument that is one; unknown names are left to the command to refuse."""
+    from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES, find
+
+    model, data = _given(args, "-m", "--model"), _given(args, "-d", "--data")
+    for before, arg in zip(["", *args], args, strict=False):
+        if before in ("-m", "--model", "-d", "--data", "--name"):
+            continue
         if arg in STUDIES:
-            model = next((b for a, b in pairwise(args) if a in ("-m", "--model")), None)
             found = STUDIES[arg].experiments
             return [e for name, e in found.items() if model is None or name.split("/", 2)[2] == model]
-        if arg in EXPERIMENTS or ".py:" in arg:
+        if arg in MODELS and data:
+            return [find(arg).on(data)]  # whose own settings are flags too
+        if arg in EXPERIMENTS or arg in MODELS or ".py:" in arg:
             return [find(arg)]
     return []
 
@@ -127,11 +142,9 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """The flags that every run takes."""
     options = [
         click.option("-m", "--model", help="model of a study, e.g. vae"),
-        click.option(
-            "-d", "--data", help="data set of a study, e.g. 8gaussians, or your own: folder:PATH[,size=28,...], array:FILE"
-        ),
+        click.option("-d", "--data", help="data set, e.g. 8gaussians, or your own: folder:PATH[,size=28,...], array:FILE"),
         click.option("-n", "--seeds", help="a count (10), a range (0:10) or a list (1,5,9)"),
-        click.option("--budget", default="laptop", show_default=True, help="smoke, laptop or full"),
+        click.option("--budget", default="laptop", show_default=True, help="smoke, demo, laptop or full"),
         click.option("--steps", type=int, help="updates in all"),
         click.option("-e", "--epochs", type=int, help="passes over the data instead of --steps"),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:N or mps"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seedbed.core.errors import SeedbedError
-from seedbed.experiments import EXPERIMENTS, STUDIES, Study
+from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES, Study
 
 if TYPE_CHECKING:
     from seedbed.report.record import Measured, Promise
@@ -32,9 +32,14 @@ def check_data(experiment: str, data: str) -> None:
         SeedbedError: for data of one's own.
     """
     declared = EXPERIMENTS.get(experiment)
-    if declared is not None and declared.data != data:
+    if experiment in MODELS:
         raise SeedbedError(
-            f"results of {experiment} are those on {declared.data}, not on {data}; leave --record out, "
+            f"results are of presets, and {experiment} is a model on {data}; leave --record out, or declare an "
+            "experiment of your own: file.py:variable"
+        )
+    if declared is not None and declared.data.data != data:
+        raise SeedbedError(
+            f"results of {experiment} are those on {declared.data.data}, not on {data}; leave --record out, "
             "or declare an experiment of your own: file.py:variable"
         )
 

@@ -31,7 +31,8 @@ def report_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
 
 def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str:
     """Write the page once; what is still to come, in words, or an empty string if nothing is or nobody follows."""
-    from seedbed.report.document import compose, write_report
+    from seedbed.report.document import compose
+    from seedbed.report.files import write_report
 
     found = find_targets(targets, options)
     if options["metric"] is not None:

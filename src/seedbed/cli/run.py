@@ -1,7 +1,7 @@
 """What `run` and `sample` do, apart from their flags."""
 
 import os
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from seedbed.cli.options import parse_seeds
 from seedbed.cli.record import check_budget, check_data, record_runs, training_command
 from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError
-from seedbed.data import is_own, load
-from seedbed.experiments import STUDIES, Experiment, find
-from seedbed.experiments.execute import execute
+from seedbed.data import is_own
+from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES, Experiment, find
+from seedbed.experiments.fields import RESERVED
+from seedbed.runs.execute import execute
 
 RUN_FLAGS = ("out", "strategy", "device", "threads", "checkpoint_seconds", "again", "quiet")
 
@@ -24,41 +25,55 @@ def chosen(target: str, model: str | None, data: str | None) -> dict[str, Experi
     Raises:
         SeedbedError: for unknown names.
     """
-    own = data if data is not None and is_own(data) else None
+    own = data is not None and is_own(data)
     if target in STUDIES:
         found = STUDIES[target].select(model, None if own else data)
-        if own is None:
+        if not own or data is None:
             return found
         # Each model once, under the name of its first experiment: the run's settings say on which data.
         by_model = {name.split("/", 2)[2]: name for name in reversed(found)}
-        return {name: found[name].with_config({"data": own}) for name in found if name in by_model.values()}
-    if model or (data and own is None):
+        return {name: found[name].on(data) for name in found if name in by_model.values()}
+    if model:
+        raise SeedbedError(f"-m chooses from a study; {target} is one {'model' if target in MODELS else 'experiment'}")
+    if target in MODELS and data is None:
+        raise SeedbedError(f"{target} is a model: say on which data, e.g. -d 8gaussians, -d array:x.npy")
+    if data is None:
+        return {target: find(target)}
+    if target in EXPERIMENTS and not own and data != EXPERIMENTS[target].data.data:
         raise SeedbedError(
-            f"-m and -d choose from a study, or -d names your own data (folder:PATH, array:FILE); {target} is one experiment"
+            f"{target} is on {EXPERIMENTS[target].data.data}; for other data name a model: "
+            f"`seedbed run vae -d {data}` (models: {', '.join(MODELS)})"
         )
-    return {target: find(target) if own is None else find(target).with_config({"data": own})}
+    return {target: find(target).on(data)}
 
 
-def with_flags(experiment: Experiment, options: dict[str, Any]) -> Experiment:
-    """The experiment at its budget, with every given flag applied."""
-    experiment = experiment.with_budget(options["budget"])
-    declared = {field.name for field in fields(experiment)} - {"data"}
-    settings = {k: v for k, v in options.items() if v is not None and k in declared}
-    if options["epochs"] is not None:
-        if options["steps"] is not None:
-            raise SeedbedError("say --steps or --epochs, not both")
-        if options["epochs"] < 1:
-            raise SeedbedError(f"epochs must be at least 1, got {options['epochs']}")
-        per_epoch = _epoch(experiment) // settings.get("batch_size", experiment.batch_size)
-        if per_epoch < 1:
-            raise SeedbedError("this experiment has no epochs of whole batches; say --steps instead")
-        settings["steps"] = options["epochs"] * per_epoch
-    return experiment.with_config(settings)
+def with_flags(experiments: Mapping[str, Experiment], options: dict[str, Any]) -> dict[str, Experiment]:
+    """The experiments at their budget, with every given flag applied.
 
-
-def _epoch(experiment: Experiment) -> int:
-    """Examples of one epoch: declared, or counted where the data are one's own."""
-    return load(experiment.data, experiment.data_seed).epoch_size if is_own(experiment.data) else experiment.epoch_examples
+    Raises:
+        SeedbedError: for a flag that has no say in any of them.
+    """
+    at_budget = {name: experiment.with_budget(options["budget"]) for name, experiment in experiments.items()}
+    if options["epochs"] is not None and options["steps"] is not None:
+        raise SeedbedError("say --steps or --epochs, not both")
+    if options["epochs"] is not None and options["epochs"] < 1:
+        raise SeedbedError(f"epochs must be at least 1, got {options['epochs']}")
+    out, without = {}, {}
+    for name, experiment in at_budget.items():
+        given = {k: v for k, v in options.items() if v is not None and k not in RESERVED | {"data"}}
+        settings = {k: v for k, v in given.items() if k in experiment.settings}
+        if options["epochs"] is not None:
+            settings["steps"] = experiment.with_config(settings).steps_of(options["epochs"])
+        silent = experiment.silent(settings) if len(at_budget) > 1 else {}
+        for key in {*given} - {*settings} | {*silent}:
+            without.setdefault(key, []).append(name)
+        out[name] = experiment.changed({k: v for k, v in settings.items() if k not in silent})
+    for key, names in sorted(without.items()):
+        flag = f"--{key.replace('_', '-')}"
+        if len(names) == len(out):
+            raise SeedbedError(f"{flag} has no say in any of these experiments; leave it out")
+        click.echo(f"{flag} has no say in {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}", err=True)
+    return out
 
 
 def set_data_dir(folder: str | None) -> None:
@@ -73,11 +88,11 @@ def run_target(target: str, options: dict[str, Any]) -> None:
     if options["record"]:
         check_budget(options["budget"])
         for name, experiment in experiments.items():
-            check_data(name, experiment.data)
+            check_data(name, experiment.data.data)
     set_data_dir(options["data_dir"])
     if options["warm_start"] is not None:
         options["warm_start"] = str(one_run(options["warm_start"], options["out"]))
-    changed = {name: with_flags(experiment, options) for name, experiment in experiments.items()}
+    changed = with_flags(experiments, options)
     study = STUDIES.get(target.split("/")[0])
     seeds = parse_seeds(options["seeds"]) if options["seeds"] is not None else list(range(study.seeds if study else 10))
     if len(changed) > 1:
@@ -107,9 +122,9 @@ def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None
     """Draw from a run and save ``[seeds, count, *example]``; of tokens that the run can name, print the first sample."""
     import numpy as np
 
-    from seedbed.experiments.run import load as load_run
-    from seedbed.report.gather import Run as Stored
+    from seedbed.report.stored import StoredRun
     from seedbed.report.texts import are_tokens, spelled, vocabulary_of
+    from seedbed.runs.load import load as load_run
     from seedbed.store.atomic import write_atomic
 
     run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path)
@@ -125,5 +140,5 @@ def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None
 
     write_atomic(target, write)
     click.echo(f"wrote {target}: x {list(draws.shape)}, seeds {seeds}")
-    if are_tokens(draws[0]) and (words := vocabulary_of(Stored.read(run.path).arrays("reference"))) is not None:
+    if are_tokens(draws[0]) and (words := vocabulary_of(StoredRun.read(run.path).arrays("reference"))) is not None:
         click.echo(f"the first of seed {seeds[0]}:\n{spelled(draws[0, :1], words)[0]}")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.metric import GAP
 from seedbed.data import is_own
 
 if TYPE_CHECKING:
-    from seedbed.report.gather import Run
+    from seedbed.report.stored import StoredRun
 
 
 def run_choice(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,20 +31,18 @@ def run_choice(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def metric_choice(function: Callable[..., Any]) -> Callable[..., Any]:
     """The flag that chooses what runs are judged by."""
-    help_ = "test metric to compare on; gap_nats where all have it, else the first in common"
+    help_ = f"test metric to compare on; {GAP.name} where all have it, else the first in common"
     return click.option("--metric", help=help_)(function)
 
 
-def check_metric(runs: "Sequence[Run]", metric: str) -> None:
+def check_metric(runs: "Sequence[StoredRun]", metric: str) -> None:
     """Refuse a metric that no run has, or that says nothing about better and worse.
 
     Raises:
         SeedbedError: with the nearest match, or with what there is.
     """
-    from seedbed.report.gather import is_diagnostic
-
     known = {m for run in runs for m in run.judged}
-    if is_diagnostic(metric):
+    if any(metric in run.metrics("test") and run.declared(metric).better is None for run in runs):
         raise SeedbedError(f"{metric} explains a result and has no better or worse; compare on {', '.join(sorted(known))}")
     if known and metric not in known:
         raise unknown("test metric", metric, known)
@@ -59,7 +58,7 @@ class Found:
         missing: experiments of a named study that have no run yet.
     """
 
-    runs: "list[Run]"
+    runs: "list[StoredRun]"
     named: set[Path]
     missing: list[str]
 
@@ -70,17 +69,17 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     Raises:
         SeedbedError: if a target means nothing, or nothing was found; the message says what would create it.
     """
-    from seedbed.report.gather import Run
+    from seedbed.report.stored import StoredRun
 
-    found: dict[Path, Run] = {}
+    found: dict[Path, StoredRun] = {}
     named: set[Path] = set()
     for target in targets:
         paths, single = _folders(target, options)
-        runs = [Run.read(path) for path in paths]
+        runs = [StoredRun.read(path) for path in paths]
         if single:
             named |= set(paths)
         else:
-            runs = _of_study(target, [run for run in runs if _wanted(run.manifest.experiment, options, _own(run))], options)
+            runs = _of_study(target, [run for run in runs if _wanted(*_parts(run), options)], options)
         found |= {run.folder.path.resolve(): run for run in runs}
     runs = list(found.values())
     if not runs:
@@ -104,14 +103,14 @@ def one_run(target: str, out: str) -> Path:
 
 def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
     """The run folders of one target, and whether it names just one."""
-    from seedbed.experiments import EXPERIMENTS, STUDIES
-    from seedbed.report.gather import find_runs
+    from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES
+    from seedbed.report.stored import find_runs
     from seedbed.store.folder import Folder
 
     path, out = Path(target), Path(options["out"])
     if Folder(path).exists():
         return [path], True
-    known = target in STUDIES or target in EXPERIMENTS
+    known = target in STUDIES or target in EXPERIMENTS or target in MODELS
     stem = target.replace(".py:", "-").replace("/", "-").strip(".-") if ".py:" in target else target
     for root in (out / stem, *(() if known else (path,))):
         if root.is_dir():
@@ -123,11 +122,11 @@ def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
     if tagged:
         return tagged, len(tagged) == 1
     if not known and ".py:" not in target:
-        raise unknown("run folder, study or experiment", target, [*STUDIES, *EXPERIMENTS])
+        raise unknown("run folder, study or experiment", target, [*STUDIES, *EXPERIMENTS, *MODELS])
     return [], False
 
 
-def _of_study(target: str, runs: "list[Run]", options: dict[str, Any]) -> "list[Run]":
+def _of_study(target: str, runs: "list[StoredRun]", options: dict[str, Any]) -> "list[StoredRun]":
     """Of a study the runs that `seedbed run` with the same choice would make: its grid, each experiment's newest run.
 
     Those on data of one's own only where -d names them.
@@ -146,15 +145,20 @@ def _of_study(target: str, runs: "list[Run]", options: dict[str, Any]) -> "list[
     return kept
 
 
-def _own(run: "Run") -> str:
+def _own(run: "StoredRun") -> str:
     """What data of one's own a run is of; its name is that of an experiment on another set."""
     data = run.manifest.config.get("data", "")
     return data if is_own(data) else ""
 
 
-def _wanted(experiment: str, options: dict[str, Any], own: str = "") -> bool:
-    _, data, model = [*experiment.split("/", 2), "", ""][:3]
-    data = own or data
+def _parts(run: "StoredRun") -> tuple[str, str]:
+    """What -m and -d call its model and its data."""
+    name = run.manifest.experiment
+    model = name.split("/", 2)[2] if name.count("/") >= 2 else name
+    return model, str(run.manifest.config.get("data", ""))
+
+
+def _wanted(model: str, data: str, options: dict[str, Any]) -> bool:
     models, sets = options["models"], options["sets"]
     return (not models or model in models) and (not sets or data in sets)
 
@@ -167,10 +171,10 @@ def _expected(target: str, options: dict[str, Any]) -> list[str]:
         return [target] if target in EXPERIMENTS else []
     study = STUDIES[target]
     pool = study.experiments if options["models"] else study.grid
-    return [name for name in pool if _wanted(name, options)]
+    return [name for name in pool if _wanted(name.split("/", 2)[2], name.split("/", 2)[1], options)]
 
 
-def _declared_order(run: "Run") -> tuple[int, str]:
+def _declared_order(run: "StoredRun") -> tuple[int, str]:
     from seedbed.experiments import EXPERIMENTS
 
     names = list(EXPERIMENTS)
@@ -179,7 +183,7 @@ def _declared_order(run: "Run") -> tuple[int, str]:
 
 
 def _nothing(targets: Sequence[str], options: dict[str, Any]) -> SeedbedError:
-    from seedbed.experiments import STUDIES
+    from seedbed.experiments import MODELS, STUDIES
 
     flags = "".join(f" -m {m}" for m in options["models"][:1]) + "".join(f" -d {d}" for d in options["sets"][:1])
     for target in targets:
@@ -190,5 +194,7 @@ def _nothing(targets: Sequence[str], options: dict[str, Any]) -> SeedbedError:
                     if name not in {part[place] for part in parts}:
                         return unknown(f"{kind} of study {target}", name, {part[place] for part in parts})
     name = f" --name {options['name']}" if options["name"] else ""
+    if targets[0] in MODELS and not options["sets"]:
+        flags = " -d DATA"
     made = f"`seedbed run {targets[0]}{flags}{name}` would create one"
     return SeedbedError(f"no run of {', '.join(targets)}{flags}{name} below {options['out']}/; {made}")

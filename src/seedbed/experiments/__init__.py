@@ -1,73 +1,64 @@
-"""The registry of experiments. Importing it imports no torch."""
+"""The registry of experiments: presets by study, every model on any data, and what one's own are declared with.
+
+Importing it imports no torch.
+"""
 
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import sys
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.experiments import image_convergence, images, iwae, toy, vae_static, variance
-from seedbed.experiments.base import Experiment
+from seedbed.experiments.data import Data, Examples, Points
+from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.fields import AtLeast, option
+from seedbed.experiments.models import (
+    DRAW,
+    MODELS,
+    VAE,
+    WGAN,
+    BottomUpVAE,
+    ConvVAE,
+    CouplingFlow,
+    ImageFlow,
+    LadderVAE,
+    Model,
+)
+from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, SampledElbo, Trained
+from seedbed.experiments.study import Study
+from seedbed.experiments.training import Training
 
-__all__ = ["EXPERIMENTS", "STUDIES", "Experiment", "Study", "find"]
-
-
-@dataclass(frozen=True)
-class Study:
-    """A named grid of experiments.
-
-    Args:
-        name: first part of its experiments' names.
-        doc: one line.
-        experiments: every experiment by its full name.
-        grid: the names that `run STUDY` trains when nothing is filtered.
-        seeds: seeds of each experiment by default.
-        elsewhere: models that are asked for here but belong elsewhere, with what to say.
-        metric: the test metric that the study is about.
-        evaluated: metrics that training does not measure, but `seedbed evaluate` after it.
-        published: known values by (experiment, metric).
-    """
-
-    name: str
-    doc: str
-    experiments: Mapping[str, Experiment]
-    grid: tuple[str, ...]
-    seeds: int = 10
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
-    metric: str = "gap_nats"
-    evaluated: tuple[str, ...] = ()
-    published: Mapping[tuple[str, str], float] = field(default_factory=dict)
-
-    def metric_of(self, name: str) -> str:
-        """The test metric that one of its experiments is about."""
-        return self.experiments[name].metric or self.metric
-
-    def select(self, model: str | None = None, data: str | None = None) -> dict[str, Experiment]:
-        """The experiments of one model and one data set; the whole grid where nothing is named.
-
-        Raises:
-            SeedbedError: for a model or data set that the study does not have.
-        """
-        parts = {name: name.split("/", 2) for name in self.experiments}
-        models, sets = {p[2] for p in parts.values()}, {p[1] for p in parts.values()}
-        if model is not None and model not in models:
-            if model in self.elsewhere:
-                raise SeedbedError(self.elsewhere[model])
-            raise unknown(f"model of study {self.name}", model, models)
-        if data is not None and data not in sets:
-            raise unknown(f"data set of study {self.name}", data, sets)
-        pool = self.grid if model is None else tuple(self.experiments)
-        found = {
-            name: self.experiments[name]
-            for name in pool
-            if (model is None or parts[name][2] == model) and (data is None or parts[name][1] == data)
-        }
-        if not found:
-            there = [p[2] for p in parts.values() if p[1] == data] if model is None else []
-            what = f"does not run {data} unless a model is named: -m {' or '.join(there)}"
-            raise SeedbedError(f"study {self.name} {what if there else f'has no {model} on {data}'}")
-        return found
-
+__all__ = [
+    "DRAW",
+    "EXPERIMENTS",
+    "MODELS",
+    "STUDIES",
+    "VAE",
+    "WGAN",
+    "Adversarial",
+    "AtLeast",
+    "BottomUpVAE",
+    "ConvVAE",
+    "CouplingFlow",
+    "Data",
+    "Elbo",
+    "Examples",
+    "Experiment",
+    "ImageFlow",
+    "LadderVAE",
+    "Likelihood",
+    "Model",
+    "Objective",
+    "Points",
+    "SampledElbo",
+    "Study",
+    "Trained",
+    "Training",
+    "check_names",
+    "find",
+    "option",
+    "usual",
+]
 
 _NLL = "nll_nats"
 STUDIES: dict[str, Study] = {
@@ -117,8 +108,20 @@ STUDIES: dict[str, Study] = {
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}
 
 
+def usual(model: str) -> Experiment:
+    """A registered model with its usual objective and training; on which data, ``Experiment.on`` says.
+
+    Raises:
+        SeedbedError: if there is no such model.
+    """
+    if model not in MODELS:
+        raise unknown("model", model, MODELS)
+    declared = MODELS[model]
+    return Experiment(Examples(), declared, declared.objective, declared.training)
+
+
 def find(name: str) -> Experiment:
-    """Look up an experiment by its registered name or as ``file.py:variable``.
+    """Look up an experiment by its registered name, a model's name, or as ``file.py:variable``.
 
     A file is executed: name only files that you trust.
 
@@ -126,21 +129,46 @@ def find(name: str) -> Experiment:
         SeedbedError: if there is none, with the nearest match.
     """
     if ".py:" in name:
-        return _from_file(name)
+        found = _from_file(name)
+        check_names({name: found})
+        return found
+    if name in MODELS:
+        return usual(name)
+    if name in STUDIES:
+        raise SeedbedError(f"{name} is a study; name one of its experiments, e.g. {STUDIES[name].grid[0]}")
     if name not in EXPERIMENTS:
-        raise unknown("experiment", name, [*EXPERIMENTS, *STUDIES])
+        raise unknown("experiment", name, [*EXPERIMENTS, *STUDIES, *MODELS])
     return EXPERIMENTS[name]
+
+
+def check_names(experiments: dict[str, Experiment]) -> None:
+    """Refuse a setting whose name means something of another type in a registered experiment.
+
+    Raises:
+        SeedbedError: with both.
+    """
+    known: dict[str, tuple[object, str]] = {}
+    for name, experiment in {**EXPERIMENTS, **{model: usual(model) for model in MODELS}, **experiments}.items():
+        for setting, (kind, _) in experiment.described().items():
+            flag, first = known.setdefault(setting, (kind.flag, name))
+            if flag != kind.flag:
+                raise SeedbedError(
+                    f"{setting} of {name} is not of the type that it is in {first}; a name means one thing: choose another"
+                )
 
 
 def _from_file(name: str) -> Experiment:
     path, _, variable = name.rpartition(":")
     if not Path(path).is_file():
         raise SeedbedError(f"no file {path}; name your experiment as path/to/file.py:variable")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    spec = importlib.util.spec_from_file_location(f"{Path(path).stem} of {Path(path).resolve()}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where its classes look up the names in their annotations
     try:
         spec.loader.exec_module(module)
+    except SeedbedError:
+        raise
     except Exception as error:
         raise SeedbedError(f"{path} does not run: {type(error).__name__}: {error}") from error
     found = getattr(module, variable, None)

@@ -1,70 +1,35 @@
 """Study `vae-static`: the fifth source's VAE of Larochelle's binarised MNIST, for its 20 epochs and to convergence."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import replace
 
-from seedbed.experiments.base import Experiment, option
-from seedbed.experiments.images import Activation
-from seedbed.experiments.iwae import BoundVAE
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from seedbed.data.dataset import Dataset
+from seedbed.experiments.data import Examples
+from seedbed.experiments.experiment import Experiment, hashed_by
+from seedbed.experiments.iwae import HASHED_BOUND
+from seedbed.experiments.models import VAE, ConvVAE
+from seedbed.experiments.objectives import Elbo
+from seedbed.experiments.training import Training
 
 EPOCH = 50_000 // 64  # updates
-
-
-@dataclass(frozen=True, kw_only=True)
-class StaticVAE(BoundVAE):
-    """784-300-300-100 with ELUs, its logits 5 below zero at first, in batches of 64: the source's, but for the step size."""
-
-    data: str = option("mnist-static", "binary images")
-    steps: int = option(20 * EPOCH, "updates in all (schedules are tied to it)", least=1)
-    batch_size: int = option(64, "examples per update", least=1)
-    lr: float = option(1e-3, "step size", least=0.0)
-    hidden: tuple[int, ...] = option((300, 300), "widths of the encoder, mirrored by the decoder", least=1)
-    latents: int = option(100, "size of z", least=1)
-    activation: Activation = option("elu", "of both networks")
-    output_bias: Literal["data", "dark", "none"] = option(
-        "dark", "where the decoder's logits start: at the training means, at -5 (dark), or as torch draws them (none)"
-    )
-    eval_every: int = option(EPOCH, "steps between validations", least=1)
-    # The source's own: a constant step size, and the weights as they end.
-    budgets: ClassVar = {"full": {"lr": 3e-4, "schedule": "constant", "ema": 0.0}}
-    ms_per_step = 45.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvergedVAE(StaticVAE):
-    """The same net until the validation loss has not improved for a while; the best weights are kept."""
-
-    steps: int = option(120 * EPOCH, "updates at most (schedules are tied to it)", least=1)
-    precision: Literal["fp32", "bf16", "fp64"] = option("bf16", "of matrix products and convolutions")
-    patience: int = option(15, "validations without improvement before a seed stops; 0 for never", least=0)
-    budgets: ClassVar = {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvStaticVAE(StaticVAE):
-    """The source's convolutional exercise: three convolutions down, four up with bilinear enlargements between."""
-
-    ms_per_step = 450.0
-
-    def model(self, data: "Dataset", output_bias: "Tensor | None") -> "nn.Module":
-        """`hidden` and `activation` have no say here."""
-        from seedbed.distributions.likelihood import BERNOULLI
-        from seedbed.models.conv_vae import ConvVAE
-
-        data.picture(type(self).__name__, side=28)
-        return ConvVAE(data.features, self.latents, BERNOULLI, output_bias)
-
+DATA = Examples("mnist-static")
+MLP = VAE(hidden=(300, 300), latents=100, activation="elu", output_bias="dark")
+SHORT = Training(steps=20 * EPOCH, batch_size=64, lr=1e-3, ema=0.999, eval_every=EPOCH)
+# Until the validation loss has not improved for a while; the best weights are kept.
+LONG = replace(SHORT, steps=120 * EPOCH, precision="bf16", patience=15)
+# The source's own: a constant step size, and the weights as they end.
+FULL = {"full": {"lr": 3e-4, "schedule": "constant", "ema": 0.0}}
 
 DOC = "the VAE of Larochelle's static MNIST: 20 epochs as published, to convergence, and with convolutions"
 EXPERIMENTS: dict[str, Experiment] = {
-    "vae-static/mnist-static/mlp-20epochs": StaticVAE(),
-    "vae-static/mnist-static/mlp-converged": ConvergedVAE(),
-    "vae-static/mnist-static/conv-20epochs": ConvStaticVAE(),
+    "vae-static/mnist-static/mlp-20epochs": hashed_by(
+        Experiment(DATA, MLP, Elbo(), SHORT, FULL, ms_per_step=45.0), HASHED_BOUND
+    ),
+    "vae-static/mnist-static/mlp-converged": hashed_by(Experiment(DATA, MLP, Elbo(), LONG, ms_per_step=45.0), HASHED_BOUND),
+    "vae-static/mnist-static/conv-20epochs": hashed_by(
+        Experiment(DATA, ConvVAE(output_bias="dark"), Elbo(), SHORT, FULL, ms_per_step=450.0),
+        HASHED_BOUND,
+        hidden=[300, 300],
+        activation="elu",
+    ),
 }
 # The source's -log p(x) is of 200 samples.
 PUBLISHED: dict[tuple[str, str], float] = {

@@ -1,0 +1,375 @@
+"""The models that an experiment can declare: sizes and choices, which data each takes, and what it is usually trained on."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from seedbed.core.domain import BINARY, Domain, Kind
+from seedbed.core.errors import SeedbedError
+from seedbed.experiments.fields import AtLeast, Part, option
+from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, SampledElbo, SourceElbo
+from seedbed.experiments.training import Training
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from seedbed.data.dataset import Dataset
+
+Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
+OutputBias = Literal["data", "dark", "none"]
+Prior = Literal["standard", "normal", "vamp"]
+Network = Literal["vae", "lvae", "flow"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Part):
+    """A model, apart from the data that it is built for."""
+
+    # What one component of an example may be, and how many axes an example may have; a picture has three.
+    takes: ClassVar[tuple[Kind, ...]] = ("real", "binary")
+    pictures_only: ClassVar[bool] = False
+    # Whether its latents mean something to the eye: codes, reconstructions and walks between them.
+    codes: ClassVar[bool] = True
+    # One that cannot represent the trivial baseline is not judged by it.
+    has_baseline: ClassVar[bool] = True
+    # What it is trained by where nothing else is said.
+    objective: ClassVar[Objective] = Elbo()
+    training: ClassVar[Training] = Training(steps=20_000, batch_size=128, lr=2e-3, ema=0.999, eval_every=1000)
+
+    @abstractmethod
+    def build(self, data: "Dataset") -> "nn.Module":
+        """One seed's model for examples like these; its weights come from the scoped ``init`` stream.
+
+        Raises:
+            SeedbedError: for sizes that do not go together.
+        """
+
+    @property
+    def exact(self) -> bool:
+        """Whether it knows log p(x) itself, so that no bound stands for it."""
+        return False
+
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """Why it cannot be a model of such examples, in words that follow its name; empty where it can."""
+        if domain.kind not in self.takes:
+            return f"takes {' or '.join(self.takes)} values"
+        if self.pictures_only and len(shape) != 3:
+            return "takes pictures, [channels, height, width]"
+        return ""
+
+
+def _bias(data: "Dataset", start: str) -> "Tensor | None":
+    """Where a decoder's output starts: at the training data's moments, dark, or as torch draws it."""
+    import torch
+
+    from seedbed.evaluate.baseline import training_output
+
+    if start == "none":
+        return None
+    if start == "dark" and data.domain != BINARY:
+        raise SeedbedError(
+            f"an output bias that is dark is one of bits, and {data.name} is {data.domain}; choose data or none"
+        )
+    return training_output(data) if start == "data" else torch.full_like(training_output(data), -5.0)
+
+
+_OUTPUT_BIAS = "where the decoder's output starts: at the training means, at -5 (dark), or as torch draws it (none)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAE(Model):
+    """Variational autoencoder with MLPs: a Gaussian likelihood of learned scale for real data, Bernoulli for bits."""
+
+    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1)
+    latents: int = option(50, "size of z", least=1)
+    activation: Activation = option("tanh", "of all networks")
+    norm: bool = option(False, "normalise each hidden layer (layer norm)")
+    prior: Prior = option(
+        "standard", "of z: N(0, I), a Gaussian that is learnt, or the posterior at inputs that are learnt (vamp)"
+    )
+    pseudo_inputs: int = option(500, "inputs that a vamp prior learns", least=1, when={"prior": ("vamp",)})
+    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """With the likelihood that scores the data, and the prior that is asked for."""
+        from seedbed.distributions.likelihood import likelihood_of
+        from seedbed.models import vae
+
+        return vae.VAE(
+            data.shape,
+            self.latents,
+            self.hidden,
+            likelihood_of(data.domain),
+            self.activation,
+            _bias(data, self.output_bias),
+            self.prior,
+            self.pseudo_inputs,
+            self.norm,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderVAE(Model):
+    """Ladder VAE: one shared top-down branch, posterior by precision-weighted merge (Soenderby et al. 2016)."""
+
+    hidden: tuple[int, ...] = option((64, 64), "width at each level, from the data upward", least=1)
+    latents: tuple[int, ...] = option((16, 8), "size of each latent, from the data upward", least=1)
+    activation: Activation = option("leaky_relu", "of all networks")
+    norm: bool = option(True, "normalise each hidden layer (layer norm, in place of the paper's batch norm)")
+    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    objective: ClassVar = Elbo(warm_up=0.2)
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """As many stochastic layers as there are sizes."""
+        from seedbed.distributions.likelihood import likelihood_of
+        from seedbed.models import lvae
+
+        return lvae.LadderVAE(
+            data.shape,
+            self.latents,
+            self.hidden,
+            likelihood_of(data.domain),
+            self.activation,
+            self.norm,
+            _bias(data, self.output_bias),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottomUpVAE(Model):
+    """One or two stochastic layers with MLPs between, each latent inferred from what is below it (Burda et al. 2016)."""
+
+    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1)
+    latents: int = option(50, "size of the latent next to the data", least=1)
+    activation: Activation = option("tanh", "of all networks")
+    latents_above: int = option(0, "size of a second latent above it; 0 for one stochastic layer", least=0)
+    hidden_above: tuple[int, ...] = option(
+        (100, 100), "widths of the networks between the two latents", least=1, when={"latents_above": AtLeast(1)}
+    )
+    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    objective: ClassVar = Elbo(k=5)
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """The paper's model with as many layers as there are latents."""
+        from seedbed.distributions.likelihood import likelihood_of
+        from seedbed.models import iwae, vae
+
+        likelihood, bias = likelihood_of(data.domain), _bias(data, self.output_bias)
+        if not self.latents_above:
+            return vae.VAE(data.shape, self.latents, self.hidden, likelihood, self.activation, bias)
+        sizes = (self.latents, self.latents_above), (self.hidden, self.hidden_above)
+        return iwae.BottomUpVAE(data.shape, *sizes, likelihood, self.activation, bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvVAE(Model):
+    """VAE of 28 x 28 images: three convolutions down, four up with bilinear enlargements between."""
+
+    latents: int = option(100, "size of z", least=1)
+    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    takes: ClassVar = ("binary",)
+    pictures_only: ClassVar = True
+
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """Grey ones of one size."""
+        return super().misfit(domain, shape) or ("" if shape == (1, 28, 28) else "takes grey pictures of 28 x 28")
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """With the likelihood that scores the data."""
+        from seedbed.distributions.likelihood import likelihood_of
+        from seedbed.models import conv_vae
+
+        return conv_vae.ConvVAE(data.shape, self.latents, likelihood_of(data.domain), _bias(data, self.output_bias))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DRAW(Model):
+    """A canvas written in steps, each with a latent of its own; of whole images, or through windows (Gregor et al. 2015)."""
+
+    hidden: int = option(256, "size of each LSTM", least=1)
+    latents: int = option(32, "size of each step's latent", least=1)
+    strokes: int = option(10, "steps of drawing", least=1)
+    read: int = option(0, "filters along each axis of the window that is read; 0 to read the whole image", least=0)
+    write: int = option(0, "filters along each axis of the window that is written; 0 to write the whole canvas", least=0)
+    error_image: bool = option(True, "whether the encoder sees the error beside the image")
+    overwrite: bool = option(False, "write each step over the start, not over the step before", when={"strokes": AtLeast(2)})
+    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    takes: ClassVar = ("binary",)
+    pictures_only: ClassVar = True
+    training: ClassVar = Training(steps=6_000, batch_size=128, lr=1e-3, ema=0.999, eval_every=1000, clip=50.0)
+
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """Grey ones."""
+        return super().misfit(domain, shape) or ("" if shape[0] == 1 else "takes grey pictures")
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """Of any height and width."""
+        from seedbed.models import draw
+
+        bias = _bias(data, self.output_bias)
+        choices = (self.read, self.write, self.error_image, self.overwrite)
+        return draw.DRAW(data.shape, self.latents, self.strokes, self.hidden, *choices, bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFlow(Model):
+    """Multi-scale flow of dequantised bits, augmented by a channel, with bounded scales."""
+
+    couplings: tuple[int, ...] = option(
+        (0, 4, 4), "[ActNorm, 1x1 convolution, coupling] of each scale, from fine to coarse", least=0
+    )
+    augment: int = option(1, "channels that are added to the image's one", least=0)
+    width: int = option(32, "channels of each coupling's net", least=1)
+    depth: int = option(3, "its densely connected layers", least=0)
+    growth: int = option(16, "channels that each of these adds", least=1, when={"depth": AtLeast(1)})
+    variational: bool = option(True, "learn how bits are dequantised; else uniformly, which bounds them less tightly")
+    takes: ClassVar = ("binary",)
+    pictures_only: ClassVar = True
+    codes: ClassVar = False
+    objective: ClassVar = SampledElbo()
+    training: ClassVar = Training(steps=2_500, batch_size=64, lr=2e-3, ema=0.999, eval_every=500, clip=200.0)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of a picture must be multiples of: halved between scales, and once for the net that dequantises."""
+        return 2 ** max(len(self.couplings) - 1, int(self.variational))
+
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """Grey ones that can be halved."""
+        if why := super().misfit(domain, shape):
+            return why
+        fits = shape[0] == 1 and all(side % self.multiple == 0 for side in shape[1:])
+        return "" if fits else f"takes grey pictures with sides that are multiples of {self.multiple}"
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """Of any height and width that can be halved often enough."""
+        from seedbed.models import image_flow
+
+        sizes = (self.width, self.depth, self.growth)
+        return image_flow.ImageFlow(data.shape, self.augment, self.couplings, *sizes, self.variational)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CouplingFlow(Model):
+    """Coupling flow, exact density: affine couplings of bounded scale, or rational-quadratic splines."""
+
+    coupling: Literal["affine", "spline"] = option("affine", "the coupling's one-dimensional map")
+    couplings: int = option(8, "couplings in a row", least=1)
+    hidden: tuple[int, ...] = option((64, 64), "widths of each coupling's network", least=1)
+    bins: int = option(8, "bins of a spline", least=2, when={"coupling": ("spline",)})
+    mix: bool = option(False, "learn a change of axes after each coupling")
+    takes: ClassVar = ("real",)
+    codes: ClassVar = False
+    objective: ClassVar = Likelihood()
+    training: ClassVar = Training(steps=12_000, lr=5e-3, clip=5.0, ema=0.999)
+
+    @property
+    def exact(self) -> bool:
+        """It is."""
+        return True
+
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """At least two numbers: one half is bent given the other."""
+        return super().misfit(domain, shape) or ("" if shape != (1,) else "takes at least two numbers per example")
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """A chain of couplings."""
+        from seedbed.models import flow
+
+        return flow.CouplingFlow(data.shape, self.coupling, self.couplings, self.hidden, bins=self.bins, mix=self.mix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WGAN(Model):
+    """Wasserstein GAN with gradient penalty: a generator and a critic, two MLPs."""
+
+    hidden: tuple[int, ...] = option((128, 128, 128), "widths of generator and critic", least=1)
+    latents: int = option(2, "size of z", least=1)
+    takes: ClassVar = ("real",)
+    codes: ClassVar = False
+    objective: ClassVar = Adversarial()
+    training: ClassVar = Training(steps=20_000, lr=5e-4, ema=0.999, betas=(0.5, 0.9))
+
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """Vectors, of which the distance of draws to data means something."""
+        return super().misfit(domain, shape) or ("" if len(shape) == 1 else "takes vectors")
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """Both networks."""
+        from seedbed.models import wgan
+
+        return wgan.WGAN(data.shape, self.latents, self.hidden)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compat(Model):
+    """The first source's nets, loss, warm-up and optimiser, its bugs included.
+
+    Clipping is declared there but never takes effect, so there is none here. Its numbers are reached with far fewer and
+    smaller steps than its own; `--budget full` has those.
+    """
+
+    network: Network = option("vae", "which of the source's models")
+    takes: ClassVar = ("real",)
+    has_baseline: ClassVar = False
+    objective: ClassVar = SourceElbo()
+    training: ClassVar = Training(steps=2_500, batch_size=512)
+
+    @property
+    def exact(self) -> bool:
+        """The flow is."""
+        return self.network == "flow"
+
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """What the source had."""
+        return super().misfit(domain, shape) or ("" if shape == (2,) else "takes points of the plane")
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """The source's sizes."""
+        from seedbed.models import compat
+
+        return {"vae": compat.CompatVAE, "lvae": compat.CompatLVAE, "flow": compat.CompatFlow}[self.network]()
+
+
+# By the names that they are run by: `seedbed run MODEL -d DATA`.
+MODELS: dict[str, Model] = {
+    "vae": VAE(),
+    "lvae": LadderVAE(),
+    "bottom-up-vae": BottomUpVAE(),
+    "conv-vae": ConvVAE(),
+    "draw": DRAW(),
+    "draw-attention": DRAW(read=5, write=5),
+    "image-flow": ImageFlow(),
+    "flow": CouplingFlow(),
+    "spline-flow": CouplingFlow(coupling="spline"),
+    "wgan-gp": WGAN(),
+}
+
+
+def check_fit(model: Model, name: str, domain: Domain, shape: tuple[int, ...]) -> None:
+    """Refuse a model of data that it cannot be of, before anything is trained.
+
+    Raises:
+        SeedbedError: with the models that take such data, and data that the model takes.
+    """
+    from seedbed.data import entry, names
+
+    why = model.misfit(domain, shape)
+    if not why:
+        return
+    found = f"{name} is {domain}, [{', '.join(map(str, shape))}]"
+    others = [key for key, other in MODELS.items() if not other.misfit(domain, shape)]
+    sets = [key for key in names() if (e := entry(key)) is not None and not model.misfit(e.domain, e.shape)]
+    # Of the same images in another form first.
+    stem = name.partition(",")[0].split("-")[0]
+    sets.sort(key=lambda key: (key.split("-")[0] != stem, len(e.shape) != len(shape) if (e := entry(key)) else True))
+    advice = []
+    if others:
+        advice.append(f"models of such data: {', '.join(others)}")
+    if domain == Domain("levels", 256) and ":" in name and not model.misfit(BINARY, shape):
+        advice.append("binarise it: put ,binarise=dynamic behind its name")
+    if name.startswith("folder:") and len(shape) == 3 and domain.kind in model.takes:
+        advice.append("choose other pictures of it: put ,size=28 or ,colour=grey behind its name")
+    if sets:
+        advice.append(f"data that it takes: {', '.join(sets[:4])}")
+    raise SeedbedError(f"{model.title} {why}, and {found}; {'; '.join(advice) or 'choose another model'}")
