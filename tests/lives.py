@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import seedbed
-import seedbed.experiments.run  # loads torch
+import seedbed.runs.api  # loads torch
 from seedbed.store import atomic, table
 from seedbed.train import learner, loop
 
@@ -101,7 +101,7 @@ def arm(death):
     elif kind == "row half written":
         Rows.left, table.open = when, lambda path, mode, **_: Rows(path, mode)
     elif kind == "rows written":
-        after(table.Table, "append", when)
+        after(table.LongTable, "append", when)
     elif kind == "checkpoint half written":
         half_written(Path, "write_bytes", when, is_checkpoint)
     elif kind == "checkpoint not renamed":

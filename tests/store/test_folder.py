@@ -13,7 +13,7 @@ import pytest
 import seedbed
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import find
-from seedbed.experiments.execute import execute, run_folder
+from seedbed.runs.execute import execute, run_folder
 from seedbed.store import manifest as manifests
 from seedbed.store.folder import Folder, group_name
 from seedbed.store.manifest import FILE, Manifest, config_hash

@@ -10,7 +10,7 @@ import pytest
 
 from seedbed.core.errors import SeedbedError
 from seedbed.store import table as module
-from seedbed.store.table import COLUMNS, Row, Table, frame
+from seedbed.store.table import COLUMNS, LongTable, Row, frame
 
 
 def row(seed=0, step=10, split="valid", metric="nll_nats", value=0.1, n=7):
@@ -18,7 +18,7 @@ def row(seed=0, step=10, split="valid", metric="nll_nats", value=0.1, n=7):
 
 
 def test_rows_come_back_to_the_last_bit(tmp_path):
-    table = Table(tmp_path / "deep" / "table.csv")
+    table = LongTable(tmp_path / "deep" / "table.csv")
     assert table.read() == []
     first = [row(value=0.1 + 0.2), row(seed=3, metric='odd,"name"', value=1e-300), row(value=math.inf)]
     second = [row(step=20, value=-math.pi)]
@@ -34,7 +34,7 @@ def test_rows_come_back_to_the_last_bit(tmp_path):
 
 @pytest.mark.parametrize("keep", [0, 1, 30, "last digit", "newline"])
 def test_a_half_written_last_line_is_no_row(tmp_path, keep):
-    table = Table(tmp_path / "table.csv")
+    table = LongTable(tmp_path / "table.csv")
     table.append([row(step=10), row(step=20)])
     text = table.path.read_text()
     table.append([row(step=30, n=123)])
@@ -50,7 +50,7 @@ def test_a_half_written_last_line_is_no_row(tmp_path, keep):
 
 @pytest.mark.parametrize("text", ["", "seed,st", ",".join(COLUMNS)])
 def test_a_file_that_was_only_begun(tmp_path, text):
-    table = Table(tmp_path / "table.csv")
+    table = LongTable(tmp_path / "table.csv")
     table.path.write_text(text)
     assert table.read() == []
     table.cut(100)
@@ -59,7 +59,7 @@ def test_a_file_that_was_only_begun(tmp_path, text):
 
 
 def test_cut_drops_what_a_checkpoint_has_not_seen(tmp_path):
-    table = Table(tmp_path / "table.csv")
+    table = LongTable(tmp_path / "table.csv")
     kept = [row(step=10, split="train"), row(step=10), row(step=20)]
     table.append([*kept, row(step=30), row(step=20, split="test"), row(step=20, split="status")])
     table.cut(20)
@@ -70,7 +70,7 @@ def test_cut_drops_what_a_checkpoint_has_not_seen(tmp_path):
 
 
 def test_a_full_disk_leaves_whole_lines(tmp_path, no_file_beyond):
-    table = Table(tmp_path / "table.csv")
+    table = LongTable(tmp_path / "table.csv")
     table.append([row(), row(step=20)])
     before = table.path.read_bytes()
     with no_file_beyond(len(before) + 100), pytest.raises(SeedbedError, match=r"cannot write .*table\.csv"):
@@ -93,7 +93,7 @@ class Full(io.FileIO):
 
 
 def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch):
-    table = Table(tmp_path / "table.csv")
+    table = LongTable(tmp_path / "table.csv")
     table.append([row()])
     before = table.path.read_bytes()
     monkeypatch.setattr(module, "open", lambda path, mode, **_: Full(path, mode), raising=False)

@@ -91,7 +91,7 @@ def char_gru(precision="fp32", steps=100, eval_every=20, **changes):
     def measure(stack, split):
         with torch.no_grad():
             noise = stack.noise("eval", split)
-            return {"nll_nats": (stack.call(nll, shared=(data.splits[split],), noise=noise), "nats")}
+            return {"nll_nats": (stack.call(nll, shared=(data.splits[split][:],), noise=noise), "nats")}
 
     batches = Contiguous(tokens, streams=4, length=9)
     player = Player(utility=NextToken(), optimizer=Adam(lr=1e-2), schedule=cosine(warmup=0.1), clip=5.0)

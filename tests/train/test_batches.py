@@ -227,7 +227,8 @@ def test_windows_overlap_by_one_and_cover(tokens):
 
 def test_tokens_stay_integers_up_to_the_model(workloads, learner):
     task = workloads["char-gru"](precision="fp64")
-    batch = learner(task, [0, 1])._batch(0)
+    one = learner(task, [0, 1])
+    batch = one.batch(one.task.game.players[0], 0)
     assert batch.dtype == torch.int64
     assert torch.equal(batch[1], batch[0])
     assert torch.equal(batch[0, 0], task.data.splits["train"][:10])

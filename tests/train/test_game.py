@@ -43,7 +43,7 @@ def task_of(*players, build=Pair, simultaneous=False, frozen=(), **changes):
         build=build,
         game=Game(players, simultaneous, frozen),
         data=DATA,
-        batches=Shuffled(DATA.splits["train"], 4),
+        batches=Shuffled(DATA.splits["train"][:], 4),
         steps=200,
         eval_every=10,
         measure=lambda stack, split: {},

@@ -144,7 +144,7 @@ def test_a_finished_run_of_an_earlier_version_is_read(workloads, learner, name, 
     assert after.average.keys() == averaged
     for player, value in before.params.items():
         assert torch.equal(after.params[player], value)
-        assert torch.equal(after.kept[player], value + 1.0 if player in averaged else value)
+        assert torch.equal(after.weights.kept[player], value + 1.0 if player in averaged else value)
 
 
 def test_an_unfinished_run_of_an_earlier_version_is_refused(workloads, learner, tmp_path):
@@ -183,7 +183,7 @@ def test_early_stopping_returns_the_state_of_the_best_step(workloads, learner, t
     for _ in range(4):
         best.advance()
     assert ended.status_step.tolist() == [8, 8]
-    for name, value in best.kept_state.items():
+    for name, value in best.weights.kept_state.items():
         assert torch.equal(ended.stack().state[name], value), name
     assert not torch.equal(ended.stack().state["generator.net.1.running_mean"], torch.zeros(2, 8))
 

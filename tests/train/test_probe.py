@@ -16,6 +16,7 @@ from seedbed.core.terms import Terms
 from seedbed.store.folder import Folder
 from seedbed.train.batches import Shuffled
 from seedbed.train.game import Game, Player
+from seedbed.train.looks import look_at
 from seedbed.train.loop import train_group
 
 PRECISIONS = ("fp32", "fp64", "bf16")
@@ -41,7 +42,7 @@ def probed(workloads, learner):
 
     def look(build, utility=fit, precision="fp32", **changes):
         task = workloads["small-vae"](precision)
-        learner(replace(task, build=build, game=Game((Player(utility=utility),)), **changes), [0, 1]).probe()
+        look_at(learner(replace(task, build=build, game=Game((Player(utility=utility),)), **changes), [0, 1]))
 
     return look
 
@@ -61,7 +62,7 @@ def test_what_is_sound_passes(probed, precision):
 def test_a_look_changes_nothing(workloads, learner, name):
     looked, plain = (learner(workloads[name](), [0, 1]) for _ in range(2))
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    looked.probe()
+    look_at(looked)
     assert torch.equal(torch.get_rng_state(), before[0]) and (np.random.get_state()[1] == before[1]).all()
     for one in (looked, plain):
         for _ in range(3):
@@ -294,13 +295,13 @@ def test_examples_that_see_each_other(probed, precision):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_a_small_batch_is_enough(probed, workloads, size):
-    batches = Shuffled(workloads["small-vae"]().data.splits["train"], size)
+    batches = Shuffled(workloads["small-vae"]().data.splits["train"][:], size)
     refused(probed, "see each other", Net, means_of_the_batch, batches=batches)
     probed(Net, batches=batches)
 
 
 def test_one_example_sees_nobody(probed, workloads):
-    probed(Net, means_of_the_batch, batches=Shuffled(workloads["small-vae"]().data.splits["train"], 1))
+    probed(Net, means_of_the_batch, batches=Shuffled(workloads["small-vae"]().data.splits["train"][:], 1))
 
 
 def test_examples_may_see_each_other_where_it_is_declared(probed):
@@ -379,10 +380,10 @@ def test_state_that_nobody_owns(probed, workloads, learner):
     ):
         one = learner(replace(task, game=Game(players, frozen=frozen)), [0, 1])
         if sound:
-            one.probe()
+            look_at(one)
         else:
             with pytest.raises(SeedbedError, match="writes state 'seen', which nobody owns; give it to a player"):
-                one.probe()
+                look_at(one)
 
 
 def test_state_that_is_changed_in_place(probed):

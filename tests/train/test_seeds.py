@@ -74,7 +74,7 @@ class Witness:
 
 
 def watched(task):
-    players = tuple(replace(p, utility=Witness(p.utility)) for p in task.game.players)
+    players = tuple(replace(p, utility=Witness(p.utility), data=True) for p in task.game.players)
     return replace(task, game=Game(players, task.game.simultaneous, task.game.frozen))
 
 
@@ -342,7 +342,7 @@ def test_each_seed_stops_on_its_own_and_returns_to_its_best(workloads, learner, 
     best = {0: 12, 1: 4, 5: 6}
     for row, seed in enumerate(SEEDS):
         expected = advanced(learner(task, SEEDS), best[seed])
-        kept = {name: value[row] for name, value in expected.kept.items()}
+        kept = {name: value[row] for name, value in expected.weights.kept.items()}
         for name, value in kept.items():
             assert torch.equal(ended.params[name][row], value), (seed, name)
             assert torch.equal(ended.average[name][row], value), (seed, name)
@@ -362,8 +362,8 @@ def test_a_stopped_seed_does_not_depend_on_its_companions(workloads, tmp_path):
         single, own = trained(task, tmp_path / str(seed), (seed,))
         assert [(r.step, r.split, r.metric) for r in own] == [(r.step, r.split, r.metric) for r in rows if r.seed == seed]
         assert (single.status[0], single.status_step[0]) == (stack.status[row], stack.status_step[row])
-        for name, value in single.kept.items():
-            assert torch.allclose(stack.kept[name][row], value[0], rtol=1e-8, atol=1e-8), (seed, name)
+        for name, value in single.weights.kept.items():
+            assert torch.allclose(stack.weights.kept[name][row], value[0], rtol=1e-8, atol=1e-8), (seed, name)
 
 
 def test_without_patience_nobody_stops(workloads, tmp_path):

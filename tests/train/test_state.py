@@ -104,7 +104,7 @@ def test_a_player_writes_the_state_of_its_own_modules_alone(learner):
     stack.advance()
     for name, value in norms(stack).items():
         assert torch.equal(value, before[name]) == name.startswith("b."), name
-    assert stack.orphans == []
+    assert stack.shares.orphans == []
 
     p, q = player("p", "a", utility=both, lr=0.0), player("q", "b", utility=both, repeat=3, lr=0.0)
     stack = learner(task_of(p, q, build=Two), [0, 1])
@@ -184,10 +184,10 @@ def test_state_goes_back_with_the_best_parameters(learner):
     stack = learner(task_of(player("model", "", utility=fit, ema=0.5, ema_state=True), build=Normed), [0, 1])
     for _ in range(3):
         stack.advance()
-    best, state = ({k: v.clone() for k, v in kept.items()} for kept in (stack.kept, stack.kept_state))
+    best, state = ({k: v.clone() for k, v in kept.items()} for kept in (stack.weights.kept, stack.weights.kept_state))
     for _ in range(3):
         stack.advance()
-    newer = stack.kept_state
+    newer = stack.weights.kept_state
     stack.set_kept(best, state, torch.tensor([True, False]))
     for name, value in stack.stack().state.items():
         assert torch.equal(value[0], state[name][0]) and torch.equal(value[1], newer[name][1]), name

@@ -2,9 +2,10 @@
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from seedbed.core.errors import SeedbedError
 from seedbed.store.atomic import write_atomic
@@ -12,6 +13,7 @@ from seedbed.store.atomic import write_atomic
 if TYPE_CHECKING:
     from torch import Tensor  # who only reads tables must not pay for importing it
 
+_Read = TypeVar("_Read")
 _PATTERN = "step-*.safetensors"
 
 
@@ -68,25 +70,46 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         DamagedCheckpoint: if the file is truncated or is no checkpoint of ours.
         SeedbedError: if it cannot be read at all.
     """
-    from safetensors import SafetensorError, safe_open
+    with _opened(path, "pt") as (file, meta):
+        names = file.keys()  # it is no mapping: one cannot go through the file itself
+        return unflatten({name: file.get_tensor(name) for name in names}), meta
 
-    try:
-        with safe_open(path, "pt") as file:
-            meta = json.loads((file.metadata() or {})["seedbed"])
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safetensors' file is no mapping
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise DamagedCheckpoint(f"checkpoint {path} is truncated or corrupt; delete it and run again ({error})") from error
-    except OSError as error:
-        raise SeedbedError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
-    return unflatten(flat), meta
+
+def load_meta(path: Path) -> dict[str, Any]:
+    """Read the metadata of one checkpoint, and none of its tensors; raises as ``load`` does."""
+    with _opened(path, "np") as (_, meta):
+        return meta
 
 
 def latest(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The newest readable checkpoint of a folder, ``None`` if there is none. A damaged one is passed over with a warning."""
+    return _newest(folder, load)
+
+
+def latest_meta(folder: Path) -> dict[str, Any] | None:
+    """The metadata of ``latest``, without reading its tensors: how far a run is, and whether it is done."""
+    return _newest(folder, load_meta)
+
+
+def _newest(folder: Path, read: Callable[[Path], _Read]) -> _Read | None:
     for path in sorted(folder.glob(_PATTERN), reverse=True):
         try:
-            return load(path)
+            return read(path)
         except DamagedCheckpoint:
             # Reading changes nothing on disk: the next checkpoint that is written replaces or removes it.
-            warnings.warn(f"checkpoint {path.name} is damaged; falling back to the previous one", stacklevel=2)
+            warnings.warn(f"checkpoint {path.name} is damaged; falling back to the previous one", stacklevel=3)
     return None
+
+
+@contextmanager
+def _opened(path: Path, framework: str) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A checkpoint's file, of which only the header has been read, and its metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework) as file:
+            yield file, json.loads((file.metadata() or {})["seedbed"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DamagedCheckpoint(f"checkpoint {path} is truncated or corrupt; delete it and run again ({error})") from error
+    except OSError as error:
+        raise SeedbedError(f"cannot read checkpoint {path}: {error.strerror or error}") from error

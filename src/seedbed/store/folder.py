@@ -1,14 +1,17 @@
 """A run folder: manifest, tables, checkpoints and artefacts of one experiment over its seeds."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.errors import SeedbedError
+from seedbed.core.metric import Metric
 from seedbed.store import checkpoint
 from seedbed.store.atomic import write_atomic
 from seedbed.store.manifest import FILE, Manifest
-from seedbed.store.table import Row, Table, frame
+from seedbed.store.table import LongTable, Row, frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,9 +37,9 @@ class Folder:
         """The manifest; raises ``SeedbedError`` if this is no run folder of this version."""
         return Manifest.read(self.path)
 
-    def table(self, group: Sequence[int]) -> Table:
+    def table(self, group: Sequence[int]) -> LongTable:
         """The table file of one group of seeds."""
-        return Table(self.path / "table" / f"{group_name(group)}.csv")
+        return LongTable(self.path / "table" / f"{group_name(group)}.csv")
 
     def rows(self) -> list[Row]:
         """Every row of the run: of training, then of evaluations made after it."""
@@ -46,13 +49,13 @@ class Folder:
         """Every row that training wrote, group by group."""
         return [row for group in self.manifest().groups for row in self.table(group).read()]
 
-    def evaluation(self, name: str) -> Table:
+    def evaluation(self, name: str) -> LongTable:
         """The table file of one evaluation made after training, e.g. ``nll-test-k5000``."""
-        return Table(self.path / "evaluations" / f"{name}.csv")
+        return LongTable(self.path / "evaluations" / f"{name}.csv")
 
     def evaluated(self) -> list[Row]:
         """Rows of all evaluations; what was measured on more examples, then with more samples, comes last and counts."""
-        tables = [(path, Table(path).read()) for path in sorted((self.path / "evaluations").glob("*.csv"))]
+        tables = [(path, LongTable(path).read()) for path in sorted((self.path / "evaluations").glob("*.csv"))]
 
         def effort(entry: tuple[Path, list[Row]]) -> tuple[int, int, bool]:
             path, rows = entry
@@ -60,6 +63,21 @@ class Folder:
             return max((row.n for row in rows), default=0), int(k[1]) if k else 0, not path.stem.endswith("bf16")
 
         return [row for _, rows in sorted(tables, key=effort) for row in rows]
+
+    def declarations(self) -> list[Metric]:
+        """Metrics of estimators of one's own, as the notes beside their evaluations declare them.
+
+        Raises:
+            SeedbedError: if a note is damaged.
+        """
+        found: dict[Metric, None] = {}
+        for path in sorted((self.path / "evaluations").glob("*.json")):
+            try:
+                for entry in json.loads(path.read_text(encoding="utf-8")).values():
+                    found |= dict.fromkeys(Metric(**one) for one in entry.get("metrics", ()))
+            except (ValueError, TypeError, AttributeError) as error:
+                raise SeedbedError(f"{path} is damaged ({error}); delete it and its .csv, and evaluate again") from error
+        return list(found)
 
     def frame(self) -> "pd.DataFrame":
         """The long table of the whole run."""
@@ -73,6 +91,10 @@ class Folder:
         """The newest readable checkpoint of one group."""
         return checkpoint.latest(self.checkpoints(group))
 
+    def latest_meta(self, group: Sequence[int]) -> dict[str, Any] | None:
+        """The metadata of the newest readable checkpoint of one group, without reading its tensors."""
+        return checkpoint.latest_meta(self.checkpoints(group))
+
     def save_arrays(self, name: str, group: Sequence[int], arrays: Mapping[str, "np.ndarray"]) -> None:
         """Store arrays for pictures, ``[seed, ...]`` each."""
         _write_npz(self.path / "artefacts" / name / f"{group_name(group)}.npz", arrays)
@@ -85,8 +107,15 @@ class Folder:
         """What ``save_reference`` stored; empty if nothing was."""
         return _read_npz(self.path / "artefacts" / "reference.npz")
 
-    def arrays(self, name: str) -> dict[str, "np.ndarray"]:
-        """Stored arrays of all groups, joined along the seed axis in the order of the seeds; empty if there are none."""
+    def arrays(
+        self, name: str, each: "Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]" = dict
+    ) -> "dict[str, np.ndarray]":
+        """Stored arrays of all groups, joined along the seed axis in the order of the seeds; empty if there are none.
+
+        Args:
+            name: theirs.
+            each: what is made of a group's before.
+        """
         import numpy as np
 
         parts: dict[str, list[np.ndarray]] = {}
@@ -94,7 +123,7 @@ class Folder:
         for group in self.manifest().groups:
             stored = _read_npz(self.path / "artefacts" / name / f"{group_name(group)}.npz")
             seeds += list(group) if stored else []
-            for key, value in stored.items():
+            for key, value in each(stored).items():
                 parts.setdefault(key, []).append(value)
         order = np.argsort(seeds, kind="stable")
         return {key: np.concatenate(values)[order] for key, values in parts.items()}

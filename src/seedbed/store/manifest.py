@@ -59,7 +59,7 @@ class Manifest:
         strategy: how the groups are executed.
         threads: threads per group.
         device: where it runs, with the device's name.
-        data: name, protocol and checksum of the data.
+        data: name, protocol and checksum of the data, and the shape of an example, of which artefacts have theirs.
         versions: code and libraries.
         command: what was typed.
         created: ISO time.

@@ -47,7 +47,7 @@ class Row:
 COLUMNS = tuple(f.name for f in fields(Row))
 
 
-class Table:
+class LongTable:
     """An append-only CSV file."""
 
     def __init__(self, path: Path) -> None:

@@ -7,12 +7,14 @@ from operator import itemgetter
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from seedbed.core.errors import SeedbedError, whole
 from seedbed.core.noise import BLOCK, EvalNoise, Noise, Streams
 from seedbed.data.dataset import Dataset
+from seedbed.data.source import Source, source_of
 
 
 class Batches(ABC):
@@ -34,7 +36,8 @@ class Shuffled(Batches):
     """Independent examples in a new random order on each pass; a last, smaller batch is left out.
 
     Args:
-        data: a pytree of ``[examples, *example]`` shared by all seeds, or ``[seeds, examples, *example]`` with ``per_seed``.
+        data: a pytree of sources or tensors ``[examples, *example]`` shared by all seeds, or of tensors ``[seeds, examples,
+            *example]`` with ``per_seed``.
         batch_size: examples per batch.
         per_seed: whether every seed has its own examples.
 
@@ -43,10 +46,10 @@ class Shuffled(Batches):
     """
 
     def __init__(self, data: Any, batch_size: int, per_seed: bool = False) -> None:
-        self.data = data
+        self.data = data if per_seed else tree_map(source_of, data)
         self.batch_size = batch_size
         self.per_seed = per_seed
-        counts = [leaf.shape[1] if per_seed else leaf.shape[0] for leaf in tree_leaves(data)]
+        counts = [leaf.shape[1] if per_seed else len(leaf) for leaf in tree_leaves(data)]
         if len(set(counts)) != 1:
             raise SeedbedError(f"expected as many examples of everything in the training data, got {counts}")
         self.examples = counts[0]
@@ -63,7 +66,7 @@ class Shuffled(Batches):
         if self.per_seed and (given := len(tree_leaves(self.data)[0])) != len(streams):
             raise SeedbedError(f"expected data of each of {len(streams)} seeds, got {given}; make them from `streams`")
         _, rows = self._rows(tuple(streams), number)
-        return tree_map(partial(_of_each if self.per_seed else _of_all, rows), self.data)
+        return tree_map(partial(_of_each, rows) if self.per_seed else (lambda source: source.gather(rows)), self.data)
 
     def _rows(self, streams: tuple[Streams, ...], number: int) -> tuple[int, Tensor]:
         """Which pass a batch belongs to, and which examples it holds, ``[seeds, batch]``."""
@@ -78,10 +81,6 @@ class Shuffled(Batches):
         return self._pass[2]
 
 
-def _of_all(rows: Tensor, data: Tensor) -> Tensor:
-    return data.index_select(0, rows.flatten()).view(*rows.shape, *data.shape[1:])
-
-
 def _of_each(rows: Tensor, data: Tensor) -> Tensor:
     return data[torch.arange(len(rows), device=rows.device)[:, None], rows]
 
@@ -92,7 +91,7 @@ class Redrawn(Shuffled):
     The draws are keyed by (seed, pass, example), in the seed's ``order`` stream.
 
     Args:
-        data: a pytree of ``[examples, *example]``, e.g. probabilities.
+        data: a pytree of sources or tensors ``[examples, *example]``, e.g. probabilities.
         batch_size: examples per batch.
         view: makes examples of ``data``, e.g. a Bernoulli draw (see ``Dataset.view``), in a pytree of the same structure.
         keep: what a pass of floating point numbers is kept as; ``uint8`` for whole numbers up to 255 takes a quarter of the
@@ -128,9 +127,9 @@ class Redrawn(Shuffled):
             self._shown = (streams, index, shown)
         return self._shown[2]
 
-    def _room(self, seeds: int, data: Tensor) -> Tensor:
-        kept = self.keep if self.keep is not None and data.is_floating_point() else data.dtype
-        return torch.empty((seeds, *data.shape), dtype=kept, device=data.device)
+    def _room(self, seeds: int, data: Source) -> Tensor:
+        kept = self.keep if self.keep is not None and data.dtype.is_floating_point else data.dtype
+        return torch.empty((seeds, len(data), *data.shape), dtype=kept, device=data.device)
 
 
 def batches_of(data: Dataset, batch_size: int) -> tuple[Batches, Callable[[Any, Noise], Any] | None]:
@@ -150,26 +149,26 @@ class Contiguous(Batches):
     what of it does, too).
 
     Args:
-        tokens: ``[time]``.
+        tokens: a source or a tensor ``[time]``.
         streams: parallel streams, the batch axis.
         length: predicted tokens per window.
     """
 
-    def __init__(self, tokens: Tensor, streams: int, length: int) -> None:
+    def __init__(self, tokens: Int[Tensor, "time"] | Source, streams: int, length: int) -> None:
         per_stream = (len(tokens) - 1) // streams
         self.windows = per_stream // length
         if self.windows < 1:
             raise SeedbedError(
                 f"{len(tokens)} tokens do not fill {streams} streams of {length}; use fewer streams or a shorter length"
             )
-        self.tokens = tokens
+        self.tokens = source_of(tokens)
         self.starts = torch.arange(streams) * per_stream
         self.length = length
 
-    def __call__(self, streams: Sequence[Streams], number: int) -> Tensor:
+    def __call__(self, streams: Sequence[Streams], number: int) -> Int[Tensor, "seeds streams window"]:
         """Window ``number`` of every stream; the same for all seeds."""
         first = self.starts + (number % self.windows) * self.length
-        batch = self.tokens[first[:, None] + torch.arange(self.length + 1)]
+        batch = self.tokens.gather(first[:, None] + torch.arange(self.length + 1))
         return batch.expand(len(streams), *batch.shape)
 
     def begins(self, number: int) -> bool:

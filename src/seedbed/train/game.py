@@ -33,6 +33,8 @@ class Player:
         schedule: factor on the step size over the run, or a controller that decides one per seed at each validation.
         clip: largest norm of one seed's gradient; larger ones are scaled down. ``None`` for no clipping.
         repeat: updates per step, each with its own batch and noise.
+        data: whether its utility looks at its batch. Without, none is drawn, and it is handed one that has a length and
+            nothing else: of a generator, say, that only needs to know how many examples to make.
         ema: decay of the exponential moving average that is evaluated and kept instead of its parameters; 0 for none.
         ema_state: whether the average takes in its modules' state too (running statistics); else evaluation sees the newest.
         skip_above: an update whose gradient norm, before clipping, is above it changes nothing. ``None`` for no such rule.
@@ -49,6 +51,7 @@ class Player:
     schedule: Schedule | Controller = field(default_factory=constant)
     clip: float | None = None
     repeat: int = 1
+    data: bool = True
     ema: float = 0.0
     ema_state: bool = False
     skip_above: float | None = None

@@ -15,7 +15,7 @@ from seedbed.train.replay import same
 DEPTH = 4  # containers in containers that are looked into
 CONTAINERS = (list, tuple, set, frozenset, deque, Mapping)
 # What ``nn.Module`` keeps for itself: numbers are lent to the first two, so these are looked at by themselves.
-OWN = ("_parameters", "_buffers", "_modules")
+OF_TORCH = ("_parameters", "_buffers", "_modules")
 _RECURRENT = ("_flat_weights", "_flat_weight_refs")  # weights again, which ``Slots`` knows
 
 
@@ -34,7 +34,7 @@ def check_parameters(model: nn.Module) -> None:
     known = set(model.modules())
     for path, part in model.named_modules():
         for attribute, value in part.__dict__.items():
-            if attribute in OWN or (isinstance(part, nn.RNNBase) and attribute in _RECURRENT):
+            if attribute in OF_TORCH or (isinstance(part, nn.RNNBase) and attribute in _RECURRENT):
                 continue
             for held in contents(value):
                 place = place_of(part, path, attribute)
@@ -62,7 +62,7 @@ def check_alike(first: nn.Module, other: nn.Module) -> None:
     """
     for (path, part), (_, twin) in zip(first.named_modules(), other.named_modules(), strict=False):
         for attribute, value in part.__dict__.items():
-            if attribute in OWN or (isinstance(part, nn.RNNBase) and attribute in _RECURRENT):
+            if attribute in OF_TORCH or (isinstance(part, nn.RNNBase) and attribute in _RECURRENT):
                 continue
             pairs = zip(contents(value), contents(twin.__dict__.get(attribute)), strict=False)
             if not all(_alike(one, two) for one, two in pairs):

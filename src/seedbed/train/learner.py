@@ -7,24 +7,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves
 
-from seedbed.core.capabilities import HasDataInit
 from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
+from seedbed.core.matmul import full_width_products
 from seedbed.core.noise import Noise, Streams
-from seedbed.core.products import full_width_products
 from seedbed.core.stack import Stack, stacked
-from seedbed.train import holdings, looks
 from seedbed.train.controllers import Controller
 from seedbed.train.game import Player, initial_state, resetting
 from seedbed.train.replay import Replay
-from seedbed.train.start import built, check_domain, initialise, start_from
+from seedbed.train.start import first_batches, modules_of
 from seedbed.train.tally import Tally, means_of
 from seedbed.train.task import Task
-
-# What a checkpoint's tree holds. 1: each player's state by itself, and one moving average of all players or none.
-LAYOUT = 2
+from seedbed.train.unseen import Unseen
+from seedbed.train.weights import LAYOUT, Shares, Weights, known, upgraded
 
 # Fates of a seed. Anything but RUNNING is final: its parameters do not change any more.
 RUNNING, DIVERGED, STOPPED, WORSE_THAN_BASELINE = 0, 1, 2, 3
@@ -53,74 +50,47 @@ class Learner:
         self.task = task
         self.streams = tuple(streams)
         self.device = device
-        self.dtype = torch.float64 if task.precision == "fp64" else torch.float32
+        self.dtype = task.dtype
         self.step = 0
         self.repeats = sum(player.repeat for player in task.game.players)
 
-        modules = []
-        first = self._batch(0)
-        rows = [tree_map(lambda t, row=row: t[row].cpu(), first) for row in range(len(self.streams))]
-        for row, stream in enumerate(self.streams):
-            module = built(task, stream)
-            holdings.check_parameters(module)
-            if modules:
-                holdings.check_alike(modules[0], module)
-            module = module.to(dtype=self.dtype)
-            if row == 0:
-                check_domain(module, task)
-            if isinstance(module, HasDataInit):
-                noise = Noise([stream], "init", "data_init", dtype=self.dtype)
-                initialise(module, self._seen(rows[row], noise), noise)
-            if task.start is not None:
-                start_from(module, task.start[row])
-            modules.append(module)
         players = task.game.players
+        first = first_batches(task, self.streams, device)
+        modules = modules_of(task, self.streams, device, first)
+        self.unseen = {p.name: Unseen(p.name, len(tree_leaves(first[0])[0])) for p in players if not p.data}
         starts: dict[str, list[dict[str, Tensor]]] = {p.name: [] for p in players}
         for player in players:
-            for module, row, stream in zip(modules, rows, self.streams, strict=True):
+            for module, batch, stream in zip(modules, first, self.streams, strict=True):
                 with stream.scoped("init", "state", player.name):
-                    starts[player.name].append(initial_state(player, module, row))
+                    starts[player.name].append(initial_state(player, module, self.unseen.get(player.name, batch)))
         stack = Stack.of([m.to(device) for m in modules], self.streams, task.precision, task.settings)
         self.structure = stack
-        aliases = stack.slots.aliases
-        state = {other for n in aliases for other in aliases[n]} | set(stack.state)
-        self.owned = task.game.check({n: aliases[n] for n, _ in stack.module.named_parameters()}, state)
-        holdings.check_owned(stack.module, self.owned)
-        self.layout = {
-            name: [(key, stack.params[key].shape[1:], stack.params[key][0].numel()) for key in keys]
-            for name, keys in self.owned.items()
-        }
-        self.params = {
-            name: torch.cat([stack.params[key].reshape(len(self.streams), -1) for key in keys], 1)
-            for name, keys in self.owned.items()
-        }
-        mine = {key for keys in self.owned.values() for key in keys}
-        self.fixed = {key: value for key, value in stack.params.items() if key not in mine}
-        self.rules = {p.name: p.optimizer.bind(shape for _, shape, _ in self.layout[p.name]) for p in players}
+        self.shares = Shares.of(task.game, stack)
+        begun = Weights.begin(stack, self.shares)
+        self.params, self.fixed = begun.params, begun.fixed
+        self.average, self.average_state = begun.average, begun.average_state
+        shapes = {name: [shape for _, shape, _ in entries] for name, entries in self.shares.entries.items()}
+        self.rules = {p.name: p.optimizer.bind(shapes[p.name]) for p in players}
         self.optimizers = {name: rule.init(self.params[name]) for name, rule in self.rules.items()}
         # Of the modules, which all players see, and each player's own.
         own = {
             name: {k: v.to(device) for k, v in stacked(given, f"`initial_state` of player {name!r}").items()}
             for name, given in starts.items()
         }
-        self.state: dict[str, Any] = {"modules": dict(stack.state), "players": own}
-        self.owned_state, self.orphans = task.game.share({n: aliases.get(n, [n]) for n in stack.state})
+        self.state: dict[str, Any] = {"modules": begun.state, "players": own}
         self.starts = {p.name: resetting(p, own[p.name]) for p in players}
         for name, entries in own.items():
             if both := sorted(entries.keys() & stack.state.keys()):
                 raise SeedbedError(
                     f"state {both[0]!r} is the model's and that of player {name!r} too; call one of them otherwise"
                 )
-        self.average = {p.name: self.params[p.name].clone() for p in players if p.ema}
-        averaged = [key for p in players if p.ema and p.ema_state for key in self.owned_state[p.name]]
-        self.average_state = {key: stack.state[key].clone() for key in averaged if stack.state[key].is_floating_point()}
         self.controls = {p.name: p.schedule.init(len(streams)) for p in players if isinstance(p.schedule, Controller)}
         self.status = torch.full((len(self.streams),), RUNNING, dtype=torch.int64)
         self.status_step = torch.zeros_like(self.status)
         self.skips = {p.name: torch.zeros_like(self.status) for p in players if p.skip_above is not None}  # in a row
         self.tally: dict[str, Tally] = {p.name: Tally() for p in players}
         self.parts: dict[str, tuple[str, ...]] = {}
-        self.replays = {p.name: Replay(partial(self._play, p), f"the utility of {p.name}") for p in players}
+        self.replays = {p.name: Replay(partial(self.play, p), f"the utility of {p.name}") for p in players}
 
     # --- one step -------------------------------------------------------------------------------------------------
 
@@ -135,13 +105,13 @@ class Learner:
                 number += 1
         self.step += 1
 
-    def _batch(self, number: int) -> Any:
-        move = lambda t: t.to(self.device, self.dtype if t.is_floating_point() else None)
-        return tree_map(move, self.task.batches(self.streams, number))
+    def batch(self, player: Player, number: int) -> Any:
+        """What every seed draws for a player's update, ``[seeds, batch, ...]`` per leaf; no leaves of one without data."""
+        return self.task.batch(self.streams, number, self.device) if player.data else ()
 
-    def _seen(self, batch: Any, noise: Noise) -> Any:
-        # A random view of the data (binarisation) belongs to what a seed is shown, hence to its order stream.
-        return batch if self.task.view is None else self.task.view(batch, noise.of("order"))
+    def shown(self, player: Player, batch: Any, noise: Noise) -> Any:
+        """What a player's utility is shown of one seed's batch."""
+        return self.task.seen(batch, noise) if player.data else self.unseen[player.name]
 
     def _update(self, player: Player, number: int, noise: Noise, before: tuple[dict[str, Any], ...] | None) -> Update:
         """The utility of each seed and the gradient of its negative in the player's parameters, on one batch.
@@ -154,13 +124,14 @@ class Learner:
         params, modules = self.params, self.state["modules"]
         if before is not None:
             params = before[0] | {player.name: params[player.name]}
-            modules = before[1] | {key: modules[key] for key in self.owned_state[player.name]}
+            modules = before[1] | {key: modules[key] for key in self.shares.owned_state[player.name]}
         params, state = params | {"": self.fixed}, modules | self.state["players"][player.name]
+        batch, settings = self.batch(player, number), dict(self.structure.settings)
         with full_width_products():
-            played = self.replays[player.name](noise, params, self._batch(number), state, dict(self.structure.settings))
+            played = self.replays[player.name](noise, params, batch, state, settings)
         return Update(*played)
 
-    def _play(
+    def play(
         self,
         player: Player,
         noise: Noise,
@@ -171,8 +142,8 @@ class Learner:
     ) -> tuple[Tensor, Tensor, dict[str, Tensor], Tensor]:
         """Utility ``[seeds]``, means of all parts ``[parts, seeds]``, the new state, the gradient: a pure function."""
         flat = params[player.name].detach().requires_grad_()
-        named = {k: v for name in self.owned if name != player.name for k, v in self._named(name, params[name]).items()}
-        lent = params[""] | named | self._named(player.name, flat)
+        others = {name: params[name] for name in self.shares.owned if name != player.name}
+        lent = params[""] | self.shares.named({**others, player.name: flat})
         stack = replace(self.structure, params=lent, state=state, settings=settings)
         (values, parts), after = stack.step(partial(self._terms, player), batch, noise=noise)
         value = values.mean(1)
@@ -180,11 +151,11 @@ class Learner:
             raise SeedbedError(f"the utility of {player.name!r} depends on none of its parameters; let it own others")
         gradient = torch.autograd.grad(value.sum().neg(), flat)[0]
         self.parts[player.name] = ("utility", *parts)
-        mine = [*self.owned_state[player.name], *self.state["players"][player.name]]
+        mine = [*self.shares.owned_state[player.name], *self.state["players"][player.name]]
         return value.detach(), means_of(value, parts), {key: after[key].detach() for key in mine}, gradient
 
     def _terms(self, player: Player, model: nn.Module, batch: Any, ctx: Context) -> tuple[Tensor, Mapping[str, Tensor]]:
-        out = player.utility(model, self._seen(batch, ctx.noise), ctx)
+        out = player.utility(model, self.shown(player, batch, ctx.noise), ctx)
         return out.value, out.parts
 
     def _apply(self, player: Player, update: Update, last: bool) -> None:
@@ -200,7 +171,7 @@ class Learner:
             if skipped is not None:
                 rows = skipped.nonzero()[:, 0].to(self.device)
                 held = {key: value[rows] for key, value in state.items()}
-            new, state = self.rules[name].update(self.params[name], gradient, state, self._rate(player))
+            new, state = self.rules[name].update(self.params[name], gradient, state, self.rate(player))
             for key, value in held.items():
                 state[key][rows] = value
             self.optimizers[name] = state
@@ -236,7 +207,7 @@ class Learner:
         self.end(self.skips[player.name] > player.most_skips, DIVERGED)
         return skipped if bool(skipped.any()) else None
 
-    def _rate(self, player: Player) -> Tensor:
+    def rate(self, player: Player) -> Tensor:
         """The step size of each seed, ``[seeds, 1]``."""
         lr, schedule = player.optimizer.lr, player.schedule
         if isinstance(schedule, Controller):
@@ -251,19 +222,10 @@ class Learner:
         share = 1 - min(player.ema, (1 + self.step) / (10 + self.step))
         average = self.average[player.name]
         self.average[player.name] = where(live, average.lerp(self.params[player.name], share), average)
-        for key in self.owned_state[player.name] if player.ema_state else ():
+        for key in self.shares.owned_state[player.name] if player.ema_state else ():
             if key in self.average_state:
                 average = self.average_state[key]
                 self.average_state[key] = where(live, average.lerp(self.state["modules"][key], share), average)
-
-    def _named(self, player: str, flat: Tensor) -> dict[str, Tensor]:
-        layout = self.layout[player]
-        pieces = flat.split([size for _, _, size in layout], 1)
-        return {key: piece.view(-1, *shape) for (key, shape, _), piece in zip(layout, pieces, strict=True)}
-
-    def probe(self) -> None:
-        """Refuse what cannot be trained, before it is; changes nothing, draws nothing. See ``looks``."""
-        looks.look_at(self)
 
     # --- records and fates ----------------------------------------------------------------------------------------
 
@@ -304,19 +266,13 @@ class Learner:
             target |= {key: where(which, given[key], old) for key, old in target.items()}
 
     @property
-    def kept(self) -> dict[str, Tensor]:
-        """The flat parameters that count: the moving average where there is one."""
-        return self.params | self.average
-
-    @property
-    def kept_state(self) -> dict[str, Tensor]:
-        """The modules' state that counts: the moving average where there is one."""
-        return self.state["modules"] | self.average_state
+    def weights(self) -> Weights:
+        """All numbers but those that only training needs."""
+        return Weights(self.params, self.fixed, self.state["modules"], self.average, self.average_state)
 
     def stack(self) -> Stack:
         """The models that count, for evaluation."""
-        named = {k: v for name, flat in self.kept.items() for k, v in self._named(name, flat).items()}
-        return self.structure.replace(self.fixed | named, self.kept_state)
+        return self.weights.counting(self.structure, self.shares)
 
     # --- checkpoints ----------------------------------------------------------------------------------------------
 
@@ -344,27 +300,20 @@ class Learner:
 
         One of an earlier layout is good for what was trained, not for going on: see ``loop``.
         """
-        tree = dict(tree_map(lambda t: t.to(self.device), dict(tree)))
+        tree = upgraded(tree, meta, self.device)
         self.step = meta["step"]
-        if meta.get("layout", 1) == 1:
-            tree |= {"state": {"players": tree.get("states", {})}, "average": tree["params"] | tree.get("average", {})}
-        state = tree.get("state", {})
-        self.params = dict(tree["params"])
-        self.fixed = dict(tree.get("fixed", {}))
+        taken = self.weights.taken(tree)
+        self.params, self.fixed = taken.params, taken.fixed
+        self.average, self.average_state = taken.average, taken.average_state
+        own = tree.get("state", {}).get("players", {})
+        players = {name: known(mine, own.get(name, {})) for name, mine in self.state["players"].items()}
+        self.state = {"modules": taken.state, "players": players}
         self.optimizers = {name: dict(tree["optimizers"][name]) for name in self.optimizers}
-        self.state = {
-            "modules": _known(self.state["modules"], state.get("modules", {})),
-            "players": {
-                name: _known(own, state.get("players", {}).get(name, {})) for name, own in self.state["players"].items()
-            },
-        }
-        self.average = _known(self.average, tree.get("average", {}))
-        self.average_state = _known(self.average_state, tree.get("average_state", {}))
         self.controls = {
-            name: {key: value.cpu() for key, value in _known(own, tree.get("controls", {}).get(name, {})).items()}
+            name: {key: value.cpu() for key, value in known(own, tree.get("controls", {}).get(name, {})).items()}
             for name, own in self.controls.items()
         }
-        self.skips = {name: value.cpu() for name, value in _known(self.skips, tree.get("skips", {})).items()}
+        self.skips = {name: value.cpu() for name, value in known(self.skips, tree.get("skips", {})).items()}
         self.status = tree["status"]["fate"].cpu()
         self.status_step = tree["status"]["step"].cpu()
         sums, counts = tree.get("tally", {}), meta["counts"]
@@ -377,11 +326,6 @@ class Learner:
 def _no_less_finite(new: Tensor, old: Tensor) -> Tensor:
     """Whether of each seed all is finite that was, ``[seeds]``."""
     return (new.isfinite() | ~old.isfinite()).view(len(new), -1).all(1)
-
-
-def _known(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What is given of what one has, and the rest as it is."""
-    return {key: given[key] if isinstance(given.get(key), Tensor) else value for key, value in own.items()}
 
 
 def where(rows: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,22 +17,19 @@ from seedbed.core.noise import Noise
 from seedbed.core.proposal import Proposal
 from seedbed.core.stack import Stack, named_tensors
 from seedbed.data.dataset import Dataset
+from seedbed.train.learner import Learner
 from seedbed.train.probe import check_utility
 
-if TYPE_CHECKING:
-    from seedbed.train.learner import Learner
 
-
-def look_at(learner: "Learner") -> None:
+def look_at(learner: Learner) -> None:
     """Call every player's utility as one seed, to refuse what cannot be trained; changes nothing, draws nothing.
 
     Raises:
         SeedbedError: see ``check_utility``, and whatever the utilities themselves refuse.
     """
-    everyone = learner._batch(0)
+    task, everyone = learner.task, learner.task.batch(learner.streams, 0, learner.device)
     batch = tree_map(_first, everyone)
-    named = {k: v for name, flat in learner.params.items() for k, v in learner._named(name, flat).items()}
-    params = tree_map(_first, learner.fixed | named)
+    params = tree_map(_first, learner.fixed | learner.shares.named(learner.params))
     settings = tree_map(_first, dict(learner.structure.settings))
     looked = replace(
         learner.structure,
@@ -41,25 +39,26 @@ def look_at(learner: "Learner") -> None:
         settings=settings,
     )
     noise = Noise(learner.streams[:1], "noise", 0, 0, 0, device=learner.device, dtype=learner.dtype)
-    check_model(looked, batch, noise, learner._seen, learner.task.data)
-    for index, player in enumerate(learner.task.game.players):
+    check_model(looked, batch, noise, task.seen, task.data)
+    for index, player in enumerate(task.game.players):
         state = tree_map(_first, learner.state["modules"] | learner.state["players"][player.name])
         stack = replace(learner.structure, params=params, streams=learner.streams[:1], state=state, settings=settings)
         noise = Noise(learner.streams[:1], "noise", 0, index, 0, device=learner.device, dtype=learner.dtype)
-        check_utility(player, stack, batch, noise, learner._seen, learner.orphans, learner.owned[player.name])
+        given, seen = batch if player.data else (), partial(learner.shown, player)
+        check_utility(player, stack, given, noise, seen, learner.shares.orphans, learner.shares.owned[player.name])
     _play_once(learner, everyone)
-    for split in learner.task.splits:
-        if split not in learner.task.data.splits:
-            raise unknown(f"split of {learner.task.data.name}", split, learner.task.data.splits)
+    for split in task.splits:
+        if split not in task.data.splits:
+            raise unknown(f"split of {task.data.name}", split, task.data.splits)
 
 
-def _play_once(learner: "Learner", batch: Any) -> None:
+def _play_once(learner: Learner, batch: Any) -> None:
     """One update of every player, of all seeds, that is thrown away: what one seed can do, a stack may not."""
     remedy = "all seeds are one call: tensor operations alone, no .item() and no `if` on values; or --strategy sequential"
     for index, player in enumerate(learner.task.game.players):
         what = f"the schedule of {player.name!r}"
         with told(what):
-            rates = learner._rate(player)
+            rates = learner.rate(player)
         for rate in rates.flatten().tolist():
             within(f"{what} times its step size", rate, 0, math.inf, below=True)
         noise = Noise(learner.streams, "noise", 0, index, 0, device=learner.device, dtype=learner.dtype)
@@ -67,7 +66,7 @@ def _play_once(learner: "Learner", batch: Any) -> None:
         state = learner.state["modules"] | learner.state["players"][player.name]
         several = len(learner.streams) > 1
         with told(f"an update of {player.name!r}" + several * " over several seeds", several * remedy):
-            learner._play(player, noise, params, batch, state, learner.structure.settings)
+            learner.play(player, noise, params, batch if player.data else (), state, learner.structure.settings)
 
 
 def _first(stack: Tensor) -> Tensor:
@@ -95,10 +94,9 @@ def check_model(stack: Stack, batch: Any, noise: Noise, seen: Callable[[Any, Noi
         if isinstance(model, HasSample):
             with told(f"`sample` of {name}"):
                 draws = stack.call(_sample, noise=noise)
-            example = data.splits["train"]
-            if isinstance(example, Tensor) and not isinstance(model, Sequence) and draws[0].shape[1:] != example.shape[1:]:
+            if not isinstance(model, Sequence) and draws[0].shape[1:] != data.shape:
                 raise SeedbedError(
-                    f"`sample` of {name} must draw examples {list(example.shape[1:])} as the data are, got "
+                    f"`sample` of {name} must draw examples {list(data.shape)} as the data are, got "
                     f"{list(draws[0].shape[1:])}"
                 )
 

@@ -18,8 +18,10 @@ from seedbed.core.stack import Stack
 from seedbed.store import checkpoint
 from seedbed.store.folder import Folder
 from seedbed.store.table import Row
-from seedbed.train.learner import DIVERGED, LAYOUT, RUNNING, STOPPED, WORSE_THAN_BASELINE, Learner, where
+from seedbed.train.learner import DIVERGED, RUNNING, STOPPED, WORSE_THAN_BASELINE, Learner, where
+from seedbed.train.looks import look_at
 from seedbed.train.task import Measurement, Task
+from seedbed.train.weights import LAYOUT
 
 FATES = {RUNNING: "finished", DIVERGED: "diverged", STOPPED: "stopped_early", WORSE_THAN_BASELINE: "worse_than_baseline"}
 
@@ -27,7 +29,7 @@ FATES = {RUNNING: "finished", DIVERGED: "diverged", STOPPED: "stopped_early", WO
 REPORT_SECONDS = 0.5
 
 # (steps done, steps in all, the selected validation metric of each seed, or None between validations)
-Progress = Callable[[int, int, Tensor | None], None]
+StepProgress = Callable[[int, int, Tensor | None], None]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -73,14 +75,15 @@ class Best:
         """Nothing seen yet."""
         seeds = len(learner.streams)
         infinite = torch.full((seeds,), torch.inf, dtype=torch.float64)
-        params, state = ({k: v.clone() for k, v in kept.items()} for kept in (learner.kept, learner.kept_state))
+        weights = learner.weights
+        params, state = ({k: v.clone() for k, v in kept.items()} for kept in (weights.kept, weights.kept_state))
         return cls(infinite, torch.zeros(seeds, dtype=torch.int64), params, state)
 
     def see(self, learner: Learner, value: Tensor, patience: int) -> None:
         """Take in one validation; stop the seeds that ran out of patience."""
         better = (value < self.value) & (learner.status == RUNNING)
-        self.params = {k: where(better, v, self.params[k]) for k, v in learner.kept.items()}
-        self.state = {k: where(better, v, self.state[k]) for k, v in learner.kept_state.items()}
+        self.params = {k: where(better, v, self.params[k]) for k, v in learner.weights.kept.items()}
+        self.state = {k: where(better, v, self.state[k]) for k, v in learner.weights.kept_state.items()}
         self.value = torch.where(better, value, self.value)
         self.since = torch.where(better, 0, self.since + 1)
         learner.end(self.since >= patience, STOPPED)
@@ -95,7 +98,7 @@ def train_group(
     device: torch.device,
     threads: int,
     checkpoint_seconds: float = 30.0,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
     looked: bool = False,
 ) -> Learner:
     """Train one group of seeds to the end, continuing from its newest checkpoint.
@@ -112,7 +115,7 @@ def train_group(
         looked: whether the game has been looked at already.
 
     Raises:
-        SeedbedError: if something cannot be written, or the game cannot be played (see ``Learner.probe``).
+        SeedbedError: if something cannot be written, or the game cannot be played (see ``looks.look_at``).
         Interrupted: after Ctrl-C, with a checkpoint of the present step written; at once in the evaluation at the end, which
             continuing repeats.
     """
@@ -139,7 +142,7 @@ def train_group(
             return learner
         begun = learner.step
         if begun == 0 and not looked:
-            learner.probe()
+            look_at(learner)
         while learner.step < task.steps and bool((learner.status == RUNNING).any()):
             learner.advance()
             last = learner.step == task.steps

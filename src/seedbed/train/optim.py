@@ -12,13 +12,16 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from seedbed.core.errors import within
-from seedbed.core.products import full_width_products
+from seedbed.core.matmul import full_width_products
 
 # Moments and the step count, each with a leading seed axis. ``update`` consumes it (in place) and returns it.
 OptimizerState = dict[str, Tensor]
+Rows = Float[Tensor, "seeds parameters"]
+PerSeed = Float[Tensor, "seeds 1"]
 _DECAYS = ("beta1", "beta2", "alpha", "momentum", "memory")  # of averages
 
 
@@ -48,17 +51,17 @@ class Optimizer(ABC):
         return self
 
     @abstractmethod
-    def init(self, params: Tensor) -> OptimizerState:
+    def init(self, params: Rows) -> OptimizerState:
         """State before the first step, for parameters ``[seeds, parameters]``."""
 
     @abstractmethod
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, Tensor | None]:
+    def rule(self, grads: Rows, state: OptimizerState, t: PerSeed) -> tuple[Rows, PerSeed | None]:
         """The direction to subtract, ``[seeds, parameters]``, and a factor on it, ``[seeds, 1]``, or ``None`` for 1.
 
         ``t``, ``[seeds, 1]``, counts from 1. Moments are consumed.
         """
 
-    def update(self, params: Tensor, grads: Tensor, state: OptimizerState, lr: Tensor) -> tuple[Tensor, OptimizerState]:
+    def update(self, params: Rows, grads: Rows, state: OptimizerState, lr: PerSeed) -> tuple[Rows, OptimizerState]:
         """One step: new parameters and state.
 
         Args:
@@ -80,7 +83,7 @@ class Optimizer(ABC):
         """Whether weight decay acts on the parameters instead of the gradient."""
         return False
 
-    def decay(self, params: Tensor, grads: Tensor) -> Tensor:
+    def decay(self, params: Rows, grads: Rows) -> Rows:
         """The gradient with weight decay added, unless it is decoupled."""
         return grads if self.decoupled else grads + self.weight_decay * params
 
@@ -97,11 +100,11 @@ class Adam(Optimizer):
     beta2: float = 0.999
     eps: float = 1e-8
 
-    def init(self, params: Tensor) -> OptimizerState:
+    def init(self, params: Rows) -> OptimizerState:
         """Zero moments."""
         return {"t": _count(params), "m": torch.zeros_like(params), "v": torch.zeros_like(params)}
 
-    def update(self, params: Tensor, grads: Tensor, state: OptimizerState, lr: Tensor) -> tuple[Tensor, OptimizerState]:
+    def update(self, params: Rows, grads: Rows, state: OptimizerState, lr: PerSeed) -> tuple[Rows, OptimizerState]:
         """One step: new parameters and state; on a CPU in one pass over memory, which is what it costs."""
         if params.device.type != "cpu":
             return super().update(params, grads, state, lr)
@@ -126,7 +129,7 @@ class Adam(Optimizer):
             )
         return new, state
 
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, Tensor]:
+    def rule(self, grads: Rows, state: OptimizerState, t: PerSeed) -> tuple[Rows, PerSeed]:
         """Bias-corrected m over the root of bias-corrected v; the corrections are gathered in the factor."""
         m, v = state["m"], state["v"]
         m.lerp_(grads, 1 - self.beta1)
@@ -150,7 +153,7 @@ class AdamW(Adam):
 FLOOR = 1e-4  # of the mean eigenvalue: gradients smaller than that do not turn the basis
 
 
-class Matrix(NamedTuple):
+class WeightMatrix(NamedTuple):
     """Where a weight matrix ``[rows, columns]`` lies in a row of parameters, and which of its sides are turned."""
 
     start: int
@@ -158,7 +161,7 @@ class Matrix(NamedTuple):
     columns: int
     sides: tuple[str, ...]
 
-    def of(self, flat: Tensor) -> Tensor:
+    def of(self, flat: Rows) -> Float[Tensor, "seeds {self.rows} {self.columns}"]:
         """It, in ``[seeds, parameters]``: a view ``[seeds, rows, columns]``."""
         return flat[:, self.start : self.start + self.rows * self.columns].unflatten(1, (self.rows, self.columns))
 
@@ -198,7 +201,7 @@ class Soap(Adam):
         """The rule that knows where the weight matrices are."""
         return replace(self, shapes=tuple(tuple(shape) for shape in shapes))
 
-    def matrices(self) -> Iterator[tuple[str, Matrix]]:
+    def matrices(self) -> Iterator[tuple[str, WeightMatrix]]:
         """The weight matrices, named by their places; filters are rows of one output channel each."""
         start = 0
         for place, shape in enumerate(self.shapes):
@@ -207,10 +210,10 @@ class Soap(Adam):
                 rows, columns = shape[0], size // shape[0]
                 sides = (("left", rows), ("right", columns))
                 if turned := tuple(side for side, length in sides if length <= self.largest):
-                    yield str(place), Matrix(start, rows, columns, turned)
+                    yield str(place), WeightMatrix(start, rows, columns, turned)
             start += size
 
-    def init(self, params: Tensor) -> OptimizerState:
+    def init(self, params: Rows) -> OptimizerState:
         """Zero moments, and no turn yet."""
         state = super().init(params)
         for name, matrix in self.matrices():
@@ -220,7 +223,7 @@ class Soap(Adam):
                 state[f"{name}.{side}.basis"] = torch.eye(length).to(params).repeat(len(params), 1, 1)
         return state
 
-    def update(self, params: Tensor, grads: Tensor, state: OptimizerState, lr: Tensor) -> tuple[Tensor, OptimizerState]:
+    def update(self, params: Rows, grads: Rows, state: OptimizerState, lr: PerSeed) -> tuple[Rows, OptimizerState]:
         """One step: new parameters and state."""
         grads = self.decay(params, grads) if self.weight_decay else grads
         with full_width_products():
@@ -285,11 +288,11 @@ class Adamax(Optimizer):
     beta2: float = 0.999
     eps: float = 1e-8
 
-    def init(self, params: Tensor) -> OptimizerState:
+    def init(self, params: Rows) -> OptimizerState:
         """Zero moment and norm."""
         return {"t": _count(params), "m": torch.zeros_like(params), "u": torch.zeros_like(params)}
 
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, Tensor]:
+    def rule(self, grads: Rows, state: OptimizerState, t: PerSeed) -> tuple[Rows, PerSeed]:
         """Bias-corrected m over u."""
         m, u = state["m"], state["u"]
         m.lerp_(grads, 1 - self.beta1)
@@ -305,11 +308,11 @@ class RMSProp(Optimizer):
     alpha: float = 0.99
     eps: float = 1e-8
 
-    def init(self, params: Tensor) -> OptimizerState:
+    def init(self, params: Rows) -> OptimizerState:
         """A zero second moment."""
         return {"t": _count(params), "v": torch.zeros_like(params)}
 
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, None]:
+    def rule(self, grads: Rows, state: OptimizerState, t: PerSeed) -> tuple[Rows, None]:
         """The gradient over its running root mean square."""
         v = state["v"].mul_(self.alpha).addcmul_(grads, grads, value=1 - self.alpha)
         return grads / v.sqrt().add_(self.eps), None
@@ -321,11 +324,11 @@ class SGD(Optimizer):
 
     momentum: float = 0.0
 
-    def init(self, params: Tensor) -> OptimizerState:
+    def init(self, params: Rows) -> OptimizerState:
         """A zero buffer where there is momentum."""
         return {"t": _count(params)} | ({"b": torch.zeros_like(params)} if self.momentum else {})
 
-    def rule(self, grads: Tensor, state: OptimizerState, t: Tensor) -> tuple[Tensor, None]:
+    def rule(self, grads: Rows, state: OptimizerState, t: PerSeed) -> tuple[Rows, None]:
         """The momentum buffer, or the gradient."""
         return (state["b"].mul_(self.momentum).add_(grads) if self.momentum else grads), None
 

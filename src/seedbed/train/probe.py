@@ -20,8 +20,9 @@ from seedbed.core.slots import couples_examples
 from seedbed.core.stack import Stack
 from seedbed.core.terms import Terms
 from seedbed.train.game import Player
-from seedbed.train.holdings import CONTAINERS, DEPTH, OWN, contents, entries, has_parameters, place_of
+from seedbed.train.holdings import CONTAINERS, DEPTH, OF_TORCH, contents, entries, has_parameters, place_of
 from seedbed.train.replay import listing, same
+from seedbed.train.unseen import Unseen
 
 # Changes of an example's value by what rounding may do; relative to it, or to the batch's mean where that is larger.
 ROUNDING = {"fp64": 1e-9, "fp32": 1e-3, "bf16": 5e-2}
@@ -119,7 +120,7 @@ def _call(player: Player, stack: Stack, batch: Any, noise: Noise, seen: Callable
     def watched(model: nn.Module, batch: Any, ctx: Context) -> Tensor:
         before, start = _Snapshot(model), {name: (value, _version(value)) for name, value in ctx.state.items()}
         shown = seen(batch, ctx.noise)
-        versions = [(leaf, _version(leaf)) for leaf in tree_leaves(shown)]
+        versions = [(leaf, _version(leaf)) for leaf in tree_leaves(shown) if isinstance(leaf, Tensor)]
         with told(label):
             out = player.utility(model, shown, ctx)
         _check_terms(out, shown, label)
@@ -158,7 +159,8 @@ def _check_terms(out: object, batch: Any, label: str) -> None:
     if not isinstance(out, Terms) or not isinstance(out.value, Tensor) or not isinstance(out.parts, Mapping):
         got = type(out.value).__name__ if isinstance(out, Terms) else type(out).__name__
         raise SeedbedError(f"{label} must give Terms(value, {{name: part}}) of tensors, got {got}")
-    counts = {leaf.shape[0] if leaf.ndim else None for leaf in tree_leaves(batch)}
+    leaves = () if isinstance(batch, Unseen) else tree_leaves(batch)
+    counts = {leaf.shape[0] if leaf.ndim else None for leaf in leaves} or {len(batch)}
     count = counts.pop() if len(counts) == 1 else None
     value = out.value
     if value.ndim != 1 or (count is not None and len(value) != count):
@@ -216,7 +218,7 @@ class _Snapshot:
     def _held(self) -> Iterator[tuple[str, Any, int]]:
         for path, part in self.model.named_modules():
             for attribute, value in part.__dict__.items():
-                if attribute not in OWN:
+                if attribute not in OF_TORCH:
                     yield place_of(part, path, attribute), value, DEPTH
             for held in (part._parameters, part._buffers, part._modules):
                 for attribute, value in held.items():

@@ -1,10 +1,11 @@
 """What a seed's model starts as: other weights than those it drew, and data that its likelihood can score."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from seedbed.core.capabilities import HasDataInit
 from seedbed.core.context import Context, State
@@ -12,6 +13,7 @@ from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError, told
 from seedbed.core.noise import Noise, Streams
 from seedbed.core.slots import Slots
+from seedbed.train import holdings
 from seedbed.train.task import Task
 
 
@@ -26,6 +28,43 @@ def built(task: Task, streams: Streams) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise SeedbedError(f"`build` must make an nn.Module, got {type(module).__name__}")
     return module
+
+
+def modules_of(task: Task, streams: Sequence[Streams], device: torch.device, first: Sequence[Any] = ()) -> list[nn.Module]:
+    """The model of every seed, as it is before training, on the CPU.
+
+    Args:
+        task: what to train.
+        streams: the random streams of each seed.
+        device: where batches are made.
+        first: see ``first_batches``; made here, if a model wants to see its own and they are not given.
+
+    Raises:
+        SeedbedError: if one cannot be made, cannot be trained as one of a stack, or does not score the task's data.
+    """
+    modules: list[nn.Module] = []
+    for row, stream in enumerate(streams):
+        module = built(task, stream)
+        holdings.check_parameters(module)
+        if modules:
+            holdings.check_alike(modules[0], module)
+        module = module.to(dtype=task.dtype)
+        if row == 0:
+            check_domain(module, task)
+        if isinstance(module, HasDataInit):
+            noise = Noise([stream], "init", "data_init", dtype=task.dtype)
+            first = first or first_batches(task, streams, device)
+            initialise(module, task.seen(first[row], noise), noise)
+        if task.start is not None:
+            start_from(module, task.start[row])
+        modules.append(module)
+    return modules
+
+
+def first_batches(task: Task, streams: Sequence[Streams], device: torch.device) -> list[Any]:
+    """The first batch of every seed, on the CPU."""
+    together = task.batch(streams, 0, device)
+    return [tree_map(lambda t, row=row: t[row].cpu(), together) for row in range(len(streams))]
 
 
 def start_from(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from seedbed.core.errors import unknown, whole
-from seedbed.core.noise import Noise
+from seedbed.core.noise import Noise, Streams
 from seedbed.core.stack import Precision, Stack
 from seedbed.data.dataset import Dataset
 from seedbed.train.batches import Batches
@@ -70,3 +72,18 @@ class Task:
         whole("patience", self.patience, 0)
         if self.precision not in get_args(Precision):
             raise unknown("precision", str(self.precision), get_args(Precision))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Working precision of everything that is not a matrix product."""
+        return torch.float64 if self.precision == "fp64" else torch.float32
+
+    def batch(self, streams: Sequence[Streams], number: int, device: torch.device) -> Any:
+        """Batch ``number`` of every seed, ``[seeds, batch, ...]`` per leaf, where and as it is trained on."""
+        move = lambda t: t.to(device, self.dtype if t.is_floating_point() else None)
+        return tree_map(move, self.batches(streams, number))
+
+    def seen(self, batch: Any, noise: Noise) -> Any:
+        """What a seed is shown of a batch."""
+        # A random view of the data (binarisation) belongs to what a seed is shown, hence to its order stream.
+        return batch if self.view is None else self.view(batch, noise.of("order"))

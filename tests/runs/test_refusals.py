@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +23,12 @@ from seedbed.core.noise import Noise, Streams
 from seedbed.core.terms import Terms
 from seedbed.data.dataset import Dataset
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
-from seedbed.experiments.base import Experiment
+from seedbed.experiments.data import Data, Points
+from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.models import VAE as DeclaredVAE
+from seedbed.experiments.models import Model
+from seedbed.experiments.objectives import Elbo, Objective
+from seedbed.experiments.training import Training
 from seedbed.objectives.bounds import elbo_kl
 from seedbed.train.batches import Shuffled
 from seedbed.train.game import Game, Player
@@ -57,7 +62,7 @@ def task_of(build=Net, utility=fit, players=None, frozen=(), **changes):
         "build": build,
         "game": game,
         "data": DATA,
-        "batches": Shuffled(DATA.splits["train"], 8),
+        "batches": Shuffled(DATA.splits["train"][:], 8),
         "steps": 2,
         "eval_every": 1,
         "measure": lambda stack, split: {"loss": (torch.zeros(len(stack.streams), 2), "nats")},
@@ -68,6 +73,12 @@ def task_of(build=Net, utility=fit, players=None, frozen=(), **changes):
 
 @dataclass(frozen=True, kw_only=True)
 class Own(Experiment):
+    """Whose task has nothing to do with its parts."""
+
+    data: Data = field(default_factory=Points)
+    model: Model = field(default_factory=DeclaredVAE)
+    objective: Objective = field(default_factory=Elbo)
+    training: Training = field(default_factory=lambda: Training(steps=2))
     made: Callable = task_of
 
     def task(self, streams):
@@ -243,7 +254,7 @@ REFUSED = {
     ),
     "sizes that differ": (odd_sizes, "`build` gives another more.weight"),
     "no module": (lambda: task_of(build=lambda: 3), "must make an nn.Module, got int"),
-    "no task": (lambda: None, "`task` of Own must return a Task, got NoneType"),
+    "no task": (lambda: None, "the task of VAE must return a Task, got NoneType"),
     "a prefix of nothing": (
         lambda: task_of(players=(Player(utility=fit, owns=("", "hed")),)),
         "player 'model' owns 'hed', which matches nothing",

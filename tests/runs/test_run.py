@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import fields
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 import seedbed
 from seedbed.core.noise import STREAMS, Noise, Streams
 from seedbed.experiments import EXPERIMENTS, STUDIES, find
-from seedbed.experiments.base import BUDGETS
+from seedbed.experiments.experiment import BUDGETS
 
 TINY = {
     "steps": 6,
@@ -33,7 +32,7 @@ def run(tmp_path_factory):
 def test_models_are_plain_modules_with_the_evaluated_weights(run):
     assert [type(m).__mro__[-2] is not None and isinstance(m, nn.Module) for m in run.models] == [True] * 3
     table = run.table
-    x = run.experiment.dataset().splits["test"]
+    x = run.experiment.data.load().splits["test"][:]
     for seed, model in zip(run.seeds, run.models, strict=True):
         stored = table[(table.split == "test") & (table.metric == "nll_nats") & (table.seed == seed)]["value"].item()
         with torch.no_grad():
@@ -149,10 +148,10 @@ def test_streams_that_vary_follow_the_seed_and_the_others_are_those_of_seed_0(va
 
 def test_declarations_are_documented_and_torch_free():
     for experiment in EXPERIMENTS.values():
-        assert type(experiment).__doc__
-        assert all(field.metadata.get("help") for field in fields(experiment))
+        assert all(type(part).__doc__ for part in experiment.parts)
+        assert all(about.get("help") for _, about in experiment.described().values())
         for budget in BUDGETS:
-            assert experiment.with_budget(budget).steps >= 1
+            assert experiment.with_budget(budget).training.steps >= 1
     for study in STUDIES.values():
         assert set(study.grid) <= set(study.experiments)
     code = "import sys, seedbed.experiments; print('torch' in sys.modules)"
@@ -163,5 +162,6 @@ def test_epochs_of_the_source_command():
     from seedbed.cli.run import with_flags
 
     flags = dict.fromkeys(("steps", "precision", "data", "budget", "epochs"))
-    changed = with_flags(find("toy/8gaussians/lvae"), {**flags, "budget": "laptop", "epochs": 500})
+    lvae = find("toy/8gaussians/lvae")
+    changed = with_flags({"lvae": lvae}, {**flags, "budget": "laptop", "epochs": 500})["lvae"].training
     assert changed.steps == 500 * 51_200 // changed.batch_size

@@ -1,4 +1,4 @@
-"""One group of seeds in a process of its own: ``python -m seedbed.experiments.worker FOLDER EXPERIMENT SECONDS GROUP``."""
+"""One group of seeds in a process of its own: ``python -m seedbed.runs.worker FOLDER EXPERIMENT SECONDS GROUP``."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ import threading
 
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import find
-from seedbed.experiments.execute import train
+from seedbed.runs.group import train
 from seedbed.store.folder import Folder
 
 

@@ -10,15 +10,18 @@ import torch
 import seedbed
 from seedbed.cli.main import main
 from seedbed.core.errors import SeedbedError
+from seedbed.core.metric import Metric
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data import load
-from seedbed.evaluate.known import estimators
+from seedbed.evaluate.estimate import draw_samples
+from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Option, offered
 from seedbed.evaluate.likelihood import importance_sampling
-from seedbed.experiments.evaluate import Request, evaluate
+from seedbed.report.stored import StoredRun
 from seedbed.report.summary import summarise_run
+from seedbed.runs.evaluate import Request, evaluate
 from seedbed.store.folder import Folder
-from seedbed.train.learner import start_from
+from seedbed.train.start import start_from
 
 IMAGES = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (8, 4), "latents": 2}
 TOY = {"steps": 6, "eval_every": 3, "batch_size": 16, "hidden": (4, 4), "train_size": 400, "valid_size": 80, "eval_size": 80}
@@ -71,7 +74,7 @@ def test_the_likelihood_is_kept_with_the_run_and_not_measured_again(capsys, work
     assert list(rows) == [(seed, metric) for metric in metrics for seed in (0, 1)]
     run = seedbed.load(own.path)
     ((_, stack),) = run.stacks()
-    x = load("digits-binary").splits["test"]
+    x = load("digits-binary").splits["test"][:]
     direct = importance_sampling(stack, x, "test", 60)["nll_nats"][0]
     for seed in (0, 1):
         row = rows[seed, "nll_nats"]
@@ -83,7 +86,7 @@ def test_the_likelihood_is_kept_with_the_run_and_not_measured_again(capsys, work
     seconds = [row.seconds for row in summarise_run(own)]
     assert seconds[0] == max(row.wall_s for row in own.table([0, 1]).read())  # the clock is training's
 
-    monkeypatch.setattr("seedbed.experiments.evaluate._measured", lambda *a: pytest.fail("measured again"))
+    monkeypatch.setattr("seedbed.runs.evaluate._measured", lambda *a: pytest.fail("measured again"))
     assert call(capsys, "evaluate", "images", "-k", 60, "-q")[:2] == (0, first)
     monkeypatch.undo()
     monkeypatch.chdir(work)
@@ -148,7 +151,7 @@ def test_measuring_anew_keeps_the_old_numbers_until_there_are_others(capsys, wor
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("seedbed.experiments.evaluate._measured", interrupted)
+        patch.setattr("seedbed.runs.evaluate._measured", interrupted)
         assert call(capsys, "evaluate", "images", "-q", "-k", 8, "--again")[0] != 0
     assert path.read_text() == before
     assert call(capsys, "evaluate", "images", "-q", "-k", 8, "--again")[0] == 0
@@ -197,7 +200,9 @@ def test_a_second_opinion_and_the_use_of_latents_are_rows_like_any_other(capsys,
         assert ais.value - difference.value == pytest.approx(plain, abs=1e-4)
     assert call(capsys, "evaluate", "images", *flags, "--start", "posterior")[0] == 0
     assert own.evaluation("ais-test-c3-t8-l2-q-k40-n12").read()
-    assert "chains must be at least 2, got 1" in refused(capsys, "evaluate", "images", *flags, "--chains", 1)
+    assert "chains must be a whole number of at least 2, got 1" in refused(
+        capsys, "evaluate", "images", *flags, "--chains", 1
+    )
     assert "measured in fp32" in refused(capsys, "evaluate", "images", *flags, "--precision", "bf16")
     assert "it has: nll (exact" in refused(capsys, "evaluate", "flow", *flags)
 
@@ -231,7 +236,7 @@ def test_what_cannot_be_measured_is_one_line(capsys, work):
         (["--metric", "fid"], "it has: nll"),
         (["--split", "tset"], "did you mean 'test'"),
         (["--split", "train"], "draws its training images anew"),
-        (["-k", 0], "samples must be at least 1"),
+        (["-k", 0], "samples must be a whole number of at least 1, got 0"),
         (["--examples", 0], "examples must be at least 1"),
         (["--memory-gib", 1e-3, "-k", 10_000_000], "k = 10000000 needs"),
         (["--device", "tpu"], "cannot be used here"),
@@ -246,11 +251,11 @@ def test_what_cannot_be_measured_is_one_line(capsys, work):
     assert "is not finished" in refused(capsys, "evaluate", "ladder")
     double = seedbed.run("digits/digits-binary/vae", seeds=1, out="runs", name="fp64", precision="fp64", **IMAGES)
     assert "is in fp64" in refused(capsys, "evaluate", "fp64", "--precision", "bf16")
-    assert evaluate(double, Request(samples=3, examples=5))[0].n == 5
+    assert evaluate(double, Request(options={"samples": 3}, examples=5))[0].n == 5
 
 
 def test_estimators_of_foreign_modules():
-    assert estimators(Stack.of([torch.nn.Linear(2, 2)], [Streams(0)]), torch.zeros(1, 64)) == {}
+    assert offered(Stack.of([torch.nn.Linear(2, 2)], [Streams(0)]), torch.zeros(1, 64)) == {}
 
 
 def test_a_warm_start_begins_where_the_other_run_ended(capsys, work):
@@ -321,3 +326,96 @@ def test_unfinished_python_face(work):
     run = seedbed.load(folder("images").path)
     with pytest.raises(SeedbedError, match="unknown split"):
         evaluate(run, Request(split="all"))
+
+
+def norm_of_draws(offers=lambda stack, x: True, **changes):
+    """All of one more estimator: how far draws lie from the origin, of which more is better."""
+
+    def measure(stack, data, split, limits, *, draws):
+        x = draw_samples(stack, lambda model, count, ctx: model.sample(count, ctx), draws)
+        return {"norm_of_draws": (x.norm(dim=-1), "data units"), "units/norm_0": (x[..., 0].abs(), "data units")}
+
+    far = Metric("norm_of_draws", "data units", "mean norm of draws", "higher", low=0.0)
+    part = Metric("units/norm_<i>", "data units", "of one component", None)
+    settings = {"name": "far", "meaning": "norm of draws", "needs": "draws", "metrics": (far, part), "measure": measure}
+    options = (Option(name="draws", default=50, least=1, help="per seed"),)
+    return Estimator(**{**settings, "offers": offers, "options": options, **changes})
+
+
+def test_one_more_estimator_goes_through_every_verb_with_its_direction(capsys, work):
+    for name in ("ladder", "flow"):
+        rows = evaluate(seedbed.load(folder(name).path), Request(estimator=norm_of_draws(), options={"draws": 20}))
+        assert [(row.seed, row.split, row.metric, row.unit, row.n) for row in rows] == [
+            (seed, split, metric, "data units", 20)
+            for split, metric in (("test", "norm_of_draws"), ("test/units", "norm_0"))
+            for seed in (0, 1)
+        ]
+        assert folder(name).evaluation("far-test-draws20").read() == rows
+        ((_, stack),) = seedbed.load(folder(name).path).stacks()
+        drawn = draw_samples(stack, lambda model, count, ctx: model.sample(count, ctx), 20)
+        assert [row.value for row in rows[:2]] == pytest.approx(drawn.norm(dim=-1).mean(1).tolist())
+    code, out, err = call(capsys, "compare", "ladder", "flow", "--metric", "norm_of_draws")
+    assert code == 0 and "by norm_of_draws (higher is better)" in out, err
+    values = {
+        name: [r.value for r in folder(name).evaluated() if r.metric == "norm_of_draws"] for name in ("ladder", "flow")
+    }
+    best = max(values, key=lambda name: sum(values[name]))
+    first = next(line for line in out.splitlines() if line.startswith("8gaussians"))
+    assert first.split()[1] == {"ladder": "lvae", "flow": "flow"}[best]
+    assert call(capsys, "report", "ladder", "flow", "--metric", "norm_of_draws", "--out-file", "r.html")[0] == 0
+    assert "norm_of_draws (higher is better)" in Path("r.html").read_text()
+    assert "explains a result" in refused(capsys, "compare", "ladder", "--metric", "kl_nats")
+    # Damaged, it is said: a table with a metric that nobody declares would be judged the wrong way round.
+    note = folder("flow").evaluation("far-test-draws20").path.with_suffix(".json")
+    note.write_text(note.read_text()[:-9])
+    assert "far-test-draws20.json is damaged" in refused(capsys, "compare", "ladder", "flow")
+
+
+def test_an_estimator_of_ones_own_is_refused_in_one_line(work):
+    run = seedbed.load(folder("flow").path)
+
+    def fails(stack, data, split, limits, *, draws):
+        raise ValueError("no such thing")
+
+    for request, says in (
+        (lambda: Request(estimator=norm_of_draws(name="nll")), "nll is an estimator of Seedbed; give your own another name"),
+        (lambda: Request(estimator=norm_of_draws(), options={"samples": 3}), "far has no option 'samples', it is one of"),
+        (lambda: Request(estimator=norm_of_draws(), options={"draws": 0}), "draws must be a whole number of at least 1"),
+        (lambda: Request(estimator=norm_of_draws(offers=lambda stack, x: False)), "does not offer what far needs: draws"),
+        (lambda: Request(estimator=norm_of_draws(measure=fails)), "estimator 'far' does not run: ValueError: no such thing"),
+        (lambda: Request(estimator=norm_of_draws(metrics=())), "returned norm_of_draws in data units and declares no such"),
+    ):
+        with pytest.raises(SeedbedError, match=says):
+            evaluate(run, request())
+    assert not folder("flow").evaluated()
+
+
+def test_a_flag_that_the_estimator_does_not_have_is_refused(capsys, work):
+    says = "nll has no option 'chains', it is one of ais; it has: samples"
+    assert says in refused(capsys, "evaluate", "images", "--chains", 3)
+    assert "sw has no option 'samples'" in refused(capsys, "evaluate", "gan", "--metric", "sw", "-k", 3)
+    # Of a study some models have it: the exact ones need no samples.
+    assert call(capsys, "evaluate", "flow", "-k", 3, "-q")[0] == 0
+    assert folder("flow").evaluation("nll-test").read()
+
+
+def test_help_says_what_there_is(capsys):
+    code, out, _ = call(capsys, "evaluate", "--help")
+    assert code == 0
+    for one in ESTIMATORS:
+        assert f"  {one.name:8} {one.meaning}" in out and f"needs {one.needs}" in out
+        assert all(f"--{option.name} " in out for option in one.options)
+    assert "[5000]; of latents: draws of z per example [20]" in " ".join(out.split())
+
+
+def test_a_run_evaluated_before_notes_declared_anything_is_read(capsys, work):
+    """Its likelihoods are told apart by what stands beside them: the effective sample size of a bound."""
+    for name, flags in (("ladder", ["-k", 5]), ("flow", [])):
+        assert call(capsys, "evaluate", name, "-q", *flags)[0] == 0
+    for note in Path("runs").rglob("evaluations/*.json"):
+        old = {group: {"metric": "nll", "samples": 5, "chains": 16} for group in json.loads(note.read_text())}
+        note.write_text(json.dumps(old))
+    kinds = {name: StoredRun.read(folder(name).path).declared("nll_nats").kind for name in ("ladder", "flow")}
+    assert kinds == {"ladder": "upper bound", "flow": "exact"}
+    code, out, _ = call(capsys, "compare", "ladder", "flow", "--metric", "nll_nats")
+    assert code == 0 and "nll_nats on 8gaussians is exact of flow, and an upper bound on -log p(x) of lvae" in out

@@ -1,0 +1,137 @@
+"""Run an experiment over seeds: the folder, what is refused before it is touched, and the groups that are trained."""
+
+import os
+from collections.abc import Iterable
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seedbed.core.errors import SeedbedError, unknown
+from seedbed.data import loaded_once
+from seedbed.experiments.experiment import Experiment
+from seedbed.runs.backends import BACKENDS, Work, train_groups
+from seedbed.runs.group import look, task_of
+from seedbed.runs.machine import groups_of, usable_device
+from seedbed.runs.progress import bar
+from seedbed.runs.resume import AUTO, begun, written_manifest
+from seedbed.runs.warm_start import source_of
+from seedbed.store.folder import Folder
+from seedbed.store.manifest import config_hash
+
+if TYPE_CHECKING:
+    from seedbed.data.dataset import Dataset
+    from seedbed.train.task import Task
+
+STRATEGIES = ("auto", *BACKENDS)
+
+
+def run_folder(name: str, experiment: Experiment, out: Path | str = "runs", tag: str | None = None) -> Folder:
+    """Where a run lives: ``out/<experiment>/<tag>``, the tag being the hash of its settings unless one is given.
+
+    Raises:
+        SeedbedError: for a tag that is no single folder's name.
+    """
+    if tag is not None and (tag != Path(tag).name or tag == ".."):
+        raise SeedbedError(f"--name is one folder's name, got {tag!r}; choose another, and the place with --out")
+    stem = name.replace(".py:", "-").replace(os.sep, "-").strip(".-") if ".py:" in name else name
+    return Folder(Path(out) / stem / (tag or config_hash(name, experiment.config())))
+
+
+def execute(
+    name: str,
+    experiment: Experiment,
+    seeds: Iterable[int],
+    *,
+    out: Path | str = "runs",
+    tag: str | None = None,
+    strategy: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    checkpoint_seconds: float = 30.0,
+    quiet: bool = True,
+    again: bool = False,
+) -> Folder:
+    """Train an experiment over seeds, or continue it; a finished seed is not trained again.
+
+    Args:
+        name: the experiment's registered name or ``file.py:variable``.
+        experiment: its declaration, possibly with changed fields.
+        seeds: distinct non-negative integers.
+        out: folder of all runs.
+        tag: name of the run; by default the hash of its settings.
+        strategy: how the seeds are executed; never what they compute.
+        device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+        threads: CPU threads; all by default.
+        checkpoint_seconds: least time between checkpoints.
+        quiet: no progress bar.
+        again: discard what is there and train anew.
+
+    Raises:
+        SeedbedError: for bad input, or if the folder holds something else.
+        KeyboardInterrupt: after Ctrl-C; what was done is kept.
+    """
+    seeds = check_seeds(seeds)
+    if strategy not in STRATEGIES:
+        raise unknown("strategy", strategy, STRATEGIES)
+    folder = run_folder(name, experiment, out, tag)
+    # Workers load their own: what they train on is not held here as well.
+    with nullcontext() if strategy == "processes" else loaded_once():
+        new = again or not begun(folder)
+        # What is refused leaves no run behind, and throws none away.
+        tasks = _looked_at(name, experiment, seeds, AUTO if strategy == "auto" else strategy, device) if new else {}
+        if again and folder.exists():
+            _discard(folder)
+
+        def data_of(group: list[int]) -> "Dataset":
+            tasks[tuple(group)] = task_of(experiment, name, group, new=True)
+            return tasks[tuple(group)].data
+
+        manifest = written_manifest(folder, name, experiment, seeds, strategy, device, threads, data_of)
+        groups = [group for group in manifest.groups if set(group) & set(seeds)]
+        with bar(name, experiment.training.steps, len(groups), quiet) as progress:
+            train_groups(
+                Work(
+                    folder=folder,
+                    experiment=experiment,
+                    manifest=manifest,
+                    groups=groups,
+                    checkpoint_seconds=checkpoint_seconds,
+                    progress=progress,
+                    tasks=tasks,
+                )
+            )
+    return folder
+
+
+def check_seeds(seeds: Iterable[int]) -> list[int]:
+    """Distinct non-negative seeds, at least one.
+
+    Raises:
+        SeedbedError: otherwise.
+    """
+    seeds = list(seeds)
+    if not seeds:
+        raise SeedbedError("seeds must be at least 1, got none; say --seeds 10 or --seeds 0:10")
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise SeedbedError(f"seeds must be distinct and not negative, got {seeds}")
+    return seeds
+
+
+def _looked_at(
+    name: str, experiment: Experiment, seeds: list[int], strategy: str, device: str
+) -> "dict[tuple[int, ...], Task]":
+    """The task of a new run's first group, by its seeds, once it has passed everything that is refused before training."""
+    if experiment.training.warm_start:
+        source_of(experiment, name, seeds)
+    where, group = usable_device(device), groups_of(seeds, strategy)[0]
+    task = task_of(experiment, name, group, new=True)
+    look(task, experiment, group, where)
+    return {tuple(group): task}
+
+
+def _discard(folder: Folder) -> None:
+    """Move a run aside rather than delete it."""
+    folder.manifest()
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder.path.rename(folder.path.with_name(f"{folder.path.name}.replaced-{stamp}"))

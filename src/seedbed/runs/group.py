@@ -1,0 +1,109 @@
+"""One group of seeds, trained as one stack: its task, the look at it before anything is written, and its training."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from seedbed.core.errors import SeedbedError, told
+from seedbed.experiments.experiment import Experiment
+from seedbed.runs.resume import hold_to_data
+from seedbed.runs.warm_start import start_weights
+from seedbed.store.atomic import exclusive
+from seedbed.store.folder import Folder, group_name
+from seedbed.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from seedbed.train.task import Task
+
+
+def task_of(experiment: Experiment, name: str, group: Sequence[int], *, new: bool) -> "Task":
+    """The training problem that an experiment declares, for a group of seeds.
+
+    Args:
+        experiment: the declaration.
+        name: what it is called, see ``warm_start.source_of``.
+        group: the seeds.
+        new: whether the group has not begun yet, and would start from another run's weights if there are any to start from.
+
+    Raises:
+        SeedbedError: if it cannot be built, or is none.
+    """
+    from seedbed.train.task import Task
+
+    what = f"the task of {experiment.model.title}"
+    with told(what):
+        task = experiment.task(experiment.streams(group))
+    if not isinstance(task, Task):
+        raise SeedbedError(f"{what} must return a Task, got {type(task).__name__}")
+    return replace(task, start=start_weights(experiment, name, group)) if new and experiment.training.warm_start else task
+
+
+def look(task: "Task", experiment: Experiment, group: Sequence[int], device: str) -> None:
+    """Refuse settings, data or a model that do not go together, and a game that cannot be played; nothing is changed.
+
+    Args:
+        task: of the group.
+        experiment: its declaration.
+        group: the seeds.
+        device: see ``machine.usable_device``.
+
+    Raises:
+        SeedbedError: with the first of what is wrong.
+    """
+    import torch
+
+    from seedbed.train.holdings import check_again
+    from seedbed.train.learner import Learner
+    from seedbed.train.looks import look_at
+    from seedbed.train.start import built
+
+    streams = experiment.streams(group)
+    check_again(built(task, streams[0]), built(task, streams[0]))
+    look_at(Learner(task, streams, torch.device(device.split(" ")[0])))
+
+
+def train(
+    folder: Folder,
+    experiment: Experiment,
+    group: Sequence[int],
+    manifest: Manifest,
+    checkpoint_seconds: float,
+    progress: Callable[..., None] | None,
+    task: "Task | None" = None,
+) -> None:
+    """Train a group of seeds in this process, or what is left of it.
+
+    Args:
+        folder: of the run.
+        experiment: its declaration.
+        group: the seeds.
+        manifest: of the run.
+        checkpoint_seconds: least time between checkpoints.
+        progress: see ``train_group``.
+        task: of the group, if it has been built already.
+
+    Raises:
+        SeedbedError: if the data have changed, the group is being trained elsewhere, or its training cannot go on.
+    """
+    import torch
+
+    from seedbed.train.loop import train_group
+
+    end = folder.latest_meta(group)
+    if end is not None and end["done"]:
+        return
+    if task is None:
+        task = task_of(experiment, manifest.experiment, group, new=end is None)
+    hold_to_data(folder, manifest, task.data)
+    with exclusive(folder.path / f".lock-{group_name(group)}"):
+        train_group(
+            task,
+            folder,
+            group,
+            experiment.streams(group),
+            device=torch.device(manifest.device.split(" ")[0]),
+            threads=manifest.threads,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=progress,
+            looked=True,
+        )
