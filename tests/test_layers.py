@@ -1,7 +1,12 @@
-"""A layer imports only the layers before it in the house."""
+"""A layer imports only layers before it, no two files import each other, and a package that is imported is declared."""
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
+
+import pytest
 
 import seedbed
 
@@ -16,6 +21,7 @@ LAYERS = (
     "store",
     "train",
     "experiments",
+    "runs",
     "report",
     "cli",
 )
@@ -26,21 +32,49 @@ BLIND |= {"data": {"nets", "distributions"}, "train": {"models", "nets", "distri
 SOURCE = Path(seedbed.__file__).parent
 
 
-def imports(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def named(text: str) -> set[str]:
+    """What a file imports, wherever the import stands; of ``from a import b`` both ``a`` and ``a.b``."""
     found = set()
-    for node in ast.walk(tree):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-        found |= {name.split(".")[1] for name in names if name.startswith("seedbed.") and len(name.split(".")) > 1}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, "imports are absolute"
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def sources() -> dict[str, str]:
+    """The text of every module by its name."""
+    names = {path: ("seedbed", *path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")}
+    return {".".join(parts).removesuffix(".__init__"): path.read_text(encoding="utf-8") for path, parts in names.items()}
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """The modules that reach each other, a list for each circle.
+
+    Args:
+        imports: by each module what it imports, of these modules and others.
+    """
+    reached: dict[str, set[str]] = {}
+    for module in imports:
+        found, todo = set(), [module]
+        while todo:
+            new = (imports[todo.pop()] & imports.keys()) - found
+            found |= new
+            todo += new
+        reached[module] = found
+    rings = {frozenset(other for other in reached[module] if module in reached[other]) for module in imports}
+    return sorted(sorted(ring) for ring in rings if ring)
 
 
 def violations(layer: str) -> list[str]:
     allowed = set(LAYERS[: LAYERS.index(layer) + 1]) - BLIND.get(layer, set())
     out = []
     for path in sorted((SOURCE / layer).rglob("*.py")):
-        out += [f"{path.relative_to(SOURCE)} imports {name}" for name in sorted(imports(path) - allowed)]
+        parts = [name.split(".") for name in named(path.read_text(encoding="utf-8"))]
+        layers = {part[1] for part in parts if part[0] == "seedbed" and len(part) > 1 and part[1] in LAYERS}
+        out += [f"{path.relative_to(SOURCE)} imports {name}" for name in sorted(layers - allowed)]
     return out
 
 
@@ -51,6 +85,37 @@ def test_every_folder_is_a_layer():
 
 def test_layers_import_downward_only():
     assert [v for layer in LAYERS for v in violations(layer)] == []
+
+
+@pytest.mark.parametrize(
+    ("imports", "found"),
+    [
+        ({"a": {"b"}, "b": {"c", "os"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a"}}, [["a", "b"]]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": {"d"}}, [["b", "c"], ["d"]]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}, [["a", "b", "c"]]),
+    ],
+)
+def test_what_a_circle_is(imports, found):
+    assert circles(imports) == found
+
+
+def test_every_import_counts_wherever_it_stands():
+    text = "def f():\n    import a.b\n\nif TYPE_CHECKING:\n    from c import d\n"
+    assert named(text) == {"a.b", "c", "c.d"}
+
+
+def test_no_two_files_import_each_other():
+    """Imports within functions and for types alone included: they hide a circle, and do not open it."""
+    assert circles({module: named(text) - {module} for module, text in sources().items()}) == []
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    package = {"pillow": "PIL", "scikit-learn": "sklearn"}
+    declared = {re.split("[<>=]", line)[0] for line in project["dependencies"]}
+    imported = {name.split(".")[0] for text in sources().values() for name in named(text)}
+    assert imported - sys.stdlib_module_names - {"seedbed"} == {package.get(name, name) for name in declared}
 
 
 def test_modules_stay_small():

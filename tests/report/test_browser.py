@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.report.document import compose, write_report
-from seedbed.report.gather import Run
+from seedbed.report.document import compose
+from seedbed.report.files import write_report
+from seedbed.report.stored import StoredRun
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 FLAGS = [
@@ -119,7 +120,7 @@ def browser(tmp_path):
 
 @pytest.fixture
 def page(study, tmp_path):
-    report = compose([Run.read(path.parent) for path in sorted(study.rglob("run.json"))])
+    report = compose([StoredRun.read(path.parent) for path in sorted(study.rglob("run.json"))])
     return write_report(report, tmp_path / "out" / "report.html")[0]
 
 
@@ -181,7 +182,7 @@ def test_texts_are_read_as_they_were_written(browser, tmp_path, write, width):
     folder = write(tmp_path / "runs", "gru", metric="nll_nats", arrays=False, lost=(4,))
     folder.save_arrays("samples", range(6), {"tokens": tokens[None].repeat(6, 0)})
     folder.save_reference({"tokens": tokens, "vocabulary": np.array(letters)})
-    page = write_report(compose([Run.read(folder.path)], title="safe"), tmp_path / "report.html")[0]
+    page = write_report(compose([StoredRun.read(folder.path)], title="safe"), tmp_path / "report.html")[0]
     browser.open(page.as_uri(), width, 900)
     assert browser.complaints() == [] and browser.value("document.title") == "safe"
     assert browser.value("[...document.querySelectorAll('samp')].map(s => s.textContent)") == [text] * (4 + 4 * 3)
@@ -222,7 +223,7 @@ def test_an_injected_name_runs_no_script(browser, tmp_path, write):
     name = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
     write(tmp_path / "runs", "vae", experiment=f"toy/rings/{name}")
     page = write_report(
-        compose([Run.read(tmp_path / "runs/toy/rings/vae/abc12345")], title="safe"), tmp_path / "report.html"
+        compose([StoredRun.read(tmp_path / "runs/toy/rings/vae/abc12345")], title="safe"), tmp_path / "report.html"
     )[0]
     browser.open(page.as_uri(), 1280, 900)
     assert browser.value("document.title") == "safe" and browser.complaints() == []

@@ -13,23 +13,23 @@ from seedbed.core.domain import BINARY
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
-from seedbed.evaluate.images import image_artefacts, image_reference
+from seedbed.evaluate.pictures.images import image_artefacts, image_reference
 from seedbed.models.draw import DRAW, filterbank
-from seedbed.report.canvas import BOX, TILE, Painting, corners, frames, moving_gif, stored_painting, strip, tiles
+from seedbed.report.canvas import BOX, IMAGE_SIDE, Strokes, corners, frames, moving_gif, stored_painting, strip, tiles
 from seedbed.report.document import compose
 from seedbed.report.figures import draw_figures
-from seedbed.report.gather import Run
 from seedbed.report.html import render
 from seedbed.report.pictures import best_seed, run_strips
+from seedbed.report.stored import StoredRun
 
 SIDE, STROKES, IMAGES = 8, 3, 2
-TIMES = TILE // SIDE
+TIMES = IMAGE_SIDE // SIDE
 
 
-def painting(column=3.0, row=4.0, stride=1.5, scale=0.01, filters=3) -> Painting:
+def painting(column=3.0, row=4.0, stride=1.5, scale=0.01, filters=3) -> Strokes:
     """A dark canvas without ink, and the same window everywhere."""
     window = np.broadcast_to(np.array([column, row, stride, scale, 1.0]), (STROKES, IMAGES, 5))
-    return Painting(np.zeros((STROKES, IMAGES, SIDE, SIDE)), window, filters)
+    return Strokes(np.zeros((STROKES, IMAGES, 1, SIDE, SIDE)), window, filters)
 
 
 def boxed(tile: np.ndarray) -> tuple[int, int, int, int]:
@@ -61,26 +61,26 @@ def test_a_box_is_as_thick_as_its_scale_and_stays_on_its_image():
     assert not (tiles(around) == BOX).any()
     half = tiles(painting(column=7.0))[0, 0] == BOX  # its right side lies beyond
     assert half[:, round(6.0 * TIMES)].sum() > TIMES and not half[:, -1].all()
-    assert not (tiles(Painting(painting().means)) == BOX).any()
+    assert not (tiles(Strokes(painting().means)) == BOX).any()
 
 
 def test_the_strip_and_the_animation_hold_every_stroke():
-    means = np.random.default_rng(0).random((STROKES, IMAGES, SIDE, SIDE))
-    shown, _ = strip(Painting(means))
+    means = np.random.default_rng(0).random((STROKES, IMAGES, 1, SIDE, SIDE))
+    shown, _ = strip(Strokes(means))
     grey = np.rint(means * 15)
     for stroke in range(STROKES):
         for image in range(IMAGES):
             corner = 15 + image * (SIDE * TIMES + 3), stroke * (SIDE * TIMES + 3)
             found = shown[corner[0] :, corner[1] :][: SIDE * TIMES : TIMES, : SIDE * TIMES : TIMES]
-            assert np.array_equal(found, grey[stroke, image])
+            assert np.array_equal(found, grey[stroke, image, 0])
     for canvas in (means, np.zeros_like(means), np.full_like(means, np.nan)):  # one that never changes, one that diverged
-        moving = Image.open(io.BytesIO(moving_gif(Painting(canvas))))
+        moving = Image.open(io.BytesIO(moving_gif(Strokes(canvas))))
         assert moving.format == "GIF" and moving.n_frames == STROKES
-        for index, (pixels, palette) in enumerate(frames(Painting(canvas))):
+        for index, (pixels, palette) in enumerate(frames(Strokes(canvas))):
             moving.seek(index)
             assert np.array_equal(np.asarray(moving.convert("RGB")), np.array(palette)[pixels])
             assert moving.info["duration"] == (2000 if index == STROKES - 1 else 250)
-    many, _ = strip(Painting(np.zeros((64, 1, SIDE, SIDE))))
+    many, _ = strip(Strokes(np.zeros((64, 1, 1, SIDE, SIDE))))
     assert many.shape[1] == 12 * (SIDE * TIMES + 3) - 3
 
 
@@ -91,8 +91,8 @@ def test_a_run_shows_its_canvas(attention, tmp_path, write):
     models = []
     for one in streams:
         with one.scoped("init"):
-            models.append(DRAW(SIDE**2, 2, STROKES, 8, **windows))
-    noise = torch.rand(3, 40, SIDE**2, generator=torch.Generator().manual_seed(0)).round()
+            models.append(DRAW((1, SIDE, SIDE), 2, STROKES, 8, **windows))
+    noise = torch.rand(3, 40, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).round()
     splits = dict(zip(("train", "valid", "test"), noise, strict=True))
     data = Dataset(name="noise", domain=BINARY, protocol="noise", splits=splits)
     folder = write(tmp_path, "draw", seeds=2, metric="neg_elbo_nats", arrays=False)
@@ -100,15 +100,15 @@ def test_a_run_shows_its_canvas(attention, tmp_path, write):
         folder.save_arrays(name, [0, 1], arrays)
     folder.save_reference(image_reference(data))
     canvas, windows = folder.arrays("canvas")["mean"], folder.arrays("windows")
-    assert canvas.shape == (2, STROKES, 6, 64)
+    assert canvas.shape == (2, STROKES, 6, 1, SIDE, SIDE)
     # The same noise: the last canvas is the mean that the samples were drawn from, and another before.
     means = folder.arrays("samples")["mean"][:, :6]
     assert np.array_equal(canvas[:, -1], means) and not np.array_equal(canvas[:, 0], means)
-    run = Run.read(folder.path)
+    run = StoredRun.read(folder.path)
     best = best_seed(run, "neg_elbo_nats")
     assert best is not None
     found = stored_painting(run, best)
-    assert found is not None and found.means.shape == (STROKES, 6, 8, 8)
+    assert found is not None and found.means.shape == (STROKES, 6, 1, 8, 8)
     if not attention:
         assert windows == {} and found.windows is None
     else:
@@ -117,7 +117,7 @@ def test_a_run_shows_its_canvas(attention, tmp_path, write):
         assert found.windows is not None and np.array_equal(found.windows, windows["write"][best])
     paths = {p.name: p for p in draw_figures(folder)}
     with Image.open(paths["canvas.gif"]) as moving, Image.open(paths["canvas.png"]) as still:
-        assert moving.n_frames == STROKES and still.size[0] > 2 * TILE
+        assert moving.n_frames == STROKES and still.size[0] > 2 * IMAGE_SIDE
     last = run_strips(run, "digits", "neg_elbo_nats")[-1]
     assert last.says == f"its canvas at its best (seed {best})" and [p.moves for p in last.pictures] == [False, True]
     assert ("Boxes" in last.pictures[0].note) == attention
@@ -128,7 +128,7 @@ def test_a_run_shows_its_canvas(attention, tmp_path, write):
 
 def test_a_canvas_in_colour_keeps_its_colours_and_its_boxes():
     light = np.random.default_rng(0).integers(0, 2, (STROKES, IMAGES, 3, 1, 1)).astype(float)
-    plain = Painting(light.repeat(SIDE, 3).repeat(SIDE, 4))
+    plain = Strokes(light.repeat(SIDE, 3).repeat(SIDE, 4))
     shown, palette = strip(plain)
     assert len(palette) <= 64
     for stroke in range(STROKES):
@@ -136,7 +136,7 @@ def test_a_canvas_in_colour_keeps_its_colours_and_its_boxes():
             corner = 15 + image * (SIDE * TIMES + 3), stroke * (SIDE * TIMES + 3)
             found = np.array(palette)[shown[corner[0] :, corner[1] :][: SIDE * TIMES, : SIDE * TIMES]]
             assert (found == 255 * light[stroke, image, :, 0, 0]).all()
-    boxed_too = Painting(plain.means, painting().windows, 3)
+    boxed_too = Strokes(plain.means, painting().windows, 3)
     assert np.array_equal(tiles(boxed_too) == BOX, tiles(painting()) == BOX)  # boxes lie where they do on grey
     moving = Image.open(io.BytesIO(moving_gif(boxed_too)))
     for index, (pixels, colours) in enumerate(frames(boxed_too)):
@@ -144,14 +144,12 @@ def test_a_canvas_in_colour_keeps_its_colours_and_its_boxes():
         assert colours[BOX] == (214, 39, 40) and np.array_equal(np.asarray(moving.convert("RGB")), np.array(colours)[pixels])
 
 
-def test_a_canvas_has_the_sides_of_the_data_or_none(tmp_path, write):
+def test_a_canvas_has_the_shape_of_the_data_or_none(tmp_path, write):
     folder = write(tmp_path, "draw", seeds=2, arrays=False)
-    means = np.random.default_rng(0).random((2, STROKES, IMAGES, 6 * 20))
+    means = np.random.default_rng(0).random((2, STROKES, IMAGES, 1, 6, 20))
     folder.save_arrays("canvas", [0, 1], {"mean": means})
-    for sides, whole in (((6, 20), True), ((1, 6, 20), True), ((3, 5, 8), True), ((6, 21), False), ((120,), False)):
-        folder.save_reference({"x": np.zeros((4, *sides), np.uint8)})
-        found = stored_painting(Run.read(folder.path), 1)
-        assert (found is not None) == whole, sides
-        if found is not None:
-            shape = sides[-3:] if sides[0] == 3 else sides[-2:]
-            assert np.array_equal(found.means, means[1].reshape(STROKES, IMAGES, *shape)), sides
+    for shape, whole in (((1, 6, 20), True), ((6, 20), True), ((3, 6, 20), False), ((1, 6, 21), False), ((120,), False)):
+        folder.save_reference({"x": np.zeros((4, *shape), np.uint8)})
+        found = stored_painting(StoredRun.read(folder.path), 1)
+        assert (found is not None) == whole, shape
+        assert found is None or np.array_equal(found.means, means[1])

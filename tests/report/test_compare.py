@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from seedbed.report.gather import Run
 from seedbed.report.groups import differences, grouped, labelled
 from seedbed.report.statistics import compare
+from seedbed.report.stored import StoredRun
 from seedbed.report.verdicts import judged, lead, letters, mirrored, overall
 from seedbed.store.table import Row
 
@@ -19,11 +19,11 @@ from seedbed.store.table import Row
 
 
 def read(*folders):
-    return [Run.read(folder.path) for folder in folders]
+    return [StoredRun.read(folder.path) for folder in folders]
 
 
 def test_runs_group_by_data_and_are_labelled_by_model(study):
-    runs = [Run.read(path.parent) for path in sorted(study.rglob("run.json"))]
+    runs = [StoredRun.read(path.parent) for path in sorted(study.rglob("run.json"))]
     groups = grouped(runs)
     assert [(g.task, g.metric, g.unit) for g in groups] == [("moons", "gap_nats", "nats"), ("rings", "gap_nats", "nats")]
     assert [run.label for run in groups[0].runs] == ["flow", "lvae", "spline-flow", "vae"]
@@ -71,7 +71,7 @@ def test_diagnostics_are_not_judged(tmp_path, write, call, refused):
         ]
         rows += [Row(seed, 1000, "test", "nll_nats", 3.0 + seed, "nats", 5, 0.0, 11.0) for seed in range(6)]
         folder.evaluation("nll-test-k60").append(rows)
-    (group,) = grouped([Run.read(path.parent) for path in sorted(tmp_path.rglob("run.json"))])
+    (group,) = grouped([StoredRun.read(path.parent) for path in sorted(tmp_path.rglob("run.json"))])
     assert group.metric == "nll_nats" and not group.strangers
     code, out, _ = call("compare", "toy")
     assert code == 0 and "nll_nats" in out and "ess" not in out and "kl_nats" not in out
@@ -103,7 +103,7 @@ def test_letters_of_a_chain():
 
 
 def test_a_family_is_every_pair_and_holm_counts_it(study):
-    families = [judged(group) for group in grouped([Run.read(p.parent) for p in study.rglob("run.json")])]
+    families = [judged(group) for group in grouped([StoredRun.read(p.parent) for p in study.rglob("run.json")])]
     assert all(len(f.verdicts) == 6 and {v.family for v in f.verdicts} == {6} for f in families)
     assert all(f.ranked[0].label == "spline-flow" for f in families)
     rings = next(f for f in families if f.group.task == "rings")
@@ -116,7 +116,7 @@ def test_a_family_is_every_pair_and_holm_counts_it(study):
 def test_a_family_too_large_for_its_seeds_says_so(tmp_path, write):
     for i in range(8):
         write(tmp_path, f"m{i}", 0.1 * (i + 1), seeds=10)
-    (group,) = grouped([Run.read(p.parent) for p in tmp_path.rglob("run.json")])
+    (group,) = grouped([StoredRun.read(p.parent) for p in tmp_path.rglob("run.json")])
     family = judged(group)
     assert not [v for v in family.verdicts if v.outcome == "better"]
     assert "10 seeds cannot decide 28 comparisons at once (least p after Holm 0.055)" in lead(family)
@@ -140,7 +140,7 @@ def test_a_seed_that_ends_in_no_number_counts_as_diverged(tmp_path, write):
     folder = write(tmp_path, "vae")
     table = folder.table(range(6)).path
     table.write_text(re.sub(r"(3,1000,test,gap_nats,)[^,]+", r"\1inf", table.read_text()))
-    run = Run.read(folder.path)
+    run = StoredRun.read(folder.path)
     assert run.lost == () and run.without("gap_nats") == (3,) and list(run.kept("gap_nats").index) == [0, 1, 2, 4, 5]
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from seedbed.core.errors import SeedbedError
-from seedbed.report.convergence import METRICS, Marks, area, curve_metrics, over_seeds, plateau, rate, summarise
+from seedbed.report.convergence import METRICS, Marks, area, curve_metrics, metrics_by_seed, over_seeds, plateau, rate
 
 
 def table(curves, split="valid", metric="nll_nats", unit="nats"):
@@ -136,7 +136,7 @@ def test_a_curve_must_ascend_and_match():
 def test_one_row_per_seed_also_for_seeds_that_left_nothing():
     frame = table({0: [3, 2, 1], 1: [3, math.nan, math.nan], 2: [4, math.nan, 2]})
     frame = pd.concat([frame, table({3: [1]}, split="train")])  # not yet validated
-    found = summarise(frame.sample(frac=1, random_state=0), "nll_nats", diverged={7}, marks=Marks(floor=1.0))
+    found = metrics_by_seed(frame.sample(frac=1, random_state=0), "nll_nats", diverged={7}, marks=Marks(floor=1.0))
     assert list(found.index) == [0, 1, 2, 3, 7] and found.index.name == "seed"
     assert found["diverged"].tolist() == [0.0, 1.0, 0.0, 0.0, 1.0]
     assert found["last"].tolist()[:3] == [1.0, 3.0, 2.0] and found["gap_last"][2] == 1.0
@@ -146,17 +146,17 @@ def test_one_row_per_seed_also_for_seeds_that_left_nothing():
 
 def test_a_summary_names_what_the_table_has():
     with pytest.raises(SeedbedError, match="no rows of kl_nats on valid; the table has train/nll_nats"):
-        summarise(table({0: [1.0]}, split="train"), "kl_nats")
+        metrics_by_seed(table({0: [1.0]}, split="train"), "kl_nats")
 
 
 def test_mixed_units_are_an_error():
     frame = pd.concat([table({0: [1.0]}), table({1: [1.0]}, unit="bits")])
     with pytest.raises(SeedbedError, match="several units: bits, nats"):
-        summarise(frame, "nll_nats")
+        metrics_by_seed(frame, "nll_nats")
 
 
 def test_over_seeds_by_hand():
-    per_seed = summarise(table({0: [9, 1], 1: [9, 2], 2: [9, 3], 3: [9, 90]}), "nll_nats", diverged={3})
+    per_seed = metrics_by_seed(table({0: [9, 1], 1: [9, 2], 2: [9, 3], 3: [9, 90]}), "nll_nats", diverged={3})
     found = over_seeds(per_seed, rng=np.random.default_rng(0))
     last = found.loc["last"]
     assert (last["mean"], last["n"], last["diverged"], last["missing"]) == (2.0, 3, 1, 0)
@@ -166,13 +166,13 @@ def test_over_seeds_by_hand():
 
 
 def test_the_sources_means_keep_every_seed_with_a_finite_value():
-    per_seed = summarise(table({0: [3, 1], 1: [5, math.nan], 2: [math.nan, math.nan]}), "nll_nats")
+    per_seed = metrics_by_seed(table({0: [3, 1], 1: [5, math.nan], 2: [math.nan, math.nan]}), "nll_nats")
     found = over_seeds(per_seed, rng=np.random.default_rng(0), with_diverged=True).loc["last"]
     assert (found["mean"], found["std"], found["n"], found["missing"], found["diverged"]) == (3.0, 2.0, 2, 1, 0)
 
 
 def test_a_threshold_that_some_seeds_miss_is_counted():
-    per_seed = summarise(table({0: [3, 1], 1: [5, 4], 2: [3, 2]}), "nll_nats", marks=Marks(threshold=2.5, trivial=4.5))
+    per_seed = metrics_by_seed(table({0: [3, 1], 1: [5, 4], 2: [3, 2]}), "nll_nats", marks=Marks(threshold=2.5, trivial=4.5))
     found = over_seeds(per_seed, rng=np.random.default_rng(0))
     reached = found.loc["step_to_threshold"]
     assert (reached["mean"], reached["n"], reached["missing"]) == (10.0, 2, 1)

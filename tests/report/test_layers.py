@@ -1,9 +1,9 @@
 """Which layers of a hierarchy are used, in words and as the report's table."""
 
 from seedbed.report.document import compose
-from seedbed.report.gather import Run
 from seedbed.report.html import render
-from seedbed.report.layers import collapsed_layers
+from seedbed.report.layer_use import collapsed_layers
+from seedbed.report.stored import StoredRun
 from seedbed.store.table import Row
 
 
@@ -29,7 +29,7 @@ def test_the_report_names_a_collapsed_layer(tmp_path, write):
             for seed in (0, 1, 2, 3, 4, 5)
         ]
     )
-    report = compose([Run.read(folder.path), Run.read(folder.path.parents[1] / "vae" / folder.path.name)])
+    report = compose([StoredRun.read(folder.path), StoredRun.read(folder.path.parents[1] / "vae" / folder.path.name)])
     found = report.tables["layers"]
     assert [row[1:3] + row[4:] for row in found.body] == [["lvae", "z1", "none"], ["lvae", "z2", "seeds 0, 1, 2, 5"]]
     assert found.body[1][3].startswith("0.2") and [row["seeds"] for row in found.raw] == [6, 6]  # without the lost seed

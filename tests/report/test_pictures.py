@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from PIL import Image
 from seedbed.core.errors import SeedbedError
 from seedbed.report.document import compose
 from seedbed.report.figures import draw_figures, run_tiles, samples_figure
-from seedbed.report.gather import Run
 from seedbed.report.html import render
+from seedbed.report.paper_figures import pictures_plates
 from seedbed.report.pictures import as_pixels, chosen_seeds, data_strips, run_strips
 from seedbed.report.pixels import as_image
-from seedbed.report.plates import pictures_plates
+from seedbed.report.stored import StoredRun
 from seedbed.report.texts import LETTERS, LINES, MORE, UNKNOWN, excerpt, spelled
 
 RED, GREEN, BLACK, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 0), (255, 255, 255)
@@ -71,7 +72,6 @@ def test_one_channel_is_ink_and_three_are_light():
     one, three = np.ones((4, 1, 8, 8)), np.ones((4, 3, 8, 8))
     assert (rgb(as_pixels(one, {"x": one}, key="x"))[:8, :8] == 0).all()
     assert (rgb(as_pixels(three, {"x": three}, key="x"))[:8, :8] == 255).all()
-    assert np.array_equal(rgb(as_pixels(one, {"x": one}, key="x")), rgb(as_pixels(one[:, 0], {"x": one}, key="x")))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -107,7 +107,7 @@ def colour_run(root, write, **what):
 
 def test_a_run_in_colour_shows_in_colour_everywhere(tmp_path, write):
     folder = colour_run(tmp_path / "runs", write, seeds=2)
-    run = Run.read(folder.path)
+    run = StoredRun.read(folder.path)
     page = render(compose([run]))
     found = [
         Image.open(io.BytesIO(base64.b64decode(one))) for one in re.findall(r'src="data:image/[a-z]+;base64,([^"]+)"', page)
@@ -129,15 +129,15 @@ UNKNOWN_ARRAYS = {
     "whole numbers beside nothing": ("x", BITS, {"labels": BITS[0]}),
     "a table": ("x", REALS, {"x": REALS}),
     "a table's means": ("mean", REALS, {"x": REALS}),
-    "an unknown key of images": ("scores", BITS, {"x": BITS}),
+    "an unknown key of images": ("scores", BITS.reshape(64, 1, 10, 10), {"x": BITS.reshape(64, 1, 10, 10)}),
     "an unknown key of points": ("scores", REALS[:, :2], {"x": REALS[:, :2]}),
-    "square beside points": ("x", BITS, {"x": REALS[:, :2]}),
-    "a grid beside points": ("grid", REALS.reshape(8, 8, 10, 10), {"x": REALS[:, :2]}),
-    "a grid beside tokens": ("grid", REALS.reshape(8, 8, 10, 10), {"tokens": BITS}),
-    "means of another size": ("mean", REALS[:, :81], {"x": BITS}),
-    "a grid of another size": ("grid", REALS.reshape(8, 8, 5, 20)[..., :19], {"x": BITS}),
+    "square beside points": ("x", BITS.reshape(64, 1, 10, 10), {"x": REALS[:, :2]}),
+    "a grid beside points": ("grid", REALS.reshape(8, 8, 1, 10, 10), {"x": REALS[:, :2]}),
+    "a grid beside tokens": ("grid", REALS.reshape(8, 8, 1, 10, 10), {"tokens": BITS}),
+    "means of another size": ("mean", REALS.reshape(64, 1, 10, 10)[..., :9, :9], {"x": BITS.reshape(64, 1, 10, 10)}),
+    "a grid of another size": ("grid", REALS.reshape(8, 8, 1, 5, 20), {"x": BITS.reshape(64, 1, 10, 10)}),
     "two channels": ("x", REALS.reshape(32, 2, 10, 10), {"x": REALS.reshape(32, 2, 10, 10)}),
-    "none at all": ("x", BITS[:0], {"x": BITS}),
+    "none at all": ("x", BITS.reshape(64, 1, 10, 10)[:0], {"x": BITS.reshape(64, 1, 10, 10)}),
     "one number each": ("mean", REALS[:, 0], {"x": BITS}),
     "codes of three axes": ("z", REALS[:, :3], {"x": BITS}),
 }
@@ -155,16 +155,57 @@ def test_a_run_passes_over_what_it_does_not_know(name, tmp_path, write):
     folder = write(tmp_path, "vae", 90.0, metric="neg_elbo_nats", arrays=False, seeds=2)
     folder.save_arrays("samples", [0, 1], {key: np.stack([array] * 2)})
     folder.save_reference(reference)
-    run = Run.read(folder.path)
+    run = StoredRun.read(folder.path)
     assert run_strips(run, "rings", "neg_elbo_nats") == [] or key == "z"
     assert run_tiles(run, {0: "seed 0"}) == {}
 
 
-def test_flat_images_have_the_sides_of_the_data():
-    x = (np.arange(4 * 6 * 20) % 7).reshape(4, 6, 20) / 6
-    assert np.array_equal(
-        rgb(as_pixels(x.reshape(4, 120), {"x": x}, key="mean")), rgb(as_pixels(x, {"x": x[:, None]}, key="x"))
-    )
+def strips_of(folder):
+    strips = run_strips(StoredRun.read(folder.path), "digits", "neg_elbo_nats")
+    return [(strip.kind, [picture.uri for picture in strip.pictures]) for strip in strips]
+
+
+@pytest.mark.parametrize("sides", [(10, 10), (6, 20)])
+def test_pictures_of_older_runs_are_those_of_today(sides, tmp_path, write):
+    """Grey ones had no channel, square ones of whole numbers no sides; a run that was continued has some of either kind."""
+    g = np.random.default_rng(0)
+    grey = lambda array: array[..., 0, :, :]
+    flat = (lambda array: array.reshape(*array.shape[:-3], -1)) if sides[0] == sides[1] else grey
+    stored = {
+        ("samples", "x"): g.integers(0, 2, (4, 16, 1, *sides), np.uint8),
+        ("samples", "mean"): g.random((4, 16, 1, *sides)),
+        ("reconstructions", "mean"): g.random((4, 16, 1, *sides)),
+        ("canvas", "mean"): g.random((4, 3, 2, 1, *sides)),
+    }
+    grid, x = g.random((4, 8, 8, 1, *sides)), g.integers(0, 2, (16, 1, *sides), np.uint8)
+    found = []
+    for how in ("new", "old", "mixed"):
+        folder = write(tmp_path / how, "vae", 90.0, metric="neg_elbo_nats", arrays=False, seeds=4)
+        manifest = folder.manifest()
+        data = manifest.data | ({"shape": [1, *sides]} if how == "new" else {})
+        rows = folder.rows()
+        replace(manifest, data=data, groups=[[0, 1], [2, 3]]).write(folder.path)
+        for seeds in ([0, 1], [2, 3]):
+            folder.table(seeds).append([row for row in rows if row.seed in seeds])
+            old = how == "old" or (how == "mixed" and seeds == [0, 1])
+            lay = flat if old else lambda array: array
+            for name in ("samples", "reconstructions", "canvas"):
+                arrays = {key: lay(array[seeds]) for (of, key), array in stored.items() if of == name}
+                folder.save_arrays(name, seeds, arrays)
+            folder.save_arrays("traversals", seeds, {"grid": grey(grid[seeds]) if old else grid[seeds]})
+        folder.save_reference({"x": x if how == "new" else flat(x)})
+        found.append(strips_of(folder))
+        assert StoredRun.read(folder.path).arrays("samples")["mean"].shape == (4, 16, 1, *sides)
+    assert found[0] == found[1] == found[2] and len(found[0]) == 5
+
+
+def test_vectors_of_today_are_no_pictures_whatever_their_length(tmp_path, write):
+    folder = write(tmp_path, "vae", 90.0, metric="neg_elbo_nats", arrays=False, seeds=2)
+    manifest = folder.manifest()
+    replace(manifest, data=manifest.data | {"shape": [100]}).write(folder.path)
+    folder.save_arrays("samples", [0, 1], {"x": np.stack([BITS] * 2)})
+    folder.save_reference({"x": BITS})
+    assert run_strips(StoredRun.read(folder.path), "rings", "neg_elbo_nats") == []
 
 
 def test_latents_that_were_not_walked_are_not_spoken_of(tmp_path, write):
@@ -172,9 +213,9 @@ def test_latents_that_were_not_walked_are_not_spoken_of(tmp_path, write):
     seeds, g = folder.manifest().seeds, np.random.default_rng(0)
     folder.save_arrays("samples", seeds, {"x": g.integers(0, 2, (len(seeds), 16, 100))})
     folder.save_reference({"x": g.integers(0, 2, (16, 100))})
-    strips = run_strips(Run.read(folder.path), "rings", "neg_elbo_nats")
+    strips = run_strips(StoredRun.read(folder.path), "rings", "neg_elbo_nats")
     assert [strip.kind for strip in strips] == ["samples"]
-    page = render(compose([Run.read(folder.path)]))
+    page = render(compose([StoredRun.read(folder.path)]))
     assert not re.search(
         "latents|traversals|interpolations|Densities", page.split('id="pictures"')[1].split("</section>")[0]
     )
@@ -221,7 +262,7 @@ def token_run(root, write, *, vocabulary=LETTERS_OF, **what):
 
 def test_token_sequences_are_text_and_never_a_picture(tmp_path, write):
     folder = token_run(tmp_path / "runs", write, lost=(4,))
-    run = Run.read(folder.path)
+    run = StoredRun.read(folder.path)
     (strip,) = run_strips(run, "rings", "nll_nats")
     chosen = chosen_seeds(run, "nll_nats")
     assert strip.pictures == [] and [p.note for p in strip.passages] == list(chosen.values()) and len(chosen) == 4
@@ -239,10 +280,10 @@ def test_tokens_without_a_vocabulary_are_numbers(tmp_path, write):
     folder = token_run(tmp_path / "runs", write)
     tokens = folder.reference()["tokens"]
     folder.save_reference({"tokens": tokens})
-    (beside,) = data_strips(Run.read(folder.path), "rings")
+    (beside,) = data_strips(StoredRun.read(folder.path), "rings")
     assert beside.passages[0].samples[0].startswith(" ".join(map(str, tokens[0, :20])))
     folder.save_arrays("samples", range(6), {"tokens": np.zeros((6, 64, 100))})  # real ones are none
-    assert run_strips(Run.read(folder.path), "rings", "nll_nats") == []
+    assert run_strips(StoredRun.read(folder.path), "rings", "nll_nats") == []
 
 
 # ----------------------------------------------------------------------------------------------------------------- sampling
@@ -265,7 +306,7 @@ def drawn(tmp_path, write, monkeypatch):
 
     def run(array):
         draws = torch.as_tensor(array)
-        monkeypatch.setattr("seedbed.experiments.run.load", lambda path: Drawn(folder.path, draws))
+        monkeypatch.setattr("seedbed.runs.load.load", lambda path: Drawn(folder.path, draws))
         return folder
 
     return run
@@ -303,4 +344,4 @@ def test_a_damaged_vocabulary_is_one_line(drawn, call):
     code, _, err = call("sample", folder.path, "-n", "4", "--out", "draws.npz")
     assert code == 2 and "are damaged" in err and "Traceback" not in err
     with pytest.raises(SeedbedError, match="are damaged"):
-        Run.read(folder.path).arrays("reference")
+        StoredRun.read(folder.path).arrays("reference")

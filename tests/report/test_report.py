@@ -11,18 +11,19 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from seedbed.report.convergence_table import threshold_of
 from seedbed.report.curves import Scale, curves, value_scale
-from seedbed.report.document import compose, write_report
+from seedbed.report.document import compose
 from seedbed.report.figures import curves_figure, draw_figures
-from seedbed.report.gather import Run
+from seedbed.report.files import write_report
 from seedbed.report.html import render
 from seedbed.report.pictures import as_pixels, chosen_seeds, run_strips
 from seedbed.report.pixels import as_image
+from seedbed.report.stored import StoredRun
 from seedbed.report.svg import curves_svg
 from seedbed.report.tables import Table
-from seedbed.report.training import threshold_of
 from seedbed.report.variance import found_arms
-from seedbed.report.words import LOST, NONE
+from seedbed.report.words import CROSS, NONE
 from seedbed.store.table import Row
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</script><b>$x_{$"
@@ -60,7 +61,7 @@ class Page(HTMLParser):
 
 
 def read(root):
-    return [Run.read(path.parent) for path in sorted(root.rglob("run.json"))]
+    return [StoredRun.read(path.parent) for path in sorted(root.rglob("run.json"))]
 
 
 def page_of(root, **options):
@@ -74,7 +75,7 @@ def page_of(root, **options):
 def test_a_study_in_one_page(study):
     text, page = page_of(study)
     assert "spline-flow is best on rings" in page.text and "spline-flow beats flow on rings: 6 of 6 seeds" in page.text
-    assert "flow diverged at 1 (seed 2)" in page.text and f"{LOST} 300" in page.text
+    assert "flow diverged at 1 (seed 2)" in page.text and f"{CROSS} 300" in page.text
     assert "Unfinished" not in page.text
     for part in ("verdicts", "numbers", "curves", "convergence", "pictures", "seeds", "settings", "reproduce"):
         assert f'id="{part}"' in text
@@ -187,7 +188,9 @@ def test_arms_of_a_variance_study_are_answered_in_a_sentence(tmp_path, write):
 
 def test_each_arm_of_a_variance_study_has_the_share_of_its_own_seeds(tmp_path, write):
     spreads = {"init": 0.05, "order": 0.01, "noise": 0.02, "data": 0.03, "all": 0.04}
-    runs = {v: Run.read(write(tmp_path, f"vae-{v}", 0.3, config={"vary": v}, spread=s).path) for v, s in spreads.items()}
+    runs = {
+        v: StoredRun.read(write(tmp_path, f"vae-{v}", 0.3, config={"vary": v}, spread=s).path) for v, s in spreads.items()
+    }
     variance = {vary: run.kept("gap_nats").var() for vary, run in runs.items()}
     whole = sum(variance[source] for source in ("init", "order", "noise", "data"))
     (arms,) = found_arms(list(runs.values()))
@@ -240,7 +243,7 @@ def test_a_column_that_says_nothing_goes():
 
 
 def test_the_threshold_is_where_the_slowest_has_all_but_arrived(tmp_path, write):
-    slow, fast = (curves(Run.read(write(tmp_path, name, level).path)) for name, level in (("vae", 0.3), ("flow", 0.1)))
+    slow, fast = (curves(StoredRun.read(write(tmp_path, name, level).path)) for name, level in (("vae", 0.3), ("flow", 0.1)))
     assert slow is not None and fast is not None
     _, middle, _ = slow.band
     assert threshold_of([slow, fast]) == pytest.approx(middle[-1] + 0.05 * (middle[:5].mean() - middle[-1]))
@@ -248,14 +251,14 @@ def test_the_threshold_is_where_the_slowest_has_all_but_arrived(tmp_path, write)
 
 
 def test_curves_are_thinned_but_keep_their_ends(tmp_path, write):
-    one = curves(Run.read(write(tmp_path, "vae", points=500).path))
+    one = curves(StoredRun.read(write(tmp_path, "vae", points=500).path))
     assert one is not None and len(one.steps) == 500
     thin = one.thinned()
     assert len(thin.steps) == 150 and thin.steps[0] == one.steps[0] and thin.steps[-1] == one.steps[-1]
 
 
 def test_a_band_ends_where_fewer_than_half_of_the_seeds_are_left(tmp_path, write):
-    one = curves(Run.read(write(tmp_path, "vae", lost=(0, 1, 2, 3)).path))
+    one = curves(StoredRun.read(write(tmp_path, "vae", lost=(0, 1, 2, 3)).path))
     assert one is not None
     assert one.x["step"][-1] == 300 and one.seed(5, "step")[0][-1] == 1000
 
@@ -263,7 +266,7 @@ def test_a_band_ends_where_fewer_than_half_of_the_seeds_are_left(tmp_path, write
 def test_a_band_holds_the_middle_four_fifths_of_the_seeds(tmp_path, write):
     folder = write(tmp_path, "vae", seeds=21)
     values = np.array([[r.value for r in folder.rows() if r.seed == seed and r.split == "valid"] for seed in range(21)])
-    one, ordered = curves(Run.read(folder.path)), np.sort(values, axis=0)
+    one, ordered = curves(StoredRun.read(folder.path)), np.sort(values, axis=0)
     assert one is not None
     for edge, rank in zip(one.band, (2, 10, 18), strict=True):  # of 21, so that no quantile falls between two
         assert np.allclose(edge, ordered[rank])
@@ -271,17 +274,19 @@ def test_a_band_holds_the_middle_four_fifths_of_the_seeds(tmp_path, write):
 
 def test_seconds_are_those_of_groups_and_not_of_seeds(tmp_path, write):
     folder = write(tmp_path, "vae", seeds=6)
-    assert Run.read(folder.path).seconds == 11.0  # six stacked seeds share one clock
+    assert StoredRun.read(folder.path).seconds == 11.0  # six stacked seeds share one clock
     manifest, rows = folder.manifest(), folder.rows()
     replace(manifest, groups=[[0, 1], [2, 3, 4, 5]]).write(folder.path)
     for group in ([0, 1], [2, 3, 4, 5]):
         folder.table(group).append(replace(r, wall_s=r.wall_s * (1 + group[0])) for r in rows if r.seed in group)
-    assert Run.read(folder.path).seconds == 11.0 + 33.0
+    assert StoredRun.read(folder.path).seconds == 11.0 + 33.0
 
 
 def test_an_axis_is_logarithmic_only_where_zero_means_something(tmp_path, write):
-    gap = [curves(Run.read(write(tmp_path, n, v).path)) for n, v in (("a", 0.01), ("b", 0.3))]
-    nll = [curves(Run.read(write(tmp_path / "nll", n, v, metric="nll_nats").path)) for n, v in (("a", 0.01), ("b", 0.3))]
+    gap = [curves(StoredRun.read(write(tmp_path, n, v).path)) for n, v in (("a", 0.01), ("b", 0.3))]
+    nll = [
+        curves(StoredRun.read(write(tmp_path / "nll", n, v, metric="nll_nats").path)) for n, v in (("a", 0.01), ("b", 0.3))
+    ]
     assert value_scale([c for c in gap if c]).log and not value_scale([c for c in nll if c]).log
 
 
@@ -293,7 +298,7 @@ def test_ticks_are_few_round_and_inside(scale):
 
 
 def test_chosen_seeds_are_best_median_worst_and_one_that_was_lost(tmp_path, write):
-    run = Run.read(write(tmp_path, "vae", lost=(4,)).path)
+    run = StoredRun.read(write(tmp_path, "vae", lost=(4,)).path)
     notes = chosen_seeds(run, "gap_nats")
     ranked = run.kept("gap_nats").sort_values().index.tolist()
     assert list(notes) == [ranked[0], ranked[2], ranked[4], 4]
@@ -310,14 +315,14 @@ def test_pictures_have_y_upward_and_ink_on_paper():
         dark, size = shades < 255, len(shades)
         assert dark[: size // 4, : size // 4].any() and not dark[size // 4 :].any() and not dark[:, size // 4 :].any()
         assert shades.max() == 255
-    image = np.zeros((1, 10, 10))
-    image[0, :5] = 1.0
+    image = np.zeros((1, 1, 10, 10))
+    image[0, 0, :5] = 1.0
     shades = np.asarray(as_image(as_pixels(image, {})).convert("L"))
     assert shades.min() == 0 and shades[: len(shades) // 3, : len(shades) // 3].max() == 0 and shades[-1].min() == 255
 
 
 def test_curves_fall_where_losses_fall(tmp_path, write):
-    one = curves(Run.read(write(tmp_path, "vae").path))
+    one = curves(StoredRun.read(write(tmp_path, "vae").path))
     assert one is not None
     path = re.search(r'class="mid" d="([^"]*)"', curves_svg([one], "step", {one.label: 0}, "rings", "k"))
     assert path is not None
@@ -330,10 +335,10 @@ def test_curves_fall_where_losses_fall(tmp_path, write):
 def test_what_can_be_pictured():
     g = np.random.default_rng(0)
     assert as_pixels(g.normal(size=(50, 2)), {}) is not None
-    for images in (g.random((64, 784)), g.random((64, 64)), g.random((9, 1, 28, 28)), g.random((5, 28, 28))):
+    for images in (g.random((64, 1, 28, 28)), g.random((9, 3, 8, 8)), g.random((5, 1, 28, 20))):
         pixels = as_pixels(images, {})
         assert pixels is not None and pixels[0].shape[0] == pixels[0].shape[1]
-    pixels, grey = as_pixels(np.eye(3)[:, :2, None, None].repeat(4, 2).repeat(4, 3), {}, key="grid")
+    pixels, grey = as_pixels(np.eye(3)[:, :2, None, None, None].repeat(4, 3).repeat(4, 4), {}, key="grid")
     assert pixels.shape == (150, 150) and len(grey) == 16  # 3 x 2 images of 4 x 4, on a square
     tile = pixels.reshape(3, 50, 3, 50)[:, :40, :, :40]
     assert (tile == 15 * np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]])[:, None, :, None]).all()
@@ -372,7 +377,7 @@ def image_run(root, write, name, level, **what):
 
 def test_pictures_of_images_say_what_they_are(tmp_path, write):
     folder = image_run(tmp_path / "runs", write, "vae", 90.0, lost=(4,))
-    run = Run.read(folder.path)
+    run = StoredRun.read(folder.path)
     best = int(run.kept("neg_elbo_nats").idxmin())
     strips = run_strips(run, "rings", "neg_elbo_nats")
     assert [strip.says for strip in strips[:3]] == [
@@ -400,7 +405,7 @@ def test_the_bound_against_k(tmp_path, write):
     folder.evaluation("nll-test-k50").append(whole)
     folder.evaluation("nll-test-k9-n10").append([row(k, seed, 7.0, 10) for k in (1, 5, 9) for seed in range(6)])
     write(tmp_path / "runs", "flow", 80.0, metric="neg_elbo_nats")
-    run = Run.read(folder.path)
+    run = StoredRun.read(folder.path)
     # Few examples do not mix with many; seed 4 is lost and seed 5 was not measured.
     assert list(run.ladder) == [1, 5, 50] and all(list(values.index) == [0, 1, 2, 3] for values in run.ladder.values())
     assert run.ladder[5].loc[2] == pytest.approx(102 - np.log(5))
@@ -425,7 +430,7 @@ def test_curves_of_many_metrics_stand_in_rows(tmp_path, write):
     folder = write(tmp_path, "draw", seeds=2)
     rows = [row for row in folder.rows() if row.split == "valid"]
     folder.table([0, 1]).append([replace(row, metric=f"kl_z{n}_nats") for n in range(1, 6) for row in rows])
-    figure = curves_figure(Run.read(folder.path))
+    figure = curves_figure(StoredRun.read(folder.path))
     assert figure is not None and [axis.get_subplotspec().rowspan.start for axis in figure.axes] == [0] * 4 + [1] * 2
 
 

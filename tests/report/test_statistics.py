@@ -17,8 +17,6 @@ from seedbed.report.statistics import (
     compare_family,
     holm,
     interval,
-    iqm,
-    probability_of_improvement,
     seeds_needed,
 )
 
@@ -394,43 +392,6 @@ def test_the_promised_power_is_reached():
     assert power >= 0.8 - Z * math.sqrt(0.16 / studies)
 
 
-# --------------------------------------------------------------------------------------------------------------- aggregates
-
-# Multiples of 0.1 with many ties. rliable's answers were computed with rliable 1.2.0, numpy 2.4.6 and recorded, because
-# rliable needs arch, which does not import beside pandas 3.
-RUNS_X = np.array([[((7 * i + 3 * j) % 11) / 10 for j in range(3)] for i in range(7)])
-RUNS_Y = np.array([[((5 * i + 4 * j + 1) % 9) / 10 for j in range(3)] for i in range(6)])
-
-
-def test_iqm_and_probability_of_improvement_match_recorded_rliable():
-    assert iqm(RUNS_X) == pytest.approx(0.5, abs=1e-12)
-    assert iqm(RUNS_Y) == pytest.approx(0.4, abs=1e-12)
-    assert probability_of_improvement(RUNS_X, RUNS_Y, higher_is_better=True) == pytest.approx(0.5992063492063492, abs=1e-12)
-
-
-def test_iqm_and_probability_of_improvement_match_installed_rliable():
-    metrics = pytest.importorskip("rliable.metrics")
-    x, y = rng(1).normal(size=(9, 4)), rng(2).normal(size=(7, 4))
-    assert iqm(x) == pytest.approx(metrics.aggregate_iqm(x))
-    assert probability_of_improvement(x, y, higher_is_better=True) == pytest.approx(metrics.probability_of_improvement(x, y))
-
-
-def test_iqm_is_the_mean_of_the_middle_half():
-    assert iqm([100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -100.0]) == pytest.approx((2 + 3 + 4 + 5) / 4)
-    x = rng().normal(size=(10, 3))
-    assert iqm(x) == pytest.approx(stats.trim_mean(x.ravel(), 0.25))
-
-
-def test_probability_of_improvement_by_hand_and_against_mann_whitney():
-    # losses: 1 < 2, 1 < 3, 2 = 2 (a half), 2 < 3
-    assert probability_of_improvement([1.0, 2.0], [2.0, 3.0]) == pytest.approx(3.5 / 4)
-    x, y = rng(1).normal(size=8), rng(2).normal(size=5)
-    u = stats.mannwhitneyu(x, y).statistic
-    assert probability_of_improvement(x, y, higher_is_better=True) == pytest.approx(u / 40)
-    with pytest.raises(SeedbedError, match="same tasks"):
-        probability_of_improvement(np.ones((3, 2)), np.ones((3, 4)))
-
-
 # ----------------------------------------------------------------------------------------------------------- variance shares
 
 
@@ -499,3 +460,16 @@ def test_a_bound_that_is_not_zero_is_not_printed_as_zero():
     found = versus(np.zeros(7), gains)
     assert found.outcome == "better" and " [0.0" in sentence(found)
     assert float(sentence(found).split("[")[1].split(",")[0]) > 0
+
+
+def test_an_interval_ends_where_its_metric_does():
+    """Within a range the mean lies there too; values outside of it say that the range is wrong, and nothing is cut."""
+    shares = [0.0, 0.0, 0.0, 0.1]
+    plain = interval(shares, rng=rng())
+    cut = interval(shares, rng=rng(), within=(0.0, 1.0))
+    assert plain.low < 0 and (cut.low, cut.high, cut.mean) == (0.0, plain.high, plain.mean)
+    mirrored = interval([1 - x for x in shares], rng=rng(), within=(0.0, 1.0))
+    assert (mirrored.low, mirrored.high) == (pytest.approx(1 - plain.high), 1.0)
+    assert interval([-0.1, *shares], rng=rng(), within=(0.0, 1.0)) == interval([-0.1, *shares], rng=rng())
+    for few in ([], [0.5]):
+        assert math.isnan(interval(few, rng=rng(), within=(0.0, 1.0)).low)

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from seedbed.core.metric import declared
 from seedbed.report.document import compose
 from seedbed.report.figures import house_style
-from seedbed.report.gather import Run, higher_is_better, is_diagnostic
 from seedbed.report.html import render
 from seedbed.report.page import page
+from seedbed.report.paper_figures import intervals_plate
 from seedbed.report.pictures import best_seed, chosen_seeds
-from seedbed.report.plates import intervals_plate
 from seedbed.report.record import Measured, record
 from seedbed.report.sentences import amount, sentence
 from seedbed.report.statistics import Interval
+from seedbed.report.stored import StoredRun
 from seedbed.report.summary import summarise, text_table
 from seedbed.report.svg import intervals_svg
 from seedbed.report.verdicts import lead, overall
@@ -62,7 +63,7 @@ def ended(tmp_path, write):
 
 
 def report_of(*folders):
-    return compose([Run.read(folder.path) for folder in folders])
+    return compose([StoredRun.read(folder.path) for folder in folders])
 
 
 def students(values):
@@ -210,12 +211,10 @@ def test_a_monte_carlo_error_is_the_mean_of_the_seeds_and_not_divided_by_their_r
 
 def test_measures_of_quality_are_better_when_higher_and_all_else_is_a_loss():
     """Kynkaanniemi et al. 2019 (arXiv 1904.06991); Naeem et al. 2020 (arXiv 2002.09797)."""
-    for metric in HIGHER:
-        assert higher_is_better(metric) and higher_is_better(f"{metric}@5") and direction(metric) == "higher is better"
-    for metric in LOSSES:
-        assert not higher_is_better(metric) and not higher_is_better(f"{metric}@5")
-        assert direction(metric) == "lower is better"
-    assert not any(is_diagnostic(metric) for metric in HIGHER + LOSSES)
+    for metrics, better in ((HIGHER, "higher"), (LOSSES, "lower")):
+        for metric in metrics:
+            for name in (metric, f"{metric}@5"):
+                assert declared(name).better == better and direction(declared(name)) == f"{better} is better"
 
 
 @pytest.mark.parametrize("metric", ["coverage", "recognised_share", "neg_elbo_nats", "gap_nats"])

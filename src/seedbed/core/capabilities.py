@@ -11,6 +11,7 @@ from functools import cache, partial, reduce
 from typing import Any, ClassVar
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from seedbed.core.context import Context
@@ -51,7 +52,7 @@ class HasLogProb(ABC):
     """A model with an exact density."""
 
     @abstractmethod
-    def log_prob(self, x: Tensor, ctx: Context) -> Tensor:
+    def log_prob(self, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Float[Tensor, "batch"]:
         """log p(x) in nats, ``[batch]``."""
 
 
@@ -59,7 +60,7 @@ class HasSample(ABC):
     """A model that draws examples."""
 
     @abstractmethod
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, ctx: Context) -> Shaped[Tensor, "{count} *example"]:
         """``count`` draws from the model, ``[count, *example]``."""
 
 
@@ -67,7 +68,7 @@ class HasDataInit(ABC):
     """A model with parameters that are set from the first batch, once, before training."""
 
     @abstractmethod
-    def data_init(self, x: Tensor, ctx: Context) -> None:
+    def data_init(self, x: Shaped[Tensor, "batch *example"], ctx: Context) -> None:
         """Set those parameters in place from ``x``, ``[batch, *example]``; not in training, so nothing drops or learns."""
 
 
@@ -90,15 +91,15 @@ class Painting:
     and their scale (standard deviation), all in pixels, and its gain.
 
     Args:
-        means: E[x] as the canvas has it after each stroke, ``[strokes, *batch, features]``.
+        means: E[x] as the canvas has it after each stroke, ``[strokes, *batch, *example]``.
         read: the window that each stroke's latent was read through, ``[strokes, *batch, 5]``; ``None`` without attention.
         write: the window that each stroke was written through; ``None`` without attention.
         filters: along each axis of the window that is read, and of the one that is written; 0 without attention.
     """
 
-    means: Tensor
-    read: Tensor | None
-    write: Tensor | None
+    means: Float[Tensor, "strokes ..."]
+    read: Float[Tensor, "strokes *batch 5"] | None
+    write: Float[Tensor, "strokes *batch 5"] | None
     filters: tuple[int, int]
 
 
@@ -127,21 +128,23 @@ class LatentVariable(HasSample, ABC):
         """The domain that p(x | z) scores."""
 
     @abstractmethod
-    def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
+    def layers(self, x: Shaped[Tensor, "batch *example"] | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """Yield each stochastic layer from the top down, receive its value, return p(x | z).
 
         ``x`` is ``[batch, *example]`` or ``None`` (then no layer has a posterior). Received values may carry a samples
         axis in front of the batch axis. With ``inference`` or ``proposal``, ``x`` is always ``None``.
         """
 
-    def inference(self, x: Tensor, ctx: Context) -> Generator[tuple[str, Distribution], Tensor, None] | None:
+    def inference(
+        self, x: Shaped[Tensor, "batch *example"], ctx: Context
+    ) -> Generator[tuple[str, Distribution], Tensor, None] | None:
         """Yield each latent's name and q(z_l | z_<l, x) in the order of inference and receive its value.
 
         ``None``, as here, says that the posterior follows the top-down pass, and ``layers`` yields it.
         """
         return None
 
-    def proposal(self, x: Tensor, ctx: Context, samples: int | None = None) -> Proposal:
+    def proposal(self, x: Shaped[Tensor, "batch *example"], ctx: Context, samples: int | None = None) -> Proposal:
         """Draw z ~ q(z | x), one of each example or ``samples``, and keep what they weigh: E[exp(log_w)] = p(x)."""
         start = ctx.noise.fork()
         choose = lambda law: drawn(law, ctx, samples)
@@ -172,7 +175,7 @@ class LatentVariable(HasSample, ABC):
 
         return Proposal(x, z, likelihood, {layer.name: _inferred(layer, found[layer.name]) for layer in layers}, log_q_at)
 
-    def joint(self, x: Tensor, z: Latents, ctx: Context) -> Tensor:
+    def joint(self, x: Shaped[Tensor, "batch *example"], z: Latents, ctx: Context) -> Float[Tensor, "*samples batch"]:
         """log p(x, z) in nats, ``[*samples, batch]``."""
         _, layers, likelihood = self.descend(ctx, lambda layer: z[layer.name])
         return likelihood.log_prob(x) + sum(layer.prior.log_prob(z[layer.name]) for layer in layers)
@@ -182,7 +185,7 @@ class LatentVariable(HasSample, ABC):
         z, _, likelihood = self.descend(ctx, lambda layer: drawn(layer.prior, ctx, samples, count).value)
         return z, likelihood
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, ctx: Context) -> Shaped[Tensor, "{count} *example"]:
         """``count`` draws x ~ p(x) (draws, not means)."""
         return self.generate(count, ctx)[1].draw(ctx.noise).value
 
@@ -319,10 +322,12 @@ class Sequence(HasSample, ABC):
         """The state before the first token, ``[streams, ...]`` per entry."""
 
     @abstractmethod
-    def logits(self, tokens: Tensor, state: Mapping[str, Tensor], ctx: Context) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def logits(
+        self, tokens: Int[Tensor, "batch time"], state: Mapping[str, Tensor], ctx: Context
+    ) -> tuple[Float[Tensor, "batch time vocabulary"], Mapping[str, Tensor]]:
         """Logits of each next token, ``[batch, time, vocabulary]``, and the state after the last token."""
 
-    def sample(self, count: int, ctx: Context, length: int = 0) -> Tensor:
+    def sample(self, count: int, ctx: Context, length: int = 0) -> Int[Tensor, "{count} time"]:
         """``count`` sequences of ``length`` tokens, one after another from p(x_t | x_<t), ``[count, length]``."""
         state = self.initial_state(count)
         token = torch.full((count, 1), self.start, dtype=torch.int64, device=ctx.noise.device)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from seedbed.core.noise import Noise
@@ -35,7 +36,7 @@ class Distribution(Protocol):
         """Whether a draw is a differentiable function of the parameters, so that gradients go through it."""
         ...
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Shaped[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """Log-density or log-mass in nats, summed over the event's axes."""
         ...
 
@@ -80,7 +81,7 @@ def axes(
     return event, own_batch, own_samples
 
 
-def sum_event(values: Tensor, rank: int) -> Tensor:
+def sum_event(values: Float[Tensor, "..."], rank: int) -> Float[Tensor, "*batch"]:
     """The sum over the last ``rank`` axes."""
     return values.sum(tuple(range(-rank, 0))) if rank else values
 
@@ -100,7 +101,7 @@ def closed_kl(q: type, p: type) -> Callable[[_Terms], _Terms]:
     return register
 
 
-def kl(q: Distribution, p: Distribution) -> Tensor | None:
+def kl(q: Distribution, p: Distribution) -> Float[Tensor, "*batch"] | None:
     """KL(q || p) in nats, ``[*batch]``; ``None`` where no closed form is registered: then it is sampled."""
     closed = _CLOSED.get((type(q), type(p)))
     if closed is None:
@@ -109,7 +110,7 @@ def kl(q: Distribution, p: Distribution) -> Tensor | None:
     return sum_event(terms, q.rank) + constant * terms.shape[terms.ndim - q.rank :].numel()
 
 
-def kl_per_unit(q: Distribution, p: Distribution) -> Tensor | None:
+def kl_per_unit(q: Distribution, p: Distribution) -> Float[Tensor, "..."] | None:
     """The summands of ``kl``, one per component, ``[*batch, *event]``."""
     closed = _CLOSED.get((type(q), type(p)))
     if closed is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from seedbed.core.law import Distribution
@@ -49,24 +50,24 @@ class Proposal:
             not draw.
     """
 
-    x: Tensor
+    x: Shaped[Tensor, "batch *example"]
     z: Latents
     likelihood: Distribution
     layers: Mapping[str, Inferred]
     log_q_at: Callable[[Latents], Tensor] | None
 
     @cached_property
-    def log_likelihood(self) -> Tensor:
+    def log_likelihood(self) -> Float[Tensor, "*samples batch"]:
         """log p(x | z), in nats, ``[*samples, batch]``."""
         return self.likelihood.log_prob(self.x)
 
     @cached_property
-    def log_w(self) -> Tensor:
+    def log_w(self) -> Float[Tensor, "*samples batch"]:
         """log p(x, z) - log q(z | x) at each draw, in nats, ``[*samples, batch]``."""
         return self.log_likelihood + reduce(Tensor.add, [layer.log_ratio() for layer in self.layers.values()])
 
     @cached_property
-    def log_q(self) -> Tensor:
+    def log_q(self) -> Float[Tensor, "*samples batch"]:
         """log q(z | x) at each draw, in nats, ``[*samples, batch]``."""
         return reduce(Tensor.add, [layer.log_q() for layer in self.layers.values()])
 

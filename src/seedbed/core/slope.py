@@ -3,13 +3,16 @@
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from seedbed.core.errors import SeedbedError
 from seedbed.core.slots import couples_examples
 
 
-def example_slope(function: Callable[[Tensor], Tensor], at: Tensor, of: object, wanted: str) -> Tensor:
+def example_slope(
+    function: Callable[[Tensor], Tensor], at: Float[Tensor, "*shape"], of: object, wanted: str
+) -> Float[Tensor, "*shape"]:
     """d f_i / d x_i of every example i, of the shape of ``at``: the gradient of the sum, since f_i knows x_i alone.
 
     Args:

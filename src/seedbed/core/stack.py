@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_map
 from seedbed.core.capabilities import HasState
 from seedbed.core.context import Context, State
 from seedbed.core.errors import SeedbedError, told
+from seedbed.core.matmul import full_width_products
 from seedbed.core.noise import Noise, Streams
-from seedbed.core.products import full_width_products
 from seedbed.core.slots import Slots
 
 Precision = Literal["fp32", "bf16", "fp64"]

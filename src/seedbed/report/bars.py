@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seedbed.core.metric import declared
 from seedbed.report.curves import Floats, Scale, spanning
 from seedbed.report.tables import Table
 
@@ -39,7 +40,7 @@ class Bars:
         """The axis of the losses: logarithmic as that of curves is, else with zero on it, where a bar begins."""
         tops = self.means + self.stds
         low, high = float(np.nanmin(self.means)), float(np.nanmax(tops))
-        scale = spanning(low, high, self.metric)
+        scale = spanning(low, high, declared(self.metric))
         return scale if scale.log else Scale(min(1.05 * low, 0.0), max(1.05 * high, 0.0) or 1.0, False)
 
     @property
@@ -75,6 +76,6 @@ def _chart(task: str, metric: str, labels: Sequence[str], found: dict) -> Bars:
         for key in ("mean", "std")
     )
     dwarfing = float(np.nanmax(np.abs(means[-2]))) > DWARFS * float(np.nanmax(np.abs(means[:-2])))
-    logarithmic = spanning(float(np.nanmin(means[:-1])), float(np.nanmax(means[:-1])), metric).log
+    logarithmic = spanning(float(np.nanmin(means[:-1])), float(np.nanmax(means[:-1])), declared(metric)).log
     shown = len(LOSSES) - int(dwarfing and not logarithmic)
     return Bars(task, metric, tuple(labels), LOSSES[:shown], means[:shown], stds[:shown], means[-1])

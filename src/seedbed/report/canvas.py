@@ -1,19 +1,18 @@
 """How a model paints: its canvas after each stroke, and the windows it writes through, as a strip and as an animation."""
 
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedbed.report.gather import Run
-from seedbed.report.pixels import COLOURS, GREY, GREYS, Pixels, as_image, coloured, greys, image_shape, png
+from seedbed.report.pixels import GREY, GREYS, MOST_COLOURS, Pixels, as_image, coloured, greys, is_picture, png
+from seedbed.report.stored import StoredRun
 
-PAINTED = ("canvas", "windows")  # the artefacts
-TILE = 84  # pixels of an image, or a few less
-COLUMNS = 12  # of a strip: strokes beyond are left out evenly, never the last
+PAINTING = ("canvas", "windows")  # the artefacts
+IMAGE_SIDE = 84  # pixels of an image, or a few less
+MOST_STROKES = 12  # of a strip: strokes beyond are left out evenly, never the last
 GAP, HEAD = 3, 15  # pixels between images, and above them for the number of the stroke
 INK, BOX = GREYS - 1, GREYS  # indices into the palette
 PALETTE = [*GREY, (214, 39, 40)]
@@ -21,11 +20,11 @@ FRAME_MS, LAST_MS = 250, 2000
 
 
 @dataclass(frozen=True)
-class Painting:
+class Strokes:
     """One seed's canvas over time.
 
     Args:
-        means: from 0 (light) to 1, ``[strokes, images, height, width]``; in colour ``[strokes, images, 3, height, width]``.
+        means: from 0 (light) to 1, ``[strokes, images, channels, height, width]``, of one channel, or of three in colour.
         windows: written through, ``[strokes, images, 5]``: the centre's column and row (the first pixel's are 0), stride,
             scale, all in pixels, and gain; ``None`` without attention.
         filters: of a window along each axis.
@@ -36,20 +35,18 @@ class Painting:
     filters: int = 0
 
 
-def stored_painting(run: Run, seed: int) -> Painting | None:
+def stored_painting(run: StoredRun, seed: int) -> Strokes | None:
     """What a run has stored of how one seed paints; ``None`` of models that do not, or while a group still trains."""
     canvas, windows, place = run.arrays("canvas").get("mean"), run.arrays("windows"), run.manifest.seeds.index(seed)
     if canvas is None or len(canvas) != len(run.manifest.seeds):
         return None
     means = canvas[place].astype(float)
     examples = run.arrays("reference").get("x")
-    shape = means.shape[2:] if examples is None else image_shape(examples)
-    if shape is None or len(shape) < 2 or math.prod(shape) != math.prod(means.shape[2:]):
+    if not is_picture(means.shape[2:]) or (examples is not None and examples.shape[1:] != means.shape[2:]):
         return None
-    means = means.reshape(*means.shape[:2], *shape)
     if "write" not in windows:
-        return Painting(means)
-    return Painting(means, windows["write"][place], int(windows["filters"][place][1]))
+        return Strokes(means)
+    return Strokes(means, windows["write"][place], int(windows["filters"][place][1]))
 
 
 def corners(window: NDArray, filters: int) -> NDArray:
@@ -62,7 +59,7 @@ def corners(window: NDArray, filters: int) -> NDArray:
     return np.stack([column - reach, row - reach, column + reach, row + reach], -1)
 
 
-def tiles(painting: Painting) -> NDArray[np.uint8]:
+def tiles(painting: Strokes) -> NDArray[np.uint8]:
     """Every image after every stroke, enlarged, with its window's box: indices, ``[strokes, images, height, width]``.
 
     A box is as thick as its filters' scale, from one dot to one pixel of the image.
@@ -70,17 +67,17 @@ def tiles(painting: Painting) -> NDArray[np.uint8]:
     return _inked(painting)[0]
 
 
-def _inked(painting: Painting) -> tuple[NDArray[np.uint8], Sequence[tuple[int, int, int]]]:
+def _inked(painting: Strokes) -> tuple[NDArray[np.uint8], Sequence[tuple[int, int, int]]]:
     from PIL import Image, ImageDraw
 
     height, width = painting.means.shape[-2:]
-    times = max(1, TILE // max(height, width))
+    times = max(1, IMAGE_SIDE // max(height, width))
     means, palette = np.clip(np.nan_to_num(painting.means), 0, 1), PALETTE
-    if means.ndim == 5:
-        out, found = coloured(means, COLOURS - len(PALETTE))
+    if means.shape[2] == 3:
+        out, found = coloured(means, MOST_COLOURS - len(PALETTE))
         out, palette = out + len(PALETTE), [*PALETTE, *found]
     else:
-        out = greys(means)
+        out = greys(means[:, :, 0])
     out = out.repeat(times, 2).repeat(times, 3)
     if painting.windows is None:
         return out, palette
@@ -98,15 +95,15 @@ def _inked(painting: Painting) -> tuple[NDArray[np.uint8], Sequence[tuple[int, i
     return out, palette
 
 
-def strip(painting: Painting) -> Pixels:
+def strip(painting: Strokes) -> Pixels:
     """A row per image, a column per stroke, under its number."""
     strokes = len(painting.means)
-    shown = np.unique(np.rint(np.linspace(0, strokes - 1, min(COLUMNS, strokes))).astype(int)).tolist()
+    shown = np.unique(np.rint(np.linspace(0, strokes - 1, min(MOST_STROKES, strokes))).astype(int)).tolist()
     inked, palette = _inked(painting)
     return _sheet(inked[shown].swapaxes(0, 1), [str(i + 1) for i in shown]), palette
 
 
-def frames(painting: Painting) -> list[Pixels]:
+def frames(painting: Strokes) -> list[Pixels]:
     """A picture per stroke, of the images side by side."""
     strokes = len(painting.means)
     # Numbered, so that no two are the same: a GIF would hold such a pair as one.
@@ -130,12 +127,12 @@ def _sheet(grid: NDArray[np.uint8], names: list[str]) -> NDArray[np.uint8]:
     return np.concatenate([np.asarray(head), body])
 
 
-def strip_png(painting: Painting) -> bytes:
+def strip_png(painting: Strokes) -> bytes:
     """The strip as a PNG file."""
     return png(strip(painting))
 
 
-def moving_gif(painting: Painting) -> bytes:
+def moving_gif(painting: Strokes) -> bytes:
     """The strokes one after another as a GIF file, without end, which rests on the last."""
     first, *others = (as_image(frame) for frame in frames(painting))
     buffer = io.BytesIO()

@@ -118,7 +118,7 @@ def plateau(step: ArrayLike, value: ArrayLike, tolerance: float = 0.01, hold: fl
     return start if held > 0 and held >= hold * (steps[-1] - steps[0]) else math.nan
 
 
-def summarise(
+def metrics_by_seed(
     frame: pd.DataFrame, metric: str, split: str = "valid", *, diverged: Collection[int] = (), marks: Marks | None = None
 ) -> pd.DataFrame:
     """One row of ``curve_metrics`` per seed of a run's long table, indexed by seed, with ``diverged`` (1 or 0) beside.

@@ -8,13 +8,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from seedbed.report.gather import GAP, Run
+from seedbed.core.metric import GAP, Metric, declared
+from seedbed.report.stored import StoredRun
 from seedbed.report.words import fate_words
 
 Floats = NDArray[np.float64]
 BAND = (0.1, 0.9)  # quantiles over seeds
-POINTS = 150  # of a curve on the page
-OFFSETS = ("nll", "neg_", "bits_per_dim")  # metrics whose zero means nothing: never on a logarithmic axis
+PAGE_POINTS = 150  # of a curve on the page
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Curves:
         there = np.isfinite(self.values[:, index])
         return (self.steps if axis == "step" else self.walls[:, index])[there], self.values[there, index]
 
-    def thinned(self, points: int = POINTS) -> "Curves":
+    def thinned(self, points: int = PAGE_POINTS) -> "Curves":
         """At most so many points, evenly chosen, first and last among them."""
         if len(self.steps) <= points:
             return self
@@ -73,7 +73,7 @@ class Curves:
         return replace(self, steps=self.steps[kept], values=self.values[kept], walls=self.walls[kept])
 
 
-def curves(run: Run, metric: str | None = None) -> Curves | None:
+def curves(run: StoredRun, metric: str | None = None) -> Curves | None:
     """A run's validation curves; by default those of its gap to the known floor, else of the first metric it measured."""
     name = metric or next(iter(run.metrics("valid")), None)
     rows = [row for row in run.rows if row.split == "valid" and row.metric == name and math.isfinite(row.value)]
@@ -89,7 +89,7 @@ def curves(run: Run, metric: str | None = None) -> Curves | None:
     return Curves(run.label, name, tuple(seeds), np.array(steps, float), values, walls, frozenset(run.lost), fates)
 
 
-def _fate(run: Run, seed: int) -> str:
+def _fate(run: StoredRun, seed: int) -> str:
     return fate_words(*run.fates[seed]) if seed in run.fates else "still training"
 
 
@@ -133,12 +133,12 @@ def value_scale(many: Sequence[Curves]) -> Scale:
         own = one.values[len(one.steps) // 10 :, kept or slice(None)]
         low.append(min(float(bottom[start:].min()), float(np.nanmin(own)) if np.isfinite(own).any() else math.inf))
         high.append(float(top[start:].max()))
-    return spanning(min(low), max(high), many[0].metric)
+    return spanning(min(low), max(high), declared(many[0].metric))
 
 
-def spanning(low: float, high: float, metric: str) -> Scale:
+def spanning(low: float, high: float, metric: Metric) -> Scale:
     """An axis around two values, logarithmic where zero means something and the values span a factor of eight."""
-    log = low > 0 and high > 8 * low and not metric.startswith(OFFSETS)
+    log = low > 0 and high > 8 * low and not metric.offset
     if log:
         margin = (high / low) ** 0.04
         return Scale(low / margin, high * margin, True)
@@ -146,10 +146,10 @@ def spanning(low: float, high: float, metric: str) -> Scale:
     return Scale(low - margin, high + margin, False)
 
 
-def curve_groups(runs: Sequence[Run], metric: str | None = None) -> list[list[Curves]]:
+def curve_groups(runs: Sequence[StoredRun], metric: str | None = None) -> list[list[Curves]]:
     """The curves of runs that stand beside each other, one list per metric."""
     wanted = metric if metric and all(metric in run.metrics("valid") for run in runs) else None
-    if wanted is None and all(GAP in run.metrics("valid") for run in runs if run.metrics("valid")):
-        wanted = GAP
+    if wanted is None and all(GAP.name in run.metrics("valid") for run in runs if run.metrics("valid")):
+        wanted = GAP.name
     found = [curve for run in runs if (curve := curves(run, wanted)) is not None]
     return [[c for c in found if c.metric == name] for name in dict.fromkeys(c.metric for c in found)]

@@ -1,19 +1,18 @@
-"""The report: what a page shows, and the files beside it: figures as SVG and PDF, tables as CSV, Markdown and LaTeX."""
+"""The report: what a page shows, computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from seedbed.report.bars import Bars, bar_charts
+from seedbed.report.convergence_table import convergence_table
 from seedbed.report.curves import Curves, curve_groups
-from seedbed.report.details import seeds_table, tests_table
-from seedbed.report.gather import Run
 from seedbed.report.groups import grouped
-from seedbed.report.layers import layers_table
-from seedbed.report.numbers import across_table, summary_table, verdict_table
-from seedbed.report.tables import Table, save_text
-from seedbed.report.training import convergence_table
+from seedbed.report.layer_use import layers_table
+from seedbed.report.lookup_tables import seeds_table, tests_table
+from seedbed.report.stored import StoredRun
+from seedbed.report.tables import Table
 from seedbed.report.variance import found_arms, variance_table
+from seedbed.report.verdict_tables import across_table, summary_table, verdict_table
 from seedbed.report.verdicts import Family, judged
 
 
@@ -40,7 +39,7 @@ class Report:
     colour: dict[str, int]
 
     @property
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[StoredRun]:
         """Every run, in order."""
         return [run for family in self.families for run in (*family.group.runs, *family.group.strangers)]
 
@@ -50,14 +49,14 @@ class Report:
         return all(run.finished for run in self.runs)
 
 
-def compose(runs: Sequence[Run], title: str = "", metric: str | None = None, threshold: float | None = None) -> Report:
+def compose(runs: Sequence[StoredRun], title: str = "", metric: str | None = None, threshold: float | None = None) -> Report:
     """Compute verdicts, tables and curves of runs, finished or not.
 
     Args:
         runs: as read from their folders.
         title: of the page; by default from the runs.
-        metric: the test metric to compare on; see ``gather.grouped``.
-        threshold: the validation loss that convergence is timed to; see ``training.threshold_of``.
+        metric: the test metric to compare on; see ``groups.grouped``.
+        threshold: the validation loss that convergence is timed to; see ``convergence_table.threshold_of``.
     """
     families = [judged(group) for group in grouped(runs, metric)]
     charts = [
@@ -87,33 +86,9 @@ def compose(runs: Sequence[Run], title: str = "", metric: str | None = None, thr
     )
 
 
-def _title(runs: Sequence[Run]) -> str:
+def _title(runs: Sequence[StoredRun]) -> str:
     names = list(dict.fromkeys(run.manifest.experiment for run in runs))
     if len(names) == 1:
         return names[0]
     common = list(dict.fromkeys(name.split("/")[0] for name in names))
     return f"{', '.join(common)}: {len(runs)} runs"
-
-
-def write_report(report: Report, path: Path, command: str = "", refresh: int | float | None = None) -> list[Path]:
-    """Write the page; once nothing is left to follow also its tables and figures, in folders beside it.
-
-    Args:
-        report: what ``compose`` made.
-        path: the page.
-        command: what was typed, to be shown.
-        refresh: seconds after which an open page loads itself again, while runs still train.
-    """
-    from seedbed.report.html import render
-    from seedbed.report.plates import write_plates
-
-    beside: list[Path] = []
-    if refresh is None:
-        for table in report.tables.values():
-            beside += table.write(path.with_name(f"{path.stem}-tables"))
-        beside += write_plates(
-            report.families, report.charts, report.bars, report.colour, path.with_name(f"{path.stem}-figures")
-        )
-    links = {p.name: p.relative_to(path.parent).as_posix() for p in beside}
-    save_text(path, render(report, command, refresh, links))
-    return [path, *beside]

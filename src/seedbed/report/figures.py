@@ -10,9 +10,9 @@ import numpy as np
 from seedbed.report import pictures
 from seedbed.report.canvas import moving_gif, stored_painting, strip_png
 from seedbed.report.curves import Curves, curves, value_scale
-from seedbed.report.gather import Run
 from seedbed.report.pictures import best_seed, chosen_seeds
 from seedbed.report.pixels import Pixels, as_image
+from seedbed.report.stored import StoredRun
 from seedbed.report.words import short
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
@@ -48,7 +48,7 @@ TILE, DPI = 240, 160  # pixels of a picture, and of an inch of a PNG, in which a
 
 def draw_figures(folder: Folder) -> list[Path]:
     """Write every figure that the run's stored arrays and rows allow, and say where."""
-    run, written = Run.read(folder.path), []
+    run, written = StoredRun.read(folder.path), []
     with house_style():
         for name, figure in (("samples", samples_figure(run)), ("curves", curves_figure(run))):
             if figure is not None:
@@ -83,7 +83,7 @@ def new_figure(width: int | float, height: int | float, layout: "Literal['constr
     return figure
 
 
-def samples_figure(run: Run) -> "Figure | None":
+def samples_figure(run: StoredRun) -> "Figure | None":
     """What the run's arrays show, a row each: the data, then the best, the median and the worst seed."""
     chosen = chosen_seeds(run, next(iter(run.judged), ""))
     tiles = run_tiles(run, chosen)
@@ -91,7 +91,7 @@ def samples_figure(run: Run) -> "Figure | None":
     return mosaic(tiles, rows, ["data", *chosen.values()], 1.5, short(run.manifest.experiment, 60)) if tiles else None
 
 
-def run_tiles(run: Run, chosen: Mapping[int, str]) -> dict[tuple[str, str], np.ndarray]:
+def run_tiles(run: StoredRun, chosen: Mapping[int, str]) -> dict[tuple[str, str], np.ndarray]:
     """RGB squares by what they show and by the name of the seed; those of the data under ``data``."""
     reference, tiles = run.arrays("reference"), {}
     for kind, key, stored in pictures.stored_arrays(run):
@@ -148,7 +148,7 @@ def mosaic(
     return figure
 
 
-def curves_figure(run: Run) -> "Figure | None":
+def curves_figure(run: StoredRun) -> "Figure | None":
     """Validation curves: each seed thin (dashed if it diverged), the median thick, the band from 10 to 90 % of the seeds."""
     found = [curve for metric in run.metrics("valid") if (curve := curves(run, metric)) is not None]
     if not found:

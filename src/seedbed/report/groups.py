@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from seedbed.report.gather import Run
+from seedbed.core.metric import Metric, declared
+from seedbed.report.stored import StoredRun
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,14 @@ class Group:
     """
 
     task: str
-    runs: list[Run]
+    runs: list[StoredRun]
     metric: str
-    strangers: list[Run] = field(default_factory=list)
+    strangers: list[StoredRun] = field(default_factory=list)
+
+    @property
+    def declared(self) -> Metric:
+        """What the metric is."""
+        return next((run.declared(self.metric) for run in self.runs if self.metric in run.judged), declared(self.metric))
 
     @property
     def unit(self) -> str:
@@ -30,7 +36,7 @@ class Group:
         return next((unit for run in self.runs if (unit := run.unit(self.metric))), "")
 
 
-def differences(a: Run, b: Run) -> list[str]:
+def differences(a: StoredRun, b: StoredRun) -> list[str]:
     """Why two runs may not be compared: what of data and protocol differs, in words; empty if they may."""
     found = []
     for name, said in (("name", "data"), ("protocol", "protocol"), ("checksum", "checksum of the data")):
@@ -42,7 +48,7 @@ def differences(a: Run, b: Run) -> list[str]:
     return found + ([f"what varies over seeds: {a.vary} against {b.vary}"] if a.vary != b.vary else [])
 
 
-def grouped(runs: Sequence[Run], metric: str | None = None) -> list[Group]:
+def grouped(runs: Sequence[StoredRun], metric: str | None = None) -> list[Group]:
     """Runs by data set, protocol and what varies over seeds, in order of appearance, labelled apart within each.
 
     Args:
@@ -50,7 +56,7 @@ def grouped(runs: Sequence[Run], metric: str | None = None) -> list[Group]:
         metric: the test metric of all groups; by default the gap to the known floor where every run of a group has it, else
             the first that all have in common, else the first of each run, which splits the group.
     """
-    parts: list[list[Run]] = []
+    parts: list[list[StoredRun]] = []
     for run in runs:
         home = next(
             (part for part in parts if not any(differences(run, other) or run.data != other.data for other in part)), None
@@ -64,7 +70,7 @@ def grouped(runs: Sequence[Run], metric: str | None = None) -> list[Group]:
     return out
 
 
-def _long_name(part: list[Run], parts: list[list[Run]]) -> str:
+def _long_name(part: list[StoredRun], parts: list[list[StoredRun]]) -> str:
     run, rivals = part[0], [p[0] for p in parts if p is not part and p[0].data == part[0].data]
     name = run.data
     if any(run.vary != rival.vary for rival in rivals):
@@ -75,7 +81,7 @@ def _long_name(part: list[Run], parts: list[list[Run]]) -> str:
     return name
 
 
-def _by_metric(task: str, runs: list[Run], metric: str | None) -> list[Group]:
+def _by_metric(task: str, runs: list[StoredRun], metric: str | None) -> list[Group]:
     measured = [run for run in runs if run.judged]
     common = [m for m in (measured[0].judged if measured else []) if all(m in r.judged for r in measured)]
     keys = [metric or (common or run.judged or [""])[0] for run in runs]
@@ -88,11 +94,15 @@ def _by_metric(task: str, runs: list[Run], metric: str | None) -> list[Group]:
     return groups
 
 
-def labelled(runs: Iterable[Run]) -> list[Run]:
+def labelled(runs: Iterable[StoredRun]) -> list[StoredRun]:
     """The same runs with labels told apart: the model, then the settings that differ, then the folder's name."""
     runs = list(runs)
     named = [replace(run, label=run.model) for run in runs]
-    namings: list[Callable[[Run, list[Run]], str]] = [_by_settings, lambda run, _: run.folder.path.name, _by_path]
+    namings: list[Callable[[StoredRun, list[StoredRun]], str]] = [
+        _by_settings,
+        lambda run, _: run.folder.path.name,
+        _by_path,
+    ]
     for naming in namings:
         counts = Counter(run.label for run in named)
         named = [
@@ -104,21 +114,21 @@ def labelled(runs: Iterable[Run]) -> list[Run]:
     return named
 
 
-def _extended(run: Run, note: str) -> str:
+def _extended(run: StoredRun, note: str) -> str:
     return f"{run.model} ({note})" if note else run.label
 
 
-def _by_settings(run: Run, twins: list[Run]) -> str:
+def _by_settings(run: StoredRun, twins: list[StoredRun]) -> str:
     differing = settings_that_differ(twins)
     config = run.manifest.config
     return ", ".join(f"{k}={shown(config[k])}" for k in differing if k in config) if len(differing) <= 3 else ""
 
 
-def _by_path(run: Run, _: list[Run]) -> str:
+def _by_path(run: StoredRun, _: list[StoredRun]) -> str:
     return str(run.folder.path)
 
 
-def settings_that_differ(runs: Sequence[Run]) -> list[str]:
+def settings_that_differ(runs: Sequence[StoredRun]) -> list[str]:
     """Declared fields whose values are not the same in all runs that have them, in order of declaration."""
     keys = list(dict.fromkeys(key for run in runs for key in run.manifest.config))
     absent = object()

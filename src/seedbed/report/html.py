@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from seedbed.report.curves import Curves
 from seedbed.report.document import Report
-from seedbed.report.gather import Run
 from seedbed.report.groups import settings_that_differ, shown
 from seedbed.report.pictures import Strip, data_strips, run_strips
 from seedbed.report.sentences import sentence
+from seedbed.report.stored import StoredRun
 from seedbed.report.svg import bars_svg, bounds_svg, curves_svg, intervals_svg
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import lead, overall
@@ -144,11 +144,11 @@ def _settings_table(report: Report, differing: Sequence[str]) -> Table:
     return Table("settings", "Settings that are not the same in all runs.", ["data", "model", *differing], body, words=2)
 
 
-def _settings(runs: Sequence[Run]) -> dict[str, str]:
+def _settings(runs: Sequence[StoredRun]) -> dict[str, str]:
     return {key: shown(value) for run in reversed(runs) for key, value in run.manifest.config.items()}
 
 
-def _data(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
+def _data(runs: Sequence[StoredRun]) -> list[tuple[str, str, str]]:
     """Name, protocol and checksum of every data set."""
     rows = []
     for run in runs:
@@ -158,7 +158,7 @@ def _data(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     return [row for row in dict.fromkeys(rows) if row[2] != "not loaded yet" or row[0] not in known]
 
 
-def _same_of_all(runs: Sequence[Run]) -> dict[str, str]:
+def _same_of_all(runs: Sequence[StoredRun]) -> dict[str, str]:
     """Versions and devices, and whether they are the same for all runs."""
     out: dict[str, str] = {}
     for name in dict.fromkeys(key for run in runs for key in run.manifest.versions):

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seedbed.core.metric import NLL_SAMPLED
+
 HEAD = """# Results
 
 Generated from `results/*.json` by `make docs`; do not edit. Means with 95 % intervals over seeds (Student below ten seeds,
@@ -58,7 +60,7 @@ def _study(rows: list[dict[str, Any]]) -> str:
         else:
             cells = [
                 f"`{row['experiment']}`",
-                row["metric"] + (f" (k = {row['k']})" if row["k"] and row["metric"] == "nll_nats" else ""),
+                row["metric"] + (f" (k = {row['k']})" if row["k"] and row["metric"] == NLL_SAMPLED.name else ""),
                 _value(row["mean"]) if row["mean"] is not None else row["status"],
                 f"[{_value(row['low'])}, {_value(row['high'])}]" if row["low"] is not None else "",
                 _value(row["std"]),

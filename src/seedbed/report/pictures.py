@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from seedbed.report.canvas import PAINTED, Painting, moving_gif, stored_painting, strip_png
-from seedbed.report.gather import Run, higher_is_better
-from seedbed.report.pixels import COLOURS, GREY, Pixels, coloured, greys, image_shape, png
+from seedbed.report.canvas import PAINTING, Strokes, moving_gif, stored_painting, strip_png
+from seedbed.report.pixels import GREY, MOST_COLOURS, Pixels, coloured, greys, is_picture, png
+from seedbed.report.stored import StoredRun
 from seedbed.report.texts import Passage, are_tokens, passage, vocabulary_of
 
-SIDE = 150  # pixels of a picture of points
-LEVELS = 48  # colours of a density: enough for the eye, few enough for a small file
-GRID = 6  # images to a side
+SCATTER_SIDE = 150  # pixels of a picture of points
+DENSITY_COLOURS = 48  # colours of a density: enough for the eye, few enough for a small file
+SHEET_SIDE = 6  # images to a side
 WIDE = 200  # pixels of a grid in colour: a file of larger images would be large
 TEXTS = 3  # of a seed
 MOVING = 300_000  # bytes of an animation: a larger one stays beside the run
@@ -83,7 +83,7 @@ class Strip:
         return SAYS.get(self.kind, self.kind) if self.size else self.kind
 
 
-def data_strips(run: Run, task: str) -> list[Strip]:
+def data_strips(run: StoredRun, task: str) -> list[Strip]:
     """What a run's models are pictured beside: held-out examples, and the true density where it is known."""
     reference, out = run.arrays("reference"), []
     if (tokens := reference.get("tokens")) is not None and are_tokens(tokens):
@@ -97,7 +97,7 @@ def data_strips(run: Run, task: str) -> list[Strip]:
     return out
 
 
-def run_strips(run: Run, task: str, metric: str) -> list[Strip]:
+def run_strips(run: StoredRun, task: str, metric: str) -> list[Strip]:
     """What a run's stored arrays show at its best, median and worst seed, and at one that was lost.
 
     What the latents of an image model hold is shown of one seed: it takes room, and a seed's units are its own.
@@ -115,7 +115,7 @@ def run_strips(run: Run, task: str, metric: str) -> list[Strip]:
         alone = bool(size) and kind in DETAILS
         shown = []
         for seed in [best] if alone and best is not None else chosen:
-            pixels = as_pixels(stored[seeds.index(seed)], reference, MAP if alone else SIDE, key)
+            pixels = as_pixels(stored[seeds.index(seed)], reference, MAP if alone else SCATTER_SIDE, key)
             if pixels is not None:
                 note = SAYS[kind] if alone else chosen[seed]
                 shown.append(Picture(_uri(pixels), f"{kind} of {run.label} on {task}, seed {seed}", note))
@@ -130,7 +130,7 @@ def run_strips(run: Run, task: str, metric: str) -> list[Strip]:
     return strips
 
 
-def _canvas(painting: Painting, what: str) -> list[Picture]:
+def _canvas(painting: Strokes, what: str) -> list[Picture]:
     """The canvas as a strip, and moving if that is small."""
     box = (
         " Boxes: the window that is written through, as thick as its filters' scale." if painting.windows is not None else ""
@@ -143,31 +143,31 @@ def _canvas(painting: Painting, what: str) -> list[Picture]:
 
 
 def _of_images(reference: Mapping[str, NDArray]) -> bool:
-    return "x" in reference and image_shape(reference["x"]) is not None
+    return "x" in reference and is_picture(reference["x"].shape[1:])
 
 
-def stored_arrays(run: Run) -> Iterator[tuple[str, str, NDArray]]:
+def stored_arrays(run: StoredRun) -> Iterator[tuple[str, str, NDArray]]:
     """Every array that all seeds of a run have stored: what it shows, its key, and itself, ``[seeds, ...]``.
 
     Not of a canvas over time, which is no single picture: see ``canvas.stored_painting``.
     """
     folder = run.folder.path / "artefacts"
     names = sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True) if folder.is_dir() else []
-    for name in (name for name in names if name not in PAINTED):
+    for name in (name for name in names if name not in PAINTING):
         for key, array in run.arrays(name).items():
             if len(array) == len(run.manifest.seeds):  # else a group of seeds is still training
                 yield (name if key in WHOLE else f"{name}, {key}"), key, array
 
 
-def best_seed(run: Run, metric: str) -> int | None:
+def best_seed(run: StoredRun, metric: str) -> int | None:
     """The best seed by its test value, or one that was lost if all were; ``None`` before any has ended."""
-    ranked = run.kept(metric).sort_values(ascending=not higher_is_better(metric)).index.tolist()
+    ranked = run.kept(metric).sort_values(ascending=run.declared(metric).better != "higher").index.tolist()
     return next(iter([*ranked, *chosen_seeds(run, metric)]), None)
 
 
-def chosen_seeds(run: Run, metric: str) -> dict[int, str]:
+def chosen_seeds(run: StoredRun, metric: str) -> dict[int, str]:
     """The best, the median and the worst seed by their test value, and the first that was lost, with what to call them."""
-    ranked: list[int] = run.kept(metric).sort_values(ascending=not higher_is_better(metric)).index.tolist()
+    ranked: list[int] = run.kept(metric).sort_values(ascending=run.declared(metric).better != "higher").index.tolist()
     if len(ranked) < 4:
         chosen = {seed: f"seed {seed}" for seed in sorted(ranked)}
     else:
@@ -179,13 +179,12 @@ def chosen_seeds(run: Run, metric: str) -> dict[int, str]:
     return chosen
 
 
-def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SIDE, key: str = "") -> Pixels | None:
+def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SCATTER_SIDE, key: str = "") -> Pixels | None:
     """One seed's array as a picture: points ``[n, 2]``, a log-density on the reference's grid, or images.
 
-    Under the keys ``x`` and ``mean`` are points or images as the reference's ``x`` are (see ``image_shape``; flat ones have
-    the sides of the reference's), under ``grid`` such images as ``[rows, columns, ...]``, under ``log_q`` a log-density,
-    under ``z`` points with the reference's labels. Without a key the array's own shape says what it is. Anything else is not
-    a picture: ``None``.
+    Under the keys ``x`` and ``mean`` are points or images ``[n, channels, height, width]`` as the reference's ``x`` are,
+    under ``grid`` such images as ``[rows, columns, ...]``, under ``log_q`` a log-density, under ``z`` points with the
+    reference's labels. Without a key the array's own shape says what it is. Anything else is not a picture: ``None``.
     """
     if key == "z":
         return latent_map(array, reference.get("labels")) if array.ndim == 2 and array.shape[1] == 2 else None
@@ -196,20 +195,15 @@ def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SIDE
     examples = reference.get("x")
     if key != "grid" and array.ndim == 2 and array.shape[1] == 2 and (examples is None or examples.shape[1:] == (2,)):
         return points(array, *_extent(array, reference), side)
-    if examples is not None:
-        shape = image_shape(examples)
-    elif key == "grid":
-        shape = array.shape[2:] if not reference else None
-    else:
-        shape = image_shape(array, real=True) if not key else None
-    lead = 1 + (key == "grid")
-    if shape is None or not array.size or math.prod(array.shape[lead:]) != math.prod(shape):
+    shape = array.shape[1 + (key == "grid") :]
+    # Of a key alone one cannot know whether the data are pictures: beside a reference without examples it is none.
+    alike = examples.shape[1:] == shape if examples is not None else not key or (key == "grid" and not reference)
+    if not alike or not is_picture(shape) or not array.size:
         return None
     top = 1.0
     if examples is not None and array.dtype.kind in "iu" and examples.dtype.kind in "iu":
         top = max(top, float(examples.max()))  # the data's scale: a dark draw stays dark
-    laid = array.reshape(*array.shape[:lead], *shape)
-    return sheet(laid, side, top) if key == "grid" else images(laid, top)
+    return sheet(array, side, top) if key == "grid" else images(array, top)
 
 
 def _extent(array: NDArray, reference: Mapping[str, NDArray]) -> tuple[float, float]:
@@ -220,11 +214,11 @@ def _extent(array: NDArray, reference: Mapping[str, NDArray]) -> tuple[float, fl
     return (float(finite.min()), float(finite.max())) if finite.size else (-1.0, 1.0)
 
 
-def points(array: NDArray, low: float, high: float, side: int = SIDE) -> Pixels:
+def points(array: NDArray, low: float, high: float, side: int = SCATTER_SIDE) -> Pixels:
     """Points ``[n, 2]`` in a square, darker where they fall on one another."""
     whole = array[np.isfinite(array).all(1)]
     counts, _, _ = np.histogram2d(whole[:, 1], whole[:, 0], bins=side, range=((low, high), (low, high)))
-    if side > SIDE:  # a dot of one pixel would vanish
+    if side > SCATTER_SIDE:  # a dot of one pixel would vanish
         counts = sum(np.roll(counts, shift, (0, 1)) for shift in ((0, 0), (0, 1), (1, 0), (1, 1)))
     return np.minimum(counts, 4).astype(np.uint8)[::-1], _ramp(5, 0.45)
 
@@ -233,21 +227,21 @@ def density(log_density: NDArray, top: float) -> Pixels:
     """A log-density on a grid, white at zero, darkest at ``top`` and above."""
     with np.errstate(over="ignore"):
         height = np.exp(np.nan_to_num(log_density, nan=-math.inf)) / top
-    return np.rint(np.clip(height, 0, 1) * (LEVELS - 1)).astype(np.uint8)[::-1], _ramp(LEVELS, 0.0)
+    return np.rint(np.clip(height, 0, 1) * (DENSITY_COLOURS - 1)).astype(np.uint8)[::-1], _ramp(DENSITY_COLOURS, 0.0)
 
 
 def images(array: NDArray, top: float = 1.0) -> Pixels:
-    """The first images ``[n, height, width]`` or ``[n, 3, height, width]`` as a square grid; see ``sheet``."""
-    most = max(2, WIDE // max(array.shape[-2:])) if array.ndim == 4 else GRID
-    side = min(GRID, most, math.isqrt(len(array)))
+    """The first images ``[n, channels, height, width]`` as a square grid; see ``sheet``."""
+    most = max(2, WIDE // max(array.shape[-2:])) if array.shape[1] == 3 else SHEET_SIDE
+    side = min(SHEET_SIDE, most, math.isqrt(len(array)))
     return sheet(array[: side * side].reshape(side, side, *array.shape[1:]), top=top)
 
 
-def sheet(array: NDArray, side: int = SIDE, top: float = 1.0) -> Pixels:
+def sheet(array: NDArray, side: int = SCATTER_SIDE, top: float = 1.0) -> Pixels:
     """Images in their places on a square, those without colour dark on light.
 
     Args:
-        array: ``[rows, columns, height, width]``, or ``[rows, columns, 3, height, width]`` in colour.
+        array: ``[rows, columns, channels, height, width]``, of one channel, or of three in colour.
         side: pixels at least, as far as whole enlargements allow.
         top: what shows as full light, or ink; values below 0 or above it stretch the scale.
     """
@@ -255,11 +249,11 @@ def sheet(array: NDArray, side: int = SIDE, top: float = 1.0) -> Pixels:
     low, high = min(0.0, float(tiles.min())), max(top, float(tiles.max()))
     tiles = (tiles - low) / (high - low)
     palette: Sequence[tuple[int, int, int]] = GREY
-    if array.ndim == 5:
-        tiles, found = coloured(tiles, COLOURS - 1)
+    if array.shape[2] == 3:
+        tiles, found = coloured(tiles, MOST_COLOURS - 1)
         tiles, palette = tiles + 1, [(255, 255, 255), *found]
     else:
-        tiles = greys(tiles)
+        tiles = greys(tiles[:, :, 0])
     tiles = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1)))
     rows, columns, height, width = tiles.shape
     grid = tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)

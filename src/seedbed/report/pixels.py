@@ -1,7 +1,6 @@
 """Pictures as indices into a palette, and as files."""
 
 import io
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 GREYS = 16  # of images: a pixel of four bits
-COLOURS = 64  # at most, of a page's picture in colour
+MOST_COLOURS = 64  # at most, of a page's picture in colour
 GREY = [(v, v, v) for v in (round(255 * (1 - i / (GREYS - 1))) for i in range(GREYS))]  # dark on light
 
 Pixels = tuple[NDArray[np.uint8], Sequence[tuple[int, int, int]]]  # indices into a palette, and the palette
@@ -23,7 +22,7 @@ def greys(values: NDArray) -> NDArray[np.uint8]:
     return np.rint(values * (GREYS - 1)).astype(np.uint8)
 
 
-def coloured(values: NDArray, most: int = COLOURS) -> Pixels:
+def coloured(values: NDArray, most: int = MOST_COLOURS) -> Pixels:
     """Values from 0 to 1, ``[..., 3, height, width]``, as indices ``[..., height, width]`` into a few colours near them."""
     from PIL import Image
 
@@ -35,24 +34,9 @@ def coloured(values: NDArray, most: int = COLOURS) -> Pixels:
     return indices, [(r, g, b) for r, g, b in palette]
 
 
-def image_shape(examples: NDArray, real: bool = False) -> tuple[int, ...] | None:
-    """The shape of one image of ``[n, ...]``: height and width, three channels before them in colour.
-
-    Images are ``[n, height, width]``, ``[n, 1, height, width]``, ``[n, 3, height, width]``, or ``[n, pixels]`` that fill a
-    square of at least 8 to a side. Anything else is none: ``None``.
-
-    Args:
-        examples: what may be images.
-        real: take flat real numbers for images too, not only whole ones.
-    """
-    if examples.ndim == 3:
-        return examples.shape[1:]
-    if examples.ndim == 4 and examples.shape[1] in (1, 3):
-        return examples.shape[1 + (examples.shape[1] == 1) :]
-    if examples.ndim == 2 and (real or examples.dtype.kind in "biu"):
-        side = math.isqrt(examples.shape[1])
-        return (side, side) if side >= 8 and side**2 == examples.shape[1] else None
-    return None
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether an example of this shape can be shown: ``[channels, height, width]`` of one channel or three."""
+    return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def as_image(pixels: Pixels) -> "Image.Image":

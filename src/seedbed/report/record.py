@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from statistics import mean
 from typing import Any
 
 from seedbed.core.errors import SeedbedError
-from seedbed.report.gather import SAMPLING, higher_is_better, is_diagnostic
+from seedbed.core.metric import GAP, NEG_IW, NLL_SAMPLED, declared
 from seedbed.report.summary import LOST, Summary, summarise_run
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
@@ -100,7 +99,7 @@ def _says_more(there: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 
 
 def _rows(one: Measured, budget: str, published: Published, seeds: Sequence[int] | None) -> list[dict[str, Any]]:
-    found = [row for row in summarise_run(one.folder, seeds, rows=one.rows) if row.metric not in SAMPLING]
+    found = [row for row in summarise_run(one.folder, seeds, rows=one.rows) if declared(row.metric).kind != "sample size"]
     bounds = [k for row in found if (k := _bound_samples(row.metric)) is not None]
     valid = _validation(one.folder, seeds)
     return [_row(one, row, budget, published, max(bounds, default=None)) | valid.get(row.metric, {}) for row in found]
@@ -110,13 +109,16 @@ def _validation(folder: Folder, seeds: Sequence[int] | None) -> dict[str, dict[s
     """By metric, means over the seeds that were not lost of the best and of the last validation: a model that overfits."""
     rows = [row for row in folder.rows() if seeds is None or row.seed in seeds]
     lost = {row.seed for row in rows if row.split == "status" and row.metric in LOST}
+    measured = [row for row in rows if row.split == "valid" and row.seed not in lost and math.isfinite(row.value)]
+    own = folder.declarations()
+    way = {name: declared(name, own).better for name in {row.metric for row in measured}}
     curves: dict[str, dict[int, list[float]]] = {}
-    for row in rows:
-        if row.split == "valid" and row.seed not in lost and math.isfinite(row.value) and not is_diagnostic(row.metric):
+    for row in measured:
+        if way[row.metric] is not None:
             curves.setdefault(row.metric, {}).setdefault(row.seed, []).append(row.value)
     return {
         metric: {
-            "valid_best": _number(mean(map(max if higher_is_better(metric) else min, by_seed.values()))),
+            "valid_best": _number(mean(map(max if way[metric] == "higher" else min, by_seed.values()))),
             "valid_last": _number(mean(curve[-1] for curve in by_seed.values())),
         }
         for metric, by_seed in curves.items()
@@ -125,15 +127,15 @@ def _validation(folder: Folder, seeds: Sequence[int] | None) -> dict[str, dict[s
 
 def _bound_samples(metric: str) -> int | None:
     """The k of ``neg_iw<k>_nats``."""
-    found = re.fullmatch(r"neg_iw(\d+)_nats", metric)
-    return int(found[1]) if found else None
+    found = NEG_IW.parse(metric)
+    return int(found["k"]) if found else None
 
 
 def _row(one: Measured, row: Summary, budget: str, published: Published, samples: int | None) -> dict[str, Any]:
     """One line; ``samples`` are those of the likelihood's estimate, the last rung of its ladder, where it has one."""
     manifest = one.folder.manifest()
     lost = row.diverged >= row.seeds
-    bound = "; ELBO stands for log q" if row.metric == "gap_nats" and "latents" in manifest.config else ""
+    bound = "; ELBO stands for log q" if row.metric == GAP.name and "latents" in manifest.config else ""
     steps, batch = manifest.config["steps"], manifest.config["batch_size"]
     trained = "" if (precision := manifest.config.get("precision", "fp32")) == "fp32" else f" in {precision}"
     note = f"; {one.note}" if one.note else ""
@@ -149,7 +151,7 @@ def _row(one: Measured, row: Summary, budget: str, published: Published, samples
         "std": _number(row.std),
         "mc_se": _number(row.mc_se),
         "n": row.n,
-        "k": samples if row.metric == "nll_nats" else _bound_samples(row.metric),
+        "k": samples if row.metric == NLL_SAMPLED.name else _bound_samples(row.metric),
         "seeds": row.seeds,
         "diverged": row.diverged,
         "protocol": f"{manifest.data.get('protocol', '')}; test split; {steps} steps of {batch}{trained}{bound}{note}",
@@ -169,7 +171,7 @@ def _not_run(what: Promise, published: Published) -> dict[str, Any]:
     return {
         "experiment": what.experiment,
         "metric": what.metric,
-        "unit": "nats",
+        "unit": declared(what.metric).unit,
         "status": "not_run",
         "published": published.get((what.experiment, what.metric)),
         **empty,

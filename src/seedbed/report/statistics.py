@@ -46,15 +46,32 @@ class Interval:
         return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
 
 
-def interval(values: ArrayLike, level: float = 0.95, *, rng: np.random.Generator, resamples: int = RESAMPLES) -> Interval:
+def interval(
+    values: ArrayLike,
+    level: float = 0.95,
+    *,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """The mean with a two-sided confidence interval.
 
     Below 10 values Student's ``m -+ t(n-1) s / sqrt(n)``, exact for normal data. From 10 the studentised bootstrap
     ``[m - q_high s / sqrt(n), m - q_low s / sqrt(n)]``, with ``q`` the quantiles of ``t* = sqrt(n) (m* - m) / s*`` over
     resamples (Efron, 1982; Hall, "The bootstrap and Edgeworth expansion", 1992), which follows the skew of the data. Where a
     few values make it more than 4 times wider than Student's it is unstable; Student's is given and ``method`` says so.
+
+    The mean of values that all lie ``within`` a range does so as well: what of the interval lies beyond is cut off, which
+    cannot lower its coverage.
     """
     x = finite(values, "interval")
+    found = _interval(x, level, rng, resamples)
+    if not x.size or x.min() < within[0] or x.max() > within[1]:
+        return found
+    return replace(found, low=max(found.low, within[0]), high=min(found.high, within[1]))
+
+
+def _interval(x: Floats, level: float, rng: np.random.Generator, resamples: int) -> Interval:
     n, mean = x.size, float(x.mean()) if x.size else math.nan
     if n < 2:
         return Interval(mean, math.nan, math.nan, n, "none")
@@ -207,24 +224,6 @@ def seeds_needed(effect: float, power: float = 0.8, level: float = 0.95) -> int 
 
     n = FEWEST + bisect_left(range(FEWEST, MAX_SEEDS + 1), power, key=reached)
     return n if n <= MAX_SEEDS else None
-
-
-def iqm(scores: ArrayLike) -> float:
-    """Interquartile mean: the mean of the middle half of all scores (Agarwal et al., 2021, arXiv 2108.13264)."""
-    return float(stats.trim_mean(finite(scores, "iqm").ravel(), 0.25))
-
-
-def probability_of_improvement(x: ArrayLike, y: ArrayLike, *, higher_is_better: bool = False) -> float:
-    """Mean over tasks of P(a run of x is better than a run of y), unpaired, ties as one half.
-
-    Arrays are ``[runs, tasks]`` or ``[runs]``; run counts may differ. Agarwal et al. (2021, arXiv 2108.13264) with
-    ``higher_is_better=True``: per task the Mann-Whitney U over the product of the run counts.
-    """
-    ours, theirs = (np.atleast_2d(finite(v, "probability of improvement").T).T for v in (x, y))
-    if ours.shape[1] != theirs.shape[1]:
-        raise SeedbedError(f"both arrays need the same tasks (columns); got {ours.shape[1]} and {theirs.shape[1]}")
-    difference = (ours[:, None] - theirs[None]) * (1 if higher_is_better else -1)
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean(axis=(0, 1)).mean())
 
 
 def _outcome(v: Verdict) -> Outcome:

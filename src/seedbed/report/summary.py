@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seedbed.core.metric import declared
 from seedbed.report.statistics import Interval, interval
 from seedbed.report.tables import Table
 from seedbed.store.folder import Folder
@@ -74,7 +75,7 @@ def summarise_run(
     fates = {row.seed: row.metric for row in rows if row.split == "status"}
     lost = {seed for seed, fate in fates.items() if fate in LOST}
     walls = [max((row.wall_s for row in rows if row.seed in set(group)), default=0.0) for group in manifest.groups]
-    last: dict[str, dict[int, Row]] = {}
+    own, last = folder.declarations(), dict[str, dict[int, Row]]()
     for row in rows:
         if row.split == split:
             last.setdefault(row.metric, {})[row.seed] = row
@@ -84,7 +85,8 @@ def summarise_run(
         without = lost | {seed for seed, row in by_seed.items() if not math.isfinite(row.value)}
         kept = [row for seed, row in by_seed.items() if seed not in without]
         values = np.array([row.value for row in kept])
-        bounds = interval(values, rng=np.random.default_rng(0)) if len(kept) else None
+        within = declared(metric, own).range
+        bounds = interval(values, rng=np.random.default_rng(0), within=within) if len(kept) else None
         some = next(iter(by_seed.values()))
         out.append(
             Summary(

@@ -9,6 +9,7 @@ from html import escape
 
 import numpy as np
 
+from seedbed.core.metric import NEG_IW
 from seedbed.report.bars import COUNT, Bars
 from seedbed.report.curves import Curves, Floats, Scale, spanning, value_scale
 from seedbed.report.verdicts import Family
@@ -72,9 +73,9 @@ def bounds_svg(ladders: Mapping[str, Mapping[int, Floats]], colour: Mapping[str,
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     ends = np.concatenate([values for ladder in ladders.values() for values in ladder.values()])
     x = Scale(1.0, float(max(k for ladder in ladders.values() for k in ladder)), True)
-    y = spanning(float(ends.min()), float(ends.max()), "neg_iw_nats")
+    y = spanning(float(ends.min()), float(ends.max()), NEG_IW)
     parts = [
-        _frame(x, y, "k, samples (log)", "neg_iw<k>_nats"),
+        _frame(x, y, "k, samples (log)", NEG_IW.name),
         f'<g transform="translate({LEFT} {TOP}) scale({1 / FINE:g})">',
     ]
     said = []
@@ -194,14 +195,14 @@ def intervals_svg(family: Family, colour: Mapping[str, int]) -> str:
     values = {run.label: run.kept(metric).to_numpy() for run in runs}
     means = [family.means[run.label] for run in runs]
     ends = [*np.concatenate(list(values.values())), *(v for m in means if m.n > 1 for v in (m.low, m.high))]
-    scale = spanning(float(min(ends, default=0.0)), float(max(ends, default=1.0)), metric)
+    scale = spanning(float(min(ends, default=0.0)), float(max(ends, default=1.0)), family.group.declared)
     at = lambda value: left + _at(scale, value) * (right - left)
     parts = ['<g class="axes">']
     for value in scale.ticks(4):
         parts.append(
             f'<path class="grid" d="M{at(value):.1f} {TOP}V{bottom}"/>{_text(at(value), bottom + 14, "m", _tick(value))}'
         )
-    title = f"{metric}{' (log)' if scale.log else ''}, test, {direction(metric)}"
+    title = f"{metric}{' (log)' if scale.log else ''}, test, {direction(family.group.declared)}"
     parts.append(f'<path d="M{left} {bottom}H{right}"/>{_text((left + right) / 2, bottom + BOTTOM - 6, "m", title)}</g>')
     for index, (run, mean) in enumerate(zip(runs, means, strict=True)):
         y = TOP + line * (index + 0.5)

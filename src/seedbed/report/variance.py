@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.report.gather import Run
 from seedbed.report.sentences import NAMES, share_sentence
 from seedbed.report.shares import VarianceShares, variance_shares
+from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
 from seedbed.report.words import number, spread
 
-SOURCES = ("init", "order", "noise", "data")
+SINGLE_SOURCES = ("init", "order", "noise", "data")
 
 
 @dataclass(frozen=True)
@@ -26,26 +26,26 @@ class Arms:
     sentence: str
 
 
-def found_arms(runs: Sequence[Run], metric: str | None = None) -> list[Arms]:
+def found_arms(runs: Sequence[StoredRun], metric: str | None = None) -> list[Arms]:
     """Every experiment among the runs that was run varying everything and at least one source alone."""
-    alike: dict[tuple[Any, ...], dict[str, Run]] = {}
+    alike: dict[tuple[Any, ...], dict[str, StoredRun]] = {}
     for run in runs:
         settings = tuple(sorted((k, str(v)) for k, v in run.manifest.config.items() if k != "vary"))
         alike.setdefault((run.model, settings), {})[run.vary] = run
     out = []
     for arms in alike.values():
-        if "all" not in arms or not set(SOURCES) & arms.keys():
+        if "all" not in arms or not set(SINGLE_SOURCES) & arms.keys():
             continue
         name = metric or next(iter(arms["all"].judged), "")
         values, lost = {}, {}
         for vary, run in arms.items():
             kept = run.kept(name).to_numpy()
-            if vary in (*SOURCES, "all") and len(kept) >= 2:
+            if vary in (*SINGLE_SOURCES, "all") and len(kept) >= 2:
                 values[vary], lost[vary] = kept, len(run.without(name))
         everything = values.pop("all", None)
         if everything is None or not values:
             continue
-        only = {source: values[source] for source in SOURCES if source in values}
+        only = {source: values[source] for source in SINGLE_SOURCES if source in values}
         shares = variance_shares(only, everything, rng=np.random.default_rng(0), diverged=lost)
         label = arms["all"].model
         text = share_sentence(label, arms["all"].data, name, shares)
@@ -55,7 +55,7 @@ def found_arms(runs: Sequence[Run], metric: str | None = None) -> list[Arms]:
 
 def variance_table(arms: Sequence[Arms]) -> Table:
     """Shares of the variance over seeds with their intervals."""
-    sources = [s for s in SOURCES if any(s in arm.shares.shares for arm in arms)]
+    sources = [s for s in SINGLE_SOURCES if any(s in arm.shares.shares for arm in arms)]
     body, raw = [], []
     for arm in arms:
         found = {**arm.shares.shares, "together": arm.shares.together}

@@ -8,11 +8,11 @@ from itertools import combinations
 
 import numpy as np
 
-from seedbed.report.gather import Run, higher_is_better
 from seedbed.report.groups import Group
 from seedbed.report.sentences import amount
 from seedbed.report.statistics import FEWEST, Interval, Outcome, Verdict, compare, compare_family, interval
-from seedbed.report.words import listed
+from seedbed.report.stored import StoredRun
+from seedbed.report.words import kind_words, listed
 
 _MIRROR: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
 
@@ -30,7 +30,7 @@ class Family:
     """
 
     group: Group
-    ranked: list[Run]
+    ranked: list[StoredRun]
     means: dict[str, Interval]
     verdicts: list[Verdict]
     letters: dict[str, str]
@@ -45,11 +45,13 @@ class Family:
 
 def judged(group: Group, level: float = 0.95) -> Family:
     """Compare every pair of a group's runs seed by seed. A run without a test number takes no part."""
-    sign = -1.0 if higher_is_better(group.metric) else 1.0
+    metric = group.declared
+    sign = -1.0 if metric.better == "higher" else 1.0
     values = {run.label: run.final(group.metric) for run in group.runs}
     lost = {run.label: run.without(group.metric) for run in group.runs}
     means = {
-        run.label: interval(run.kept(group.metric).to_numpy(), level, rng=np.random.default_rng(0)) for run in group.runs
+        run.label: interval(run.kept(group.metric).to_numpy(), level, rng=np.random.default_rng(0), within=metric.range)
+        for run in group.runs
     }
     ranked = [run for run in group.runs if len(values[run.label])]
     ranked.sort(key=lambda run: sign * means[run.label].mean if means[run.label].n else np.inf)
@@ -62,7 +64,7 @@ def judged(group: Group, level: float = 0.95) -> Family:
             name_b=b,
             unit=group.unit,
             task=group.task,
-            higher_is_better=higher_is_better(group.metric),
+            higher_is_better=metric.better == "higher",
             diverged_a=lost[a],
             diverged_b=lost[b],
             level=level,
@@ -109,7 +111,11 @@ def _letter(index: int) -> str:
 
 
 def lead(family: Family) -> str:
-    """What a group's comparisons come to, in one or two sentences."""
+    """What a group's comparisons come to, in one to three sentences."""
+    return " ".join(filter(None, (_lead(family), kind_words(family.group))))
+
+
+def _lead(family: Family) -> str:
     group, ranked = family.group, family.ranked
     waiting = [run.label for run in group.runs if run not in ranked]
     tail = f" No test number yet: {listed(waiting)}." if waiting else ""

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from seedbed.report.gather import Run, higher_is_better
+from seedbed.core.metric import Metric
+from seedbed.report.groups import Group
 from seedbed.report.sentences import amount
 from seedbed.report.statistics import Interval
+from seedbed.report.stored import StoredRun
 
 NONE = "\N{EN DASH}"  # where a number does not exist
-LOST = "\N{MULTIPLICATION SIGN}"  # marks a seed that diverged or ended worse than its baseline
+CROSS = "\N{MULTIPLICATION SIGN}"  # marks a seed that diverged or ended worse than its baseline
 
 
 def spread(x: Interval) -> str:
@@ -39,27 +41,42 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def lost_words(run: Run, metric: str) -> str:
+def lost_words(run: StoredRun, metric: str) -> str:
     """How many seeds are left out of the mean and why, e.g. ``2 (1 worse than baseline)``."""
     count, worse = len(run.without(metric)), len(run.ended("worse_than_baseline"))
     return f"{count} ({worse} worse than baseline)" if worse else str(count)
 
 
-def seeds_words(run: Run) -> str:
+def seeds_words(run: StoredRun) -> str:
     """How many seeds, and how many of them are done where not all are."""
     done, asked = len(run.fates), len(run.manifest.seeds)
     return str(asked) if done == asked else f"{done} of {asked} done"
 
 
-def direction(metric: str) -> str:
+def direction(metric: Metric) -> str:
     """Which way is better."""
-    return "higher is better" if higher_is_better(metric) else "lower is better"
+    return "higher is better" if metric.better == "higher" else "lower is better"
 
 
-def metric_words(metrics: Sequence[str]) -> str:
-    """The metrics that a table shows, with their direction."""
-    names = list(dict.fromkeys(name for name in metrics if name))
-    return ", ".join(f"{name} ({direction(name)})" for name in names) or "no metric yet"
+def metric_words(groups: Sequence[Group]) -> str:
+    """The metrics that groups are compared on, with their direction."""
+    found = {group.metric: direction(group.declared) for group in groups if group.metric}
+    return ", ".join(f"{name} ({way})" for name, way in found.items()) or "no metric yet"
+
+
+def kind_words(group: Group) -> str:
+    """Which runs' numbers are exact and which are bounds, where a group has both; else nothing."""
+    kinds: dict[str, list[str]] = {}
+    for run in group.runs:
+        if group.metric in run.judged:
+            kinds.setdefault(run.declared(group.metric).kind, []).append(run.label)
+    if not {"exact", "upper bound"} <= kinds.keys():
+        return ""
+    exact, bounds = listed(kinds["exact"]), listed(kinds["upper bound"])
+    return (
+        f"{group.metric} on {group.task} is exact of {exact}, and an upper bound on {group.declared.of} of {bounds}: "
+        "a bound that loses may do so for being loose."
+    )
 
 
 def fate_words(fate: str, step: int) -> str:

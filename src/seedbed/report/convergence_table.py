@@ -7,15 +7,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seedbed.report.convergence import Marks, over_seeds, rate, summarise
+from seedbed.report.convergence import Marks, metrics_by_seed, over_seeds, rate
 from seedbed.report.curves import Curves, curve_groups
-from seedbed.report.gather import Run, higher_is_better
 from seedbed.report.statistics import Interval
+from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
 from seedbed.report.words import NONE, number, spread
 
-SHOWN = ("min", "max", "last", "first", "exceeds", "step_to_threshold", "seconds_to_threshold", "area", "plateau_step")
+TABULATED = (
+    "min",
+    "max",
+    "last",
+    "first",
+    "exceeds",
+    "step_to_threshold",
+    "seconds_to_threshold",
+    "area",
+    "plateau_step",
+)
 _FACTS = ("mean", "low", "high", "std", "n", "missing", "method")
 PROGRESS = 0.95  # of its whole improvement, which the slowest model of a data set reaches at the common threshold
 
@@ -41,9 +51,9 @@ def convergence_table(families: Sequence[Family], threshold: float | None = None
     raw: list[dict[str, Any]] = []
     for family in families:
         for many in curve_groups(family.group.runs, family.group.metric):
-            sign = -1.0 if higher_is_better(many[0].metric) else 1.0
-            mark = threshold if threshold is not None else threshold_of(many) if sign > 0 else math.nan
             by_label = {run.label: run for run in family.group.runs}
+            sign = -1.0 if by_label[many[0].label].declared(many[0].metric).better == "higher" else 1.0
+            mark = threshold if threshold is not None else threshold_of(many) if sign > 0 else math.nan
             for one in many:
                 run = by_label[one.label]
                 found = _over_seeds(run, one.metric, sign, mark)
@@ -65,12 +75,12 @@ def convergence_table(families: Sequence[Family], threshold: float | None = None
     return Table("convergence", caption, head, body, raw, words=3).without_constant("metric")
 
 
-def _over_seeds(run: Run, metric: str, sign: float, mark: float) -> pd.DataFrame:
+def _over_seeds(run: StoredRun, metric: str, sign: float, mark: float) -> pd.DataFrame:
     frame = run.frame
     if sign < 0:
         frame = frame.assign(value=-frame["value"])
     marks = Marks(threshold=sign * mark if math.isfinite(mark) else None)
-    per_seed = summarise(frame, metric, diverged=run.lost, marks=marks)
+    per_seed = metrics_by_seed(frame, metric, diverged=run.lost, marks=marks)
     table = over_seeds(per_seed, rng=np.random.default_rng(0))
     if sign < 0:  # back to the metric's own sign, in which the smallest is the largest
         mirrored = table.loc[["max", "min", "last", "first", "area"]].set_axis(["min", "max", "last", "first", "area"])
@@ -79,9 +89,9 @@ def _over_seeds(run: Run, metric: str, sign: float, mark: float) -> pd.DataFrame
     return table
 
 
-def _cells(run: Run, found: pd.DataFrame) -> list[str]:
+def _cells(run: StoredRun, found: pd.DataFrame) -> list[str]:
     cells = []
-    for name in SHOWN:
+    for name in TABULATED:
         line = found.loc[name]
         x = Interval(float(line["mean"]), float(line["low"]), float(line["high"]), int(line["n"]), str(line["method"]))
         text = number(x.mean, 2) if name == "exceeds" else spread(x)

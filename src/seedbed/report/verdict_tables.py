@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from seedbed.report.gather import Run
 from seedbed.report.statistics import MAX_SEEDS, Verdict
+from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family, across
 from seedbed.report.words import duration, lost_words, metric_words, number, seeds_words, spread
@@ -28,14 +28,14 @@ def summary_table(families: Sequence[Family]) -> Table:
             body.append([*cells, lost_words(run, family.group.metric), duration(run.seconds)])
             raw.append(facts)
     caption = (
-        f"Test split, {metric_words([f.group.metric for f in families])}: mean over seeds with its 95 % interval, standard "
+        f"Test split, {metric_words([f.group for f in families])}: mean over seeds with its 95 % interval, standard "
         "deviation over seeds, Monte-Carlo error of the test set. Models of one data set that share a letter are not shown "
         "to differ. Diverged seeds are counted, and left out of the mean."
     )
     return Table("summary", caption, head, body, raw, words=3, strong=strong).without_constant("metric")
 
 
-def _facts(family: Family, run: Run) -> dict[str, Any]:
+def _facts(family: Family, run: StoredRun) -> dict[str, Any]:
     metric, mean = family.group.metric, family.means[run.label]
     kept = run.kept(metric)
     errors = [r.se for r in run.rows if r.split == "test" and r.metric == metric and r.seed in kept.index]
@@ -75,7 +75,7 @@ def verdict_table(families: Sequence[Family]) -> Table:
             body.append([*cells, number(v.p_value, 2), number(v.improvement, 2), needed])
             raw.append(_verdict_facts(family, v))
     caption = (
-        f"Every pair on {metric_words([f.group.metric for f in families])}, paired by seed: gain of the first model with "
+        f"Every pair on {metric_words([f.group for f in families])}, paired by seed: gain of the first model with "
         "its 95 % interval, seeds at which it is better, p-value after Holm's correction within the data set, probability "
         "of improvement, and the seeds that a difference of this size would need."
     )

@@ -11,8 +11,8 @@ import numpy as np
 from seedbed.report.bars import COUNT, Bars
 from seedbed.report.curves import Curves, Scale, spanning
 from seedbed.report.figures import COLOURS, draw_curves, house_style, mosaic, new_figure, run_tiles
-from seedbed.report.gather import Run
 from seedbed.report.pictures import chosen_seeds
+from seedbed.report.stored import StoredRun
 from seedbed.report.verdicts import Family
 from seedbed.report.words import short
 from seedbed.store.atomic import write_atomic
@@ -154,7 +154,7 @@ def _intervals(axis: "Axes", family: Family, order: Sequence[str], colour: Mappi
         axis.plot([mean.low, mean.high], [line, line], color=shade, linewidth=1.6)
         axis.plot(mean.mean, line, "|", ms=7, mew=1.4, color=shade)
         ends += [v for v in (*values, mean.low, mean.high) if math.isfinite(v)]
-    scale = spanning(min(ends, default=0.0), max(ends, default=1.0), metric)
+    scale = spanning(min(ends, default=0.0), max(ends, default=1.0), family.group.declared)
     lost = {run.label: len(run.without(metric)) for run in family.ranked}
     room = 0.4 if any(lost.values()) else 0.0  # to the right, for who is not in the picture
     axis.set_xlim(scale.low, scale.high * (scale.high / scale.low) ** room if scale.log else _beyond(scale, room))
@@ -192,6 +192,6 @@ def pictures_plates(families: Sequence[Family]) -> "dict[str, Figure | None]":
     return plates
 
 
-def _median_seed(run: Run, metric: str) -> int:
+def _median_seed(run: StoredRun, metric: str) -> int:
     notes = chosen_seeds(run, metric)
     return next((seed for seed, note in notes.items() if note.startswith("median")), next(iter(notes)))

@@ -1,10 +1,10 @@
-"""Products by another library are the same products."""
+"""Products by another library are the same matmul."""
 
 import pytest
 import torch
 
-from seedbed.core import products
-from seedbed.core.products import full_width_products
+from seedbed.core import matmul
+from seedbed.core.matmul import full_width_products
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (64, 64, 64), (128, 784, 200), (5120, 20, 512), (200, 128, 784)])
@@ -21,7 +21,7 @@ def test_products_keep_the_precision_of_fp32(shape):
 
 
 def test_the_setting_of_the_process_comes_back():
-    setting = products._setting()
+    setting = matmul._setting()
     if setting is None:
         pytest.skip("this torch has no switch")
     before = setting.fp32_precision
@@ -33,14 +33,14 @@ def test_the_setting_of_the_process_comes_back():
 
 
 def test_where_products_would_be_rounded_to_bf16_nothing_changes(monkeypatch):
-    setting = products._setting()
+    setting = matmul._setting()
     if setting is None:
         pytest.skip("this torch has no switch")
-    monkeypatch.setattr(products, "_error", lambda *shape: 1e-3)
-    products._exact.cache_clear()
+    monkeypatch.setattr(matmul, "_error", lambda *shape: 1e-3)
+    matmul._exact.cache_clear()
     before = setting.fp32_precision
     try:
         with full_width_products():
             assert setting.fp32_precision == before
     finally:
-        products._exact.cache_clear()
+        matmul._exact.cache_clear()

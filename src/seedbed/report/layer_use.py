@@ -1,16 +1,21 @@
 """The use of a hierarchy's layers: what each says about x, and which have collapsed onto their priors."""
 
-import re
 from collections.abc import Mapping, Sequence
 
+from seedbed.core.metric import KL_OF_LAYER, KL_OF_UNIT
 from seedbed.report.summary import summarise_run
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
 from seedbed.report.words import spread
 
 COLLAPSED = 0.1  # nats of a layer's KL: it says next to nothing about x
-_LAYER = re.compile(r"kl_([^_]+)_nats")
 _FACTS = ("mean", "low", "high", "std", "n", "seeds", "diverged")
+
+
+def _layer(metric: str) -> str:
+    """The layer whose KL a metric is; empty for any other, that of a single unit too."""
+    found = KL_OF_LAYER.parse(metric)
+    return found["layer"] if found and KL_OF_UNIT.parse(f"units/{metric}") is None else ""
 
 
 def collapsed_layers(kl: Mapping[tuple[str, int], float]) -> list[str]:
@@ -21,8 +26,8 @@ def collapsed_layers(kl: Mapping[tuple[str, int], float]) -> list[str]:
     """
     low: dict[str, dict[int, float]] = {}
     for (metric, seed), nats in kl.items():
-        if (found := _LAYER.fullmatch(metric)) and nats < COLLAPSED:
-            low.setdefault(found[1], {})[seed] = nats
+        if (layer := _layer(metric)) and nats < COLLAPSED:
+            low.setdefault(layer, {})[seed] = nats
     return [
         f"layer {layer} has collapsed onto its prior in {'seed' if len(seeds) == 1 else 'seeds'} "
         f"{', '.join(map(str, sorted(seeds)))}: a KL of at most {max(seeds.values()):.2g} nats"
@@ -35,10 +40,10 @@ def layers_table(families: Sequence[Family]) -> Table:
     body, raw = [], []
     for family in families:
         for run in [*family.group.runs, *family.group.strangers]:
-            rows = [row for row in run.rows if row.split == "test" and _LAYER.fullmatch(row.metric)]
+            rows = [row for row in run.rows if row.split == "test" and _layer(row.metric)]
             values = {(row.metric, row.seed): row.value for row in rows if row.seed not in run.lost}
             for mean in summarise_run(run.folder, rows=[*rows, *(row for row in run.rows if row.split == "status")]):
-                layer = mean.metric.removeprefix("kl_").removesuffix("_nats")
+                layer = _layer(mean.metric)
                 dead = sorted(seed for (name, seed), nats in values.items() if name == mean.metric and nats < COLLAPSED)
                 said = f"seed{'s' * (len(dead) > 1)} {', '.join(map(str, dead))}" if dead else "none"
                 body.append([family.group.task, run.label, layer, spread(mean.interval), said])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from seedbed.report.summary import summarise_run
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
-from seedbed.report.words import LOST, metric_words, number, spread
+from seedbed.report.words import CROSS, metric_words, number, spread
 
 _FACTS = ("metric", "unit", "mean", "low", "high", "std", "mc_se", "n", "seeds", "diverged")
 
@@ -40,17 +40,17 @@ def seeds_table(families: Sequence[Family]) -> Table:
                 cells.append(_cell(value, fate, step) if asked else "")
             body.append([family.group.task, run.label, *cells])
     caption = (
-        f"Every seed's test value, {metric_words([f.group.metric for f in families])}. {LOST} marks a seed that ended worse "
-        "than its trivial baseline, or, with the step at which it did, one that diverged."
+        f"Every seed's test value, {metric_words([f.group for f in families])}. {CROSS} marks a seed that ended "
+        "worse than its trivial baseline, or, with the step at which it did, one that diverged."
     )
     return Table("seeds", caption, ["data", "model", *(f"seed {s}" for s in seeds)], body, raw, words=2)
 
 
 def _cell(value: float, fate: str, step: int) -> str:
     if fate == "diverged":
-        return f"{LOST} {step}"
+        return f"{CROSS} {step}"
     return (
         "\N{HORIZONTAL ELLIPSIS}"
         if fate == "running"
-        else number(value, 4) + f" {LOST}" * (fate != "finished" and fate != "stopped_early")
+        else number(value, 4) + f" {CROSS}" * (fate != "finished" and fate != "stopped_early")
     )

@@ -1,10 +1,12 @@
 """A run as a report sees it: what was stored, read once."""
 
+import math
 import os
 import re
 import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seedbed.core.errors import SeedbedError
+from seedbed.core.metric import GAP, NEG_IW, Metric, declared
 from seedbed.report.summary import LOST
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import FILE, Manifest
 from seedbed.store.table import COLUMNS, Row
 
-GAP = "gap_nats"
-SAMPLING = ("ess", "ess_min")  # how far an importance-sampled number may be trusted
-# They explain a number; neither more nor less of them is better.
-_DIAGNOSTIC = re.compile("kl_.*|rate_nats|distortion_nats|active_units.*|ais_.*|" + "|".join(SAMPLING))
-HIGHER_IS_BETTER = ("precision", "recall", "density", "coverage", "recognised_share")
-_RUNG = re.compile(r"neg_iw(\d+)_nats")
 _REPLACED = re.compile(r"\.replaced-\d{8}-\d{6}$")  # a run that `--again` moved aside
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a metric is declared so; all others are losses."""
-    return metric.split("@")[0] in HIGHER_IS_BETTER
-
-
-def is_diagnostic(metric: str) -> bool:
-    """Whether a metric only explains others, so that runs are not compared on it."""
-    return _DIAGNOSTIC.fullmatch(metric) is not None
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -47,8 +34,36 @@ def find_runs(root: Path) -> list[Path]:
     return sorted(found)
 
 
+# Axes before an example's, of what is stored by the name of the artefact and the key; one of seeds less in the reference.
+_LEAD = {("reference", "x"): 1, ("samples", "x"): 2, ("samples", "mean"): 2, ("reconstructions", "mean"): 2}
+_LEAD |= {("traversals", "grid"): 3, ("interpolations", "grid"): 3, ("canvas", "mean"): 3}
+LEAST = 8  # pixels to a side of a picture that is known by its length alone
+
+
+def with_channels(name: str, arrays: Mapping[str, NDArray], *, whole: Callable[[], bool]) -> dict[str, NDArray]:
+    """Arrays of a run of before artefacts had the shape of the data: grey pictures get their axis of one channel.
+
+    Then grey pictures were ``[..., height, width]``, and square ones of whole numbers ``[..., pixels]``, of a side of 8 at
+    least.
+
+    Args:
+        name: of the artefact.
+        arrays: as they are stored, by their keys.
+        whole: whether the examples of the data are whole numbers.
+    """
+    out = dict(arrays)
+    for key, array in arrays.items():
+        rank = array.ndim - _LEAD.get((name, key), array.ndim)
+        side = math.isqrt(array.shape[-1]) if rank == 1 else 0
+        if rank == 2:
+            out[key] = np.expand_dims(array, -3)
+        elif side >= LEAST and side**2 == array.shape[-1] and whole():
+            out[key] = array.reshape(*array.shape[:-1], 1, side, side)
+    return out
+
+
 @dataclass(frozen=True, eq=False)
-class Run:
+class StoredRun:
     """One run folder, read once.
 
     Args:
@@ -64,7 +79,7 @@ class Run:
     label: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> "Run":
+    def read(cls, path: Path) -> "StoredRun":
         """Read one run folder.
 
         Raises:
@@ -83,11 +98,18 @@ class Run:
         Raises:
             SeedbedError: if a file is damaged.
         """
+        old = "shape" not in self.manifest.data
+        laid = partial(with_channels, name, whole=lambda: self._whole) if old else dict
         try:
-            return self.folder.reference() if name == "reference" else self.folder.arrays(name)
+            return laid(self.folder.reference()) if name == "reference" else self.folder.arrays(name, laid)
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             where = self.folder.path / "artefacts" / name
             raise SeedbedError(f"the pictures in {where} are damaged ({error}); delete them to report without") from error
+
+    @cached_property
+    def _whole(self) -> bool:
+        """Whether the examples of the data are whole numbers, as the levels of a picture are."""
+        return self.folder.reference().get("x", np.zeros(0)).dtype.kind in "biu"
 
     @property
     def data(self) -> str:
@@ -153,12 +175,24 @@ class Run:
 
     def metrics(self, split: str) -> list[str]:
         """What was measured on a split, the gap to the known floor first."""
-        return sorted((metric for where, metric in self._units if where == split), key=lambda metric: metric != GAP)
+        return sorted((metric for where, metric in self._units if where == split), key=lambda metric: metric != GAP.name)
 
     @property
     def judged(self) -> list[str]:
         """The test metrics that runs may be compared on: those of which less, or more, is better."""
-        return [metric for metric in self.metrics("test") if not is_diagnostic(metric)]
+        return [metric for metric in self.metrics("test") if self.declared(metric).better is not None]
+
+    def declared(self, metric: str) -> Metric:
+        """What a metric is here: as Seedbed declares it, or an estimator of one's own that measured it."""
+        return declared(metric, self._own, self._tested)
+
+    @cached_property
+    def _own(self) -> list[Metric]:
+        return self.folder.declarations()
+
+    @cached_property
+    def _tested(self) -> frozenset[str]:
+        return frozenset(metric for where, metric in self._units if where == "test")
 
     @cached_property
     def _units(self) -> dict[tuple[str, str], str]:
@@ -179,7 +213,7 @@ class Run:
 
         Of several evaluations those on the most examples count: bounds are compared on the same ones.
         """
-        rungs = [(row, int(k[1])) for row in self.rows if row.split == "test" and (k := _RUNG.fullmatch(row.metric))]
+        rungs = [(row, int(rung["k"])) for row in self.rows if row.split == "test" and (rung := NEG_IW.parse(row.metric))]
         most, lost, found = max((row.n for row, _ in rungs), default=0), set(self.lost), {}
         for row, k in rungs:
             if row.n == most and row.seed not in lost and np.isfinite(row.value):
