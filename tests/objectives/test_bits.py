@@ -22,10 +22,10 @@ from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.distributions.mixture import NormalMixture
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.evaluate.annealing import Annealing, annealed_importance_sampling
-from seedbed.evaluate.known import estimators
+from seedbed.evaluate.estimators import offered
 from seedbed.evaluate.likelihood import importance_sampling
 from seedbed.objectives.bits import MOST_BITS, elbo_of_bits
-from seedbed.objectives.bounds import beta, couples_examples, elbo, elbo_kl, free_bits, iwae, warm_up
+from seedbed.objectives.bounds import beta, declares_coupling, elbo, elbo_kl, free_bits, iwae, warm_up
 
 Z = 4.5  # standard errors: about 40 comparisons in this file
 X = torch.tensor([[1.0, -0.5, 0.3], [-0.4, 0.9, 1.2]], dtype=torch.float64)
@@ -426,10 +426,8 @@ def test_the_likelihood_of_bits_is_their_sum():
     found = importance_sampling(stack, X.repeat(50, 1), "t", 200)["nll_nats"][0][0].view(50, 2)
     weight = (truth - found).exp()
     assert ((weight.mean(0) - 1).abs() < Z * weight.std(0) / 50**0.5).all()
-    assert set(estimators(stack, X)) == {"nll", "latents"}
-    with pytest.raises(
-        SeedbedError, match="Bits, whose latents are not all real numbers, has no estimator 'ais'; it has: nll"
-    ):
+    assert set(offered(stack, X)) == {"nll", "latents", "sw"}
+    with pytest.raises(SeedbedError, match="Bits, whose latents are not all real numbers, has no estimator 'ais'"):
         annealed_importance_sampling(stack, X, "t", Annealing())
 
 
@@ -443,8 +441,8 @@ class Blobs(Bits):
 
 
 def test_what_couples_examples_does_so_through_bits_too():
-    assert couples_examples(elbo_of_bits("zgr", utility=free_bits(elbo_kl, 0.1)))
-    assert not couples_examples(elbo_of_bits("zgr"))
+    assert declares_coupling(elbo_of_bits("zgr", utility=free_bits(elbo_kl, 0.1)))
+    assert not declares_coupling(elbo_of_bits("zgr"))
 
 
 def test_bad_input_is_one_line():

@@ -17,7 +17,7 @@ from seedbed.core.law import Distribution
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
-from seedbed.experiments.iwae import ImportanceVAE
+from seedbed.experiments import usual
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
 from seedbed.objectives.bounds import iwae
@@ -228,9 +228,8 @@ def test_any_weight_of_an_example_scales_its_gradient():
 @pytest.mark.parametrize("gradient", ["dreg", "stl"])
 def test_an_estimator_is_recorded_and_played_back(gradient):
     """The learner compares the first playbacks with the utility itself, to the last bit, and drops them if they differ."""
-    experiment = ImportanceVAE(
-        data="digits-binary", k=3, gradient=gradient, hidden=(8, 8), latents=3, latents_above=2, hidden_above=(4,)
-    ).with_config({"batch_size": 16, "steps": 10})
+    sizes = {"hidden": (8, 8), "latents": 3, "latents_above": 2, "hidden_above": (4,), "batch_size": 16, "steps": 10}
+    experiment = usual("bottom-up-vae").on("digits-binary").with_config({"k": 3, "gradient": gradient, **sizes})
     streams = experiment.streams([0, 1])
     learner = Learner(experiment.task(streams), streams, torch.device("cpu"))
     (replay,) = learner.replays.values()

@@ -3,6 +3,7 @@
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,16 +27,16 @@ class Bernoulli:
     domain = BINARY
     reparameterised = False
 
-    def __init__(self, logits: Tensor, rank: int = 1) -> None:
+    def __init__(self, logits: Float[Tensor, "..."], rank: int = 1) -> None:
         self.logits = full(logits)
         self.rank = rank
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "..."]:
         """The probability of a 1, ``[*batch, *event]``."""
         return torch.sigmoid(self.logits)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """sum_d [x_d l_d - log(1 + exp l_d)] in nats, ``[*batch]``; finite for every logit."""
         if torch.is_grad_enabled():
             # Two sums, not one over a difference: a third less memory traffic.
@@ -55,7 +56,7 @@ class Bernoulli:
         value = (noise.uniform(event, batch=batch, samples=samples) < mean).to(mean.dtype)
         return Drawn(value, partial(self.log_prob, value))
 
-    def surrogate(self, value: Tensor, how: str) -> Tensor:
+    def surrogate(self, value: Float[Tensor, "*shape"], how: str) -> Float[Tensor, "*shape"]:
         """The bits b as they are, with a gradient in the logits l that stands for the one that they have not.
 
         ``st``: db/dl = p (1 - p), straight through the mean (Bengio et al. 2013, arXiv 1308.3432). ``zgr``: db/dl =

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable
 
+from jaxtyping import Float
 from torch import Tensor
 
 
 def leapfrog(
-    position: Tensor,
-    momentum: Tensor,
+    position: Float[Tensor, "*shape"],
+    momentum: Float[Tensor, "*shape"],
     force: Callable[[Tensor], tuple[Tensor, ...]],
-    step: Tensor | float,
+    step: Float[Tensor, "..."] | float,
     count: int,
     *,
     first: tuple[Tensor, ...] | None = None,
     temper: Callable[[int, Tensor], Tensor] | None = None,
-) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"], tuple[Tensor, ...]]:
     """``count`` steps of p += e/2 F(z); z += e p; p += e/2 F(z): reversible, and of unit Jacobian without tempering.
 
     The gradient is taken ``count + 1`` times, once less where the first is known.

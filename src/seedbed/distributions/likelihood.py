@@ -3,8 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from seedbed.core.domain import BINARY, REAL, Domain
+from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
+from seedbed.core.shapes import Shape, axes_of
 from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.distributions.normal import DiagonalNormal
 
@@ -15,15 +19,32 @@ class Likelihood:
 
     Args:
         domain: what the family scores.
-        parameters: network outputs per feature.
-        build: from raw outputs ``[*batch, parameters * features]`` (or ``[*batch, parameters * channels, height, width]``
-            with ``rank=3``) to the distribution.
+        parameters: network outputs per number of an example.
+        build: from raw outputs ``[*batch, *self.outputs(shape)]`` and the axes of an example to the distribution.
     """
 
     domain: Domain
     parameters: int
-    build: Callable[..., Distribution]
+    build: Callable[[Tensor, int], Distribution]
+
+    def outputs(self, shape: Shape) -> tuple[int, ...]:
+        """What a network returns for an example of ``shape``: all parameters of a channel (or feature) on the first axis."""
+        first, *rest = axes_of(shape)
+        return self.parameters * first, *rest
 
 
 GAUSSIAN = Likelihood(REAL, 2, DiagonalNormal.from_raw)
 BERNOULLI = Likelihood(BINARY, 1, Bernoulli)
+LIKELIHOODS = (GAUSSIAN, BERNOULLI)
+
+
+def likelihood_of(domain: Domain) -> Likelihood:
+    """The family that scores a domain.
+
+    Raises:
+        SeedbedError: if there is none.
+    """
+    for likelihood in LIKELIHOODS:
+        if likelihood.domain == domain:
+            return likelihood
+    raise SeedbedError(f"no likelihood scores {domain} data; there are {', '.join(str(e.domain) for e in LIKELIHOODS)}")

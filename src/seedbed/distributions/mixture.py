@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from seedbed.core.domain import REAL
@@ -27,7 +28,7 @@ class NormalMixture:
     def __init__(self, components: DiagonalNormal) -> None:
         self.components = components
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch"]:
         """log 1/K sum_k N(value; mean_k, scale_k) in nats, ``[*batch]``."""
         return self.components.log_prob(full(value).unsqueeze(-2)).logsumexp(-1) - math.log(len(self.components.mean))
 

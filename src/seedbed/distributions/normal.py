@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from seedbed.core.domain import REAL
@@ -21,20 +22,20 @@ class DiagonalNormal:
 
     Args:
         mean: ``[*batch, *event]``.
-        log_scale: log of the standard deviation, ``[*batch, *event]``.
+        log_scale: log of the standard deviation, ``[*batch, *event]`` or what broadcasts to it.
         rank: axes of an event.
     """
 
     domain = REAL
     reparameterised = True
 
-    def __init__(self, mean: Tensor, log_scale: Tensor, rank: int = 1) -> None:
+    def __init__(self, mean: Float[Tensor, "*#shape"], log_scale: Float[Tensor, "*#shape"], rank: int = 1) -> None:
         self.mean = full(mean)
         self.log_scale = full(log_scale)
         self.rank = rank
 
     @classmethod
-    def from_raw(cls, raw: Tensor, rank: int = 1) -> "DiagonalNormal":
+    def from_raw(cls, raw: Float[Tensor, "..."], rank: int = 1) -> "DiagonalNormal":
         """Read ``[*batch, 2 * features, ...]``, a mean and a log-scale, the latter kept within +-7 by a soft clamp.
 
         Args:
@@ -45,11 +46,11 @@ class DiagonalNormal:
         return cls(mean, soft_clamp(log_scale), rank)
 
     @property
-    def scale(self) -> Tensor:
+    def scale(self) -> Float[Tensor, "..."]:
         """The standard deviation, ``[*batch, *event]``."""
         return self.log_scale.exp()
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """-sum_d [(x_d - m_d)^2 / (2 s_d^2) + log s_d + log(2 pi) / 2] in nats, ``[*batch]``."""
         u = (full(value) - self.mean) * (-self.log_scale).exp()
         return sum_event(-0.5 * u.square() - self.log_scale, self.rank) - _size(u, self.rank) * HALF_LOG_2PI
@@ -87,16 +88,16 @@ class StandardNormal:
         return math.prod(self.event)
 
     @property
-    def mean(self) -> Tensor:
+    def mean(self) -> Float[Tensor, "*event"]:
         """0, ``[*event]``."""
         return torch.zeros(self.event, device="cpu", dtype=torch.float32)
 
-    def log_prob(self, value: Tensor) -> Tensor:
+    def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """-sum_d [x_d^2 / 2 + log(2 pi) / 2] in nats, ``[*batch]``."""
         self.check(value)
         return -0.5 * sum_event(full(value).square(), self.rank) - self.features * HALF_LOG_2PI
 
-    def check(self, value: Tensor) -> None:
+    def check(self, value: Float[Tensor, "..."]) -> None:
         """Refuse what is no event of this: a density of another one would come out, without a word.
 
         Raises:

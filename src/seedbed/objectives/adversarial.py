@@ -1,9 +1,10 @@
 """The two sides of a Wasserstein game (Arjovsky et al. 2017, arXiv 1701.07875; Gulrajani et al. 2017, arXiv 1704.00028)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from seedbed.core.context import Context
@@ -21,17 +22,17 @@ class Adversarial(Protocol):
         """``[batch, *example]`` to ``[batch, 1]``."""
         ...
 
-    def sample(self, count: int, ctx: Context) -> Tensor:
+    def sample(self, count: int, ctx: Context) -> Float[Tensor, "{count} *example"]:
         """``count`` examples g(z)."""
         ...
 
 
-def score(model: Adversarial, x: Tensor) -> Tensor:
+def score(model: Adversarial, x: Float[Tensor, "batch *example"]) -> Float[Tensor, "batch"]:
     """f(x) in full precision, ``[batch]``."""
     return full(model.critic(x)).squeeze(-1)
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *example"]) -> Float[Tensor, "batch"]:
     """(||grad f(x)|| - 1)^2 per example, ``[batch]``; the norm is taken in at least fp32.
 
     Args:
@@ -57,7 +58,7 @@ def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Cont
         penalty: its weight, lambda in the paper.
     """
 
-    def utility(model: Adversarial, x: Tensor, ctx: Context) -> Terms:
+    def utility(model: Adversarial, x: Float[Tensor, "batch *example"], ctx: Context) -> Terms:
         fake = model.sample(len(x), ctx).to(x.dtype)
         share = ctx.noise.uniform([1] * (x.ndim - 1), batch=len(x))
         distance = score(model, x) - score(model, fake)
@@ -67,7 +68,10 @@ def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Cont
     return utility
 
 
-def generator_utility(model: Adversarial, x: Tensor, ctx: Context) -> Terms:
-    """f(g(z)): what the generator wants the critic to think. Parts: ``score``."""
+def generator_utility(model: Adversarial, x: Sized, ctx: Context) -> Terms:
+    """f(g(z)): what the generator wants the critic to think, of as many draws as ``x`` has. Parts: ``score``.
+
+    It looks at nothing else of a batch: its player needs no data (``Player(data=False)``).
+    """
     value = score(model, model.sample(len(x), ctx))
     return Terms(value, {"score": value})

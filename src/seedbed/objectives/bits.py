@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from seedbed.core.capabilities import LatentVariable
@@ -11,7 +12,7 @@ from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.functorch import follows
 from seedbed.core.proposal import Latents, Proposal
 from seedbed.core.terms import Terms
-from seedbed.objectives.bounds import Bound, WarmUp, couples_examples, coupling, elbo_kl
+from seedbed.objectives.bounds import Bound, WarmUp, coupling, declares_coupling, elbo_kl
 
 WAYS = ("zgr", "st", "reinforce_loo", "enumerate")
 
@@ -47,10 +48,10 @@ def elbo_of_bits(way: str, samples: int = 4, utility: Bound = elbo_kl) -> Bound:
 
     through: Through = "zgr" if way == "zgr" else "st"
 
-    def surrogate(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+    def surrogate(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
         return utility(model, x, replace(ctx, through=through))
 
-    def reinforce(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+    def reinforce(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
         proposal = model.proposal(x, replace(ctx, through="constant"), samples)
         if moving := [name for name, value in proposal.z.items() if follows(value)]:
             raise SeedbedError(
@@ -64,7 +65,7 @@ def elbo_of_bits(way: str, samples: int = 4, utility: Bound = elbo_kl) -> Bound:
         value = log_w.mean(0)
         return Terms(value + score, {"elbo": value})
 
-    def enumerated(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+    def enumerated(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
         proposal = model.proposal(x, replace(ctx, through="constant"))
         z = _settings(proposal, type(model).__name__)
         assert proposal.log_q_at is not None, "asked for by _settings"
@@ -77,7 +78,7 @@ def elbo_of_bits(way: str, samples: int = 4, utility: Bound = elbo_kl) -> Bound:
 
     if way in ("reinforce_loo", "enumerate"):
         return {"reinforce_loo": reinforce, "enumerate": enumerated}[way]
-    return coupling(surrogate) if couples_examples(utility) else surrogate
+    return coupling(surrogate) if declares_coupling(utility) else surrogate
 
 
 def _settings(proposal: Proposal, model: str) -> Latents:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import reduce
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
 from seedbed.core.capabilities import LatentVariable
@@ -23,7 +24,7 @@ Bound = Callable[[LatentVariable, Tensor, Context], Terms]
 GRADIENTS = ("standard", "dreg", "stl")
 
 
-def elbo(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+def elbo(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
     """log p(x, z) - log q(z | x) at one z ~ q: the evidence lower bound without any closed form.
 
     Kingma & Welling 2014 (arXiv 1312.6114), eq. 6. Parts: ``elbo``, ``log_likelihood``, ``kl`` (one-sample estimate).
@@ -36,7 +37,7 @@ def elbo(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
     return _bound(log_likelihood, {f"kl_{name}": -layer.log_ratio() for name, layer in proposal.layers.items()})
 
 
-def elbo_kl(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+def elbo_kl(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
     """log p(x | z) - sum_l KL(q(z_l | z_>l, x) || p(z_l | z_>l)) at one z ~ q, each KL in closed form.
 
     Kingma & Welling 2014 (arXiv 1312.6114), eq. 7: equal to ``elbo`` in expectation, with less noise. A KL that has no
@@ -99,7 +100,7 @@ def iwae(k: int, gradient: str = "standard") -> Bound:
     if gradient not in GRADIENTS:
         raise unknown("gradient estimator", gradient, GRADIENTS)
 
-    def bound(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+    def bound(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
         proposal = differentiable(model.proposal(x, ctx, k), ctx, "iwae")
         if gradient == "standard":
             log_w = proposal.log_w
@@ -121,11 +122,11 @@ def beta(utility: Bound, weight: float) -> Bound:
     """
     _check_stateless(utility)
 
-    def bound(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+    def bound(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
         terms = utility(model, x, ctx)
         return _penalised(terms.parts, weight * _penalty(terms.parts))
 
-    return coupling(bound) if couples_examples(utility) else bound
+    return coupling(bound) if declares_coupling(utility) else bound
 
 
 def free_bits(utility: Bound, nats: float) -> Bound:
@@ -141,7 +142,7 @@ def free_bits(utility: Bound, nats: float) -> Bound:
     """
     _check_stateless(utility)
 
-    def bound(model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+    def bound(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
         parts = utility(model, x, ctx).parts
         _penalty(parts)
         if "penalty" in parts:
@@ -170,16 +171,16 @@ class WarmUp:
     def __post_init__(self) -> None:
         _check_stateless(self.utility)
 
-    def initial_state(self, model: LatentVariable, batch: Tensor) -> Mapping[str, Tensor]:
+    def initial_state(self, model: LatentVariable, batch: Shaped[Tensor, "batch *example"]) -> Mapping[str, Tensor]:
         """No update done."""
         return {"updates": torch.zeros(())}
 
     @property
     def couples_examples(self) -> bool:
         """Whether its utility does."""
-        return couples_examples(self.utility)
+        return declares_coupling(self.utility)
 
-    def __call__(self, model: LatentVariable, x: Tensor, ctx: Context) -> Terms:
+    def __call__(self, model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
         """One update further."""
         done = ctx.state["updates"] + 1
         ctx.state["updates"] = done
@@ -194,14 +195,14 @@ def warm_up(utility: Bound, updates: int) -> WarmUp:
     return WarmUp(utility, updates)
 
 
-def couples_examples(utility: object) -> bool:
+def declares_coupling(utility: object) -> bool:
     """Whether a utility declares that what one example is worth depends on the others of its batch."""
     return bool(getattr(utility, "couples_examples", False))
 
 
 def coupling(bound: Bound) -> Bound:
     """The bound, declared to couple examples."""
-    bound.couples_examples = True  # type: ignore[attr-defined]  # a function's declaration, read by `couples_examples`
+    vars(bound).update(couples_examples=True)  # a function's declaration, read by `declares_coupling`
     return bound
 
 

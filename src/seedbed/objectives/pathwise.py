@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from seedbed.core.capabilities import LatentVariable
@@ -11,7 +12,9 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.proposal import Proposal
 
 
-def pathwise_log_weights(model: LatentVariable, proposal: Proposal, ctx: Context, gradient: str) -> tuple[Tensor, Tensor]:
+def pathwise_log_weights(
+    model: LatentVariable, proposal: Proposal, ctx: Context, gradient: str
+) -> tuple[Float[Tensor, "samples batch"], Float[Tensor, "batch"]]:
     """The proposal's log w_k, without the score of q in their gradient, and a zero that must be added.
 
     Args:
