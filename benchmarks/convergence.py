@@ -29,6 +29,7 @@ COMMAND = "python benchmarks/convergence.py --record"
 LATENTS, HIDDEN = (64, 32, 16), (512, 256, 128)  # of the ladder, from the data upward
 STROKES, CODE, CELLS = 10, 32, 256  # of DRAW
 WINDOW = 5
+SHAPE = (1, 28, 28)
 
 
 def bounded(raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,9 +151,9 @@ class PlainDRAW(nn.Module):
 
 # Ours and the plain one. DRAW's two biases of a cell are one in ours, and x meets its weights once, not in every stroke.
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
-    "lvae": (lambda: LadderVAE(784, LATENTS, HIDDEN, BERNOULLI, "leaky_relu", norm=True), PlainLadder),
-    "draw": (lambda: DRAW(784, CODE, STROKES, CELLS), lambda: PlainDRAW(False)),
-    "draw-attention": (lambda: DRAW(784, CODE, STROKES, CELLS, WINDOW, WINDOW), lambda: PlainDRAW(True)),
+    "lvae": (lambda: LadderVAE(SHAPE, LATENTS, HIDDEN, BERNOULLI, "leaky_relu", norm=True), PlainLadder),
+    "draw": (lambda: DRAW(SHAPE, CODE, STROKES, CELLS), lambda: PlainDRAW(False)),
+    "draw-attention": (lambda: DRAW(SHAPE, CODE, STROKES, CELLS, WINDOW, WINDOW), lambda: PlainDRAW(True)),
 }
 
 
@@ -160,7 +161,7 @@ class PlainLoop:
     """One seed after another, each with its model and optimiser."""
 
     def __init__(self, data: Dataset, name: str, seeds: int, precision: Precision) -> None:
-        self.x = data.splits["train"]
+        self.x = data.splits["train"][:].flatten(1)
         self.models = [MODELS[name][1]() for _ in range(seeds)]
         self.optimizers = [torch.optim.Adam(model.parameters(), lr=LR) for model in self.models]
         self.bf16 = precision == "bf16"

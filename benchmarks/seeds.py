@@ -125,7 +125,7 @@ def main() -> None:
         print(milliseconds(stack.advance, options.steps))
         return
 
-    data = learner("toy-vae").task.data.splits["train"]
+    data = learner("toy-vae").task.data.splits["train"][:]
 
     def plain(workload: str) -> Callable[[], None]:
         own = declared(workload)

@@ -43,21 +43,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_flatten_with_path, tree_map
+from torch.utils._pytree import tree_flatten_with_path
 
 # (pattern of "CELL EXPERIMENT ITEM", why that may differ). Items: error, rows/SPLIT/METRIC, tensors/NAME,
 # artefacts/NAME:KEY, data/SPLIT, settings/hash. One that nothing needs is named as such: delete it.
-EXCEPTIONS: tuple[tuple[str, str], ...] = (
-    (
-        "* toy/*/wgan-gp tensors/critic.*",
-        "the moving average is the generator's alone: a critic is kept as it was trained last",
-    ),
-    ("evaluate * rows/*/*ais*", "annealing's chains start at draws of the prior that are keyed by example and chain now"),
-    (
-        "evaluate toy/*/lvae-compat *",
-        "a batch norm lets examples see each other: its estimators are refused by name, not by a traceback",
-    ),
-)
+EXCEPTIONS: tuple[tuple[str, str], ...] = ()
 
 SEEDS = 2
 STEPS = 260  # of a long run
@@ -87,6 +77,8 @@ SIZES = {"train_size": 20_000, "valid_size": 1_000, "eval_size": 2_000}
 KEPT = {"train": 4_000, "valid": 200, "test": 250}
 # Points along each axis of a toy model's density, 120 by default: 50 draws of z for each of 14,400 is most of a short run.
 SIDE = 40
+# Where that number is, in this code or in older.
+DENSITIES = ("seedbed.evaluate.pictures.points", "seedbed.evaluate.density")
 # Where an update is dear: fewer examples of it, or fewer updates (a long run has as many as it needs).
 CUTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("*/iwae50-*", {"batch_size": 16}),
@@ -102,20 +94,30 @@ TOYS = ("8gaussians", "swissroll", "circles", "rings", "moons", "pinwheel", "2sp
 # --- recording ----------------------------------------------------------------------------------------------------
 
 
-def digest(values: Any) -> str:
-    """Of the type, shape and bytes of a tensor or an array."""
+def digest(values: Any, flat: bool = False) -> str:
+    """Of the type, shape and bytes of a tensor or an array; ``flat``: of its length in place of its shape."""
     array = values.detach().cpu().contiguous().numpy() if isinstance(values, torch.Tensor) else np.ascontiguousarray(values)
-    return hashlib.sha256(f"{array.dtype} {array.shape} ".encode() + array.tobytes()).hexdigest()
+    shape = (array.size,) if flat else array.shape
+    return hashlib.sha256(f"{array.dtype} {shape} ".encode() + array.tobytes()).hexdigest()
 
 
 def digests(tree: Any) -> dict[str, str]:
-    """Of every leaf of a pytree, by its path."""
+    """Of every leaf of a pytree, by its path, whatever shape its examples are laid out in."""
     leaves = tree_flatten_with_path(tree)[0]
-    return {"/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path): digest(v) for path, v in leaves}
+    named = {"/".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path): leaf for path, leaf in leaves}
+    return {name: digest(leaf[:], flat=True) for name, leaf in named.items()}
 
 
-def spread(values: Any, count: int) -> Any:
-    return tree_map(lambda t: t[:: max(1, len(t) // count)][:count].clone(), values)
+def spread(values: Any, count: int) -> torch.Tensor:
+    return values[:: max(1, len(values) // count)][:count].clone()
+
+
+def module_named(name: str) -> Any:
+    """A module, or ``None`` where the code has none of that name."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return None
 
 
 def lighten() -> None:
@@ -126,10 +128,11 @@ def lighten() -> None:
     Raises:
         SystemExit: where the code has not what is replaced here.
     """
-    data, density = importlib.import_module("seedbed.data"), importlib.import_module("seedbed.evaluate.density")
-    if not hasattr(data, "DATA") or not hasattr(density, "GRID"):
-        raise SystemExit("expected seedbed.data.DATA and seedbed.evaluate.density.GRID: tell `lighten` where they are now")
-    density.GRID = SIDE
+    data = importlib.import_module("seedbed.data")
+    drawn = [name for name in DENSITIES if hasattr(module_named(name), "GRID")]
+    if not hasattr(data, "DATA") or not drawn:
+        raise SystemExit(f"expected seedbed.data.DATA and GRID in {' or '.join(DENSITIES)}: tell `lighten` where they are")
+    importlib.import_module(drawn[0]).GRID = SIDE
     for name in data.DATA:
         if name not in TOYS:
             data.DATA[name] = cache(thinned(data.DATA[name]))
@@ -153,12 +156,18 @@ def train(name: str, out: str, **settings: Any) -> Any:
     import seedbed
     from seedbed.experiments import EXPERIMENTS
 
-    declared = {field.name for field in fields(EXPERIMENTS[name])}
+    declared = settings_of(EXPERIMENTS[name])
     cut = {key: value for key, value in SIZES.items() if key in declared}
     for pattern, changes in CUTS:
         cut |= changes if fnmatch(name, pattern) else {}
     settings = {"budget": "smoke", "strategy": "vectorized", "threads": 1, "device": "cpu", **cut, **settings}
     return seedbed.run(name, SEEDS, out=out, name="cell", **settings)
+
+
+def settings_of(experiment: Any) -> set[str]:
+    """Names of what an experiment declares, in this code or in older, where it was one dataclass."""
+    found = getattr(experiment, "settings", None)
+    return set(found) if found is not None else {field.name for field in fields(experiment)}
 
 
 def everything(run: Any) -> dict[str, Any]:
@@ -173,7 +182,7 @@ def everything(run: Any) -> dict[str, Any]:
         folder = path.parent.relative_to(root)
         with np.load(path) as arrays:
             stem = path.stem if folder == Path(".") else folder.as_posix()
-            artefacts |= {f"{stem}:{key}": digest(arrays[key]) for key in arrays.files}
+            artefacts |= {f"{stem}:{key}": digest(arrays[key], flat=True) for key in arrays.files}
     manifest = json.loads((run.path / "run.json").read_text(encoding="utf-8"))
     return {
         "rows": rows_of(run.table),
