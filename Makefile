@@ -42,6 +42,7 @@ bench: .venv/ready
 
 docs: .venv/ready
 	$(BIN)/python -m seedbed.report.page results docs/results.md
+	$(BIN)/python docs/layers.py --write
 
 clean:
 	rm -rf .venv build dist *.egg-info src/*.egg-info .pytest_cache .ruff_cache
