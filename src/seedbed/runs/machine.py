@@ -19,7 +19,7 @@ def usable_device(device: str) -> str:
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise SeedbedError(f"device {device!r} cannot be used here ({reason}); use --device auto or cpu") from error
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
