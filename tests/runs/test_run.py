@@ -89,6 +89,7 @@ def test_a_finished_run_is_not_trained_again(run, monkeypatch):
         ({"coupling": "splin"}, "did you mean 'spline'"),
         ({"batch_size": 401, "steps": 1, "train_size": 400}, "larger than the 400 training examples"),
         ({"data": "8gausians"}, "did you mean '8gaussians'"),
+        ({"data": "moons"}, "is on 8gaussians; for other data name a model: `seedbed run vae -d moons`"),
     ],
 )
 def test_bad_settings(tmp_path, settings, says):

@@ -12,7 +12,7 @@ from seedbed.cli.record import check_budget, check_data, record_runs, training_c
 from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError
 from seedbed.data import is_own
-from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES, Experiment, find
+from seedbed.experiments import MODELS, STUDIES, Experiment, find, find_on
 from seedbed.experiments.fields import RESERVED
 from seedbed.runs.execute import execute
 
@@ -37,14 +37,7 @@ def chosen(target: str, model: str | None, data: str | None) -> dict[str, Experi
         raise SeedbedError(f"-m chooses from a study; {target} is one {'model' if target in MODELS else 'experiment'}")
     if target in MODELS and data is None:
         raise SeedbedError(f"{target} is a model: say on which data, e.g. -d 8gaussians, -d array:x.npy")
-    if data is None:
-        return {target: find(target)}
-    if target in EXPERIMENTS and not own and data != EXPERIMENTS[target].data.data:
-        raise SeedbedError(
-            f"{target} is on {EXPERIMENTS[target].data.data}; for other data name a model: "
-            f"`seedbed run vae -d {data}` (models: {', '.join(MODELS)})"
-        )
-    return {target: find(target).on(data)}
+    return {target: find(target) if data is None else find_on(target, data)}
 
 
 def with_flags(experiments: Mapping[str, Experiment], options: dict[str, Any]) -> dict[str, Experiment]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.data import is_own
 from seedbed.experiments import image_convergence, images, iwae, toy, vae_static, variance
 from seedbed.experiments.data import Data, Examples, Points
 from seedbed.experiments.experiment import Experiment
@@ -56,6 +57,7 @@ __all__ = [
     "Training",
     "check_names",
     "find",
+    "find_on",
     "option",
     "usual",
 ]
@@ -139,6 +141,22 @@ def find(name: str) -> Experiment:
     if name not in EXPERIMENTS:
         raise unknown("experiment", name, [*EXPERIMENTS, *STUDIES, *MODELS])
     return EXPERIMENTS[name]
+
+
+def find_on(name: str, data: str) -> Experiment:
+    """``find`` on a data set that is named: a preset keeps to its own, which its name says, or takes data of one's own.
+
+    Raises:
+        SeedbedError: as ``find``, for an unknown data set, or a preset of another.
+    """
+    found = find(name)
+    changed = found.on(data)
+    if name in EXPERIMENTS and data != found.data.data and not is_own(data):
+        raise SeedbedError(
+            f"{name} is on {found.data.data}; for other data name a model: `seedbed run vae -d {data}` "
+            f"(models: {', '.join(MODELS)})"
+        )
+    return changed
 
 
 def check_names(experiments: dict[str, Experiment]) -> None:

@@ -93,8 +93,6 @@ class Experiment:
             SeedbedError: for a name that is no setting, a value of another type or out of range, or the parts of another.
         """
         config = dict(config)
-        if not isinstance(config.get("data", ""), str):
-            raise SeedbedError(f"data must be the name of a data set, got {config['data']!r}")
         if (parts := config.pop("parts", None)) is not None and parts[1:] != self._parts[1:]:
             raise SeedbedError(
                 f"these are settings of {', '.join(parts)}; the experiment is made of {', '.join(self._parts)}"
@@ -149,6 +147,8 @@ class Experiment:
         Raises:
             SeedbedError: if there is no such data set.
         """
+        if not isinstance(data, str):
+            raise SeedbedError(f"data must be the name of a data set, got {data!r}")
         return replace(self, data=data_named(data, self.data))
 
     def with_budget(self, budget: str) -> "Experiment":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.core.errors import SeedbedError
-from seedbed.experiments import find
+from seedbed.experiments import find, find_on
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.execute import execute
 from seedbed.runs.load import Run
@@ -47,7 +47,8 @@ def run(
         SeedbedError: for bad input, in one line that says what to do.
     """
     if isinstance(experiment, str):
-        label, declared = experiment, find(experiment)
+        data = settings.pop("data", None)
+        label, declared = experiment, find(experiment) if data is None else find_on(experiment, data)
     elif not isinstance(experiment, Experiment):
         raise SeedbedError(f"expected the name of an experiment or an Experiment, got {type(experiment).__name__}")
     else:
