@@ -160,9 +160,7 @@ def test_measuring_anew_keeps_the_old_numbers_until_there_are_others(capsys, wor
 
 def test_a_model_without_annealing_is_measured_with_the_samples_that_are_asked_for(capsys, work):
     tiny = {"steps": 2, "eval_every": 2, "batch_size": 16, "data": "digits-binary", "width": 2, "depth": 1, "growth": 2}
-    seedbed.run(
-        "mnist-convergence/mnist-dynamic/flow", seeds=1, out="runs", name="bits", threads=1, couplings=(0, 1), **tiny
-    )
+    seedbed.run("image-flow", seeds=1, out="runs", name="bits", threads=1, couplings=(0, 1), **tiny)
     for k in (2, 3):
         assert call(capsys, "evaluate", "bits", "-q", "-k", k, "--examples", 5)[0] == 0
     stored = folder("bits").evaluation("nll-test-k3-n5").read()
