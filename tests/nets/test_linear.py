@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from seedbed.core import functorch
-from seedbed.nets.linear import Linear, linear
+from seedbed.core.products import linear
+from seedbed.nets.linear import Linear
 from seedbed.nets.mlp import MLP
 
 SEEDS = 3

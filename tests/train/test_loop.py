@@ -198,7 +198,8 @@ def test_bad_input_is_refused_before_a_step_and_only_at_the_start(workloads, tmp
 
     watched = replace(task, game=Game((replace(task.game.players[0], utility=utility),)))
     trained(watched, tmp_path)
-    assert calls == [(0, 0, 0)] * 5 + [(step, 0, 0) for step in (1, 2, 3)]
+    # Three looks and an update of all seeds, then outside of training: of one seed, and of all.
+    assert calls == [(0, 0, 0)] * 4 + [(0,)] * 2 + [(step, 0, 0) for step in range(4)]
     calls.clear()
     trained(watched, tmp_path)
     assert calls == []

@@ -127,6 +127,13 @@ def test_parameters_that_the_model_does_not_know_of(probed, kind):
     refused(probed, message, holding(make))
 
 
+@pytest.mark.parametrize("name", ["spectral_norm", "weight_norm"])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_weight_that_is_made_in_a_hook_is_refused_by_name(probed, name):
+    message = rf"Linear.weight \(body.0\) is made in a hook of nn.utils.{name}, .*; use nn.utils.parametrizations.{name}$"
+    refused(probed, message, holding(lambda m, a: getattr(nn.utils, name)(m.body[0])))
+
+
 def test_parameters_that_torch_would_not_train(workloads, learner):
     class Half(Net):
         def __init__(self):
@@ -208,9 +215,6 @@ CHANGES = {
         lambda m: setattr(m, "kept", np.zeros(3)),
         r"Changes.kept changes",
     ),
-    "a buffer": (lambda m, out: setattr(m, "kept", m.kept + 1), buffer_of, r"Changes.kept changes"),
-    "a buffer in place": (lambda m, out: m.kept.add_(1), buffer_of, r"Changes.kept changes"),
-    "a buffer that differs by seed": (lambda m, out: setattr(m, "kept", m.kept + 1), own_buffer_of, r"Changes.kept changes"),
     "a module": (lambda m, out: setattr(m, "kept", nn.Tanh()), None, r"Changes.kept changes"),
     "a part's attribute": (lambda m, out: setattr(m.body[0], "kept", 1), None, r"Linear.kept \(body.0\) changes"),
 }
@@ -221,9 +225,22 @@ def test_an_attribute_that_a_forward_changes(probed, kind):
     change, start, message = CHANGES[kind]
     refused(
         probed,
-        message + r" when the utility of 'model' is called: .* return it, or keep it in the state",
+        message + r" when the utility of 'model' is called: .* return it, or keep it in a buffer",
         changing(change, start),
     )
+
+
+WRITES = {
+    "anew": (lambda m, out: setattr(m, "kept", m.kept + 1), buffer_of),
+    "in place": (lambda m, out: m.kept.add_(1), buffer_of),
+    "of each seed": (lambda m, out: setattr(m, "kept", m.kept + 1), own_buffer_of),
+}
+
+
+@pytest.mark.parametrize("kind", WRITES)
+def test_a_buffer_that_a_forward_writes_is_state(probed, kind):
+    change, start = WRITES[kind]
+    probed(changing(change, start))
 
 
 def test_attributes_that_stay(probed):
@@ -261,9 +278,9 @@ def test_draws_that_differ_between_calls(probed):
     refused(probed, r"its draw 2 was none, then normal \[32\] of the stream 'noise'", Net, noisy(longer))
 
 
-COUNT = itertools.count()
+COUNT, GENERATOR = itertools.count(), torch.Generator()
 AMBIENT = {
-    "torch's generator": lambda ctx, x: torch.rand(()),
+    "a generator of torch's": lambda ctx, x: torch.rand((), generator=GENERATOR),
     "numpy's": lambda ctx, x: np.random.random(),
     "Python's": lambda ctx, x: random.random(),
     "a counter": lambda ctx, x: next(COUNT),
@@ -392,3 +409,11 @@ def test_state_that_is_changed_in_place(probed):
         return Terms(model(x))
 
     refused(probed, r"changes state 'seen' in place; write a new tensor", Remembers, utility)
+
+
+def test_a_trainable_module_outside_of_the_model_is_named(probed):
+    outside = nn.Linear(2, 1)
+    uses = lambda model, x, ctx: Terms(-(model(x) - outside(x).squeeze(-1)).square())
+    refused(probed, r"parameter \[1, 2\] that is no part|parameter \[1\] that is no part", Net, uses)
+    outside.requires_grad_(False)  # a network of features, say
+    probed(Net, uses)

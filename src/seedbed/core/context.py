@@ -88,5 +88,8 @@ class Context:
 
     @classmethod
     def of(cls, seed: int, *address: int | str, stream: str = "eval") -> "Context":
-        """A context outside of any run: ``model.sample(100, Context.of(3))`` draws the same every time."""
+        """A context outside of any run: ``model.sample(100, Context.of(3))`` draws the same every time.
+
+        It is what an entry point makes of ``seed=3`` where it is given none (see ``core.by_hand``).
+        """
         return cls(Noise([Streams(seed)], stream, *address))

@@ -16,6 +16,10 @@ class SeedbedError(Exception):
     """Bad input. The message is one line; the command line prints it and exits with code 2."""
 
 
+class UnmappedError(SeedbedError):
+    """What one seed can compute, several cannot as one stack: they can train one after another."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> SeedbedError:
     """Build the error for a name that is not registered, with its nearest match.
 
@@ -50,13 +54,26 @@ def told(what: str, remedy: str = "") -> Iterator[None]:
         yield
     except SeedbedError:
         raise
-    except Exception as error:
-        lines = str(error).strip().splitlines() or ["no message"]
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_OURS)]
-        own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(_STANDARD)]
-        place = f" (line {own[-1].lineno} of {own[-1].filename}, in {own[-1].name})" if own else ""
+    except (Exception, SystemExit) as error:
+        lines = _message(error).strip().splitlines() or ["no message"]
+        own = arose(error)
+        place = f" (line {own.lineno} of {own.filename}, in {own.name})" if own is not None else ""
         remedy = f"; {remedy}" if remedy else ""
         raise SeedbedError(f"{what} does not run: {type(error).__name__}: {lines[0][:200]}{place}{remedy}") from error
+
+
+def arose(error: BaseException) -> traceback.FrameSummary | None:
+    """Where in a user's own code an error arose; ``None`` of one that arose in nobody's own."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_OURS)]
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith((_STANDARD, "<frozen "))]
+    return own[-1] if own else None
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # of an exception of somebody's own
+        return ""
 
 
 def within(

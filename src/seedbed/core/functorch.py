@@ -8,12 +8,15 @@ from torch import Tensor
 
 try:
     from torch._C._functorch import (  # pyright: ignore[reportMissingImports]
+        TransformType,
         _add_batch_dim,
+        get_interpreter_stack,
         get_unwrapped,
         is_batchedtensor,
         maybe_current_level,
         maybe_get_bdim,
         maybe_get_level,
+        unwrap_if_dead,
     )
 
     AVAILABLE = True
@@ -52,6 +55,18 @@ def follows(tensor: Tensor) -> bool:
     return tensor.requires_grad
 
 
+def alive(tensor: Tensor) -> Tensor:
+    """What a tensor that was made inside of a transform is outside of it."""
+    return unwrap_if_dead(tensor) if AVAILABLE else tensor
+
+
 def depth() -> int:
     """How many transforms (``vmap``, ``grad``) the caller is inside of."""
     return (maybe_current_level() or 0) if AVAILABLE else 0
+
+
+def mapped_within(level: int) -> bool:
+    """Whether the caller is inside of a ``vmap`` that lies deeper than ``level``."""
+    if not AVAILABLE:
+        return False
+    return any(at.level() > level and at.key() == TransformType.Vmap for at in get_interpreter_stack() or ())

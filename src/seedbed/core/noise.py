@@ -155,12 +155,28 @@ class Noise:
         """0/1 draws of the same shape as ``probs``, ``[batch, *event]``."""
         return (self.uniform(probs.shape[1:], batch=len(probs)) < probs).to(probs.dtype)
 
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Let code that draws from torch's own generators draw from the address of one draw: of a single seed, not under
+        ``vmap`` over several."""
+        assert self.row is None, "several seeds share torch's generators"
+        number = self.draws = self.draws + 1
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.streams[0].key(self.stream, *self._place, number))
+            yield
+
+    @property
+    def _place(self) -> tuple[int | str, ...]:
+        """Where a draw of no examples and samples known is made."""
+        return self.address
+
     def _draw(self, fill: Callable[..., Tensor], samples: int | None, batch: int | None, event: Sequence[int]) -> Tensor:
         self.draws += 1
         rows = partial(self.make, Draw(self.stream, self.draws, fill, samples, batch, tuple(event)))
-        return (
-            rows(range(1))[0] if self.row is None else _StackedDraw.apply(self.row, partial(rows, range(len(self.streams))))
-        )
+        with torch._C.DisableTorchFunction():  # whoever listens to functions of torch (``core.dialect``) asks here himself
+            if self.row is None:
+                return rows(range(1))[0]
+            return _StackedDraw.apply(self.row, partial(rows, range(len(self.streams))))
 
     def make(self, draw: Draw, rows: Sequence[int]) -> Tensor:
         """A draw as the chosen seeds of the stack see it, ``[rows, samples, batch, *event]``."""
@@ -212,6 +228,10 @@ class EvalNoise(Noise):
             row=row,
             stream=stream,
         )
+
+    @property
+    def _place(self) -> tuple[int | str, ...]:
+        return (*self.address, "chunk", self.first, self.first_sample)
 
     def _fill(self, out: Tensor, draw: Draw, streams: Streams) -> None:
         stack = out if draw.samples is not None else out[None]

@@ -1,11 +1,13 @@
 """Lending a module other numbers for the length of a call, in every place that holds them.
 
 A tensor may be held in several places (tied weights, a module that is reachable by two names); all of them are lent it, and
-all of them get their own back, whatever happens. Modules of ``torch.nn`` that draw or remember act on the ``Context``.
+all of them get their own back, whatever happens. What a forward pass draws, and whether it is one of training, the
+``Context`` says (see ``core.dialect``); what it writes into buffers is state. Batch norms alone are lent another forward
+pass: torch's counts its batches in place, inside of a gradient within a utility too, where nothing may be written.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,13 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from seedbed.core.context import Context
+from seedbed.core.dialect import speaking
 from seedbed.core.errors import SeedbedError
+from seedbed.core.functorch import alive
 
-_ELEMENTS = (nn.Dropout,)
-_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _REMEMBERED = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -29,17 +30,19 @@ class Slots:
 
     Args:
         module: whose structure does not change from here on.
+        written: names of buffers that a forward pass writes, besides those of batch norms, by whatever alias.
 
     Raises:
-        SeedbedError: for a batch norm or a dropout with a forward pass of its own.
+        SeedbedError: for a batch norm with a forward pass of its own.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, written: Collection[str] = ()) -> None:
         self.module = module
         self.aliases: dict[str, list[str]] = {}  # every name of each tensor, by the name that `named_parameters` gives it
         self._places: dict[str, list[tuple[dict[str, Any], str]]] = {}
         self._acting: list[tuple[nn.Module, Callable[..., Tensor]]] = []
-        self._recurrent = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
+        self._parts = list(module.modules())
+        self._recurrent = [part for part in self._parts if isinstance(part, nn.RNNBase)]
         self.remembered: list[str] = []
         names: dict[int, str] = {}
         seen: set[tuple[int, str]] = set()
@@ -54,8 +57,8 @@ class Slots:
                     if (id(held), attribute) not in seen:
                         seen.add((id(held), attribute))
                         self._places.setdefault(name, []).append((held, attribute))
-        for part in module.modules():
-            if isinstance(part, (_BatchNorm, _DropoutNd)) and not type(part).forward.__module__.startswith("torch."):
+        for part in self._parts:
+            if isinstance(part, _BatchNorm) and not type(part).forward.__module__.startswith("torch."):
                 raise SeedbedError(
                     f"{type(part).__name__} changes the forward pass of a layer of torch that acts on the context here, and "
                     "would not be called; hold that layer as a part of a module of your own"
@@ -64,12 +67,41 @@ class Slots:
                 held = {key: names[id(tensor)] for key, tensor in part._buffers.items() if tensor is not None}
                 self.remembered += [held[key] for key in _REMEMBERED if key in held]
                 self._acting.append((part, partial(_batch_norm, part, held)))
-            elif isinstance(part, _DropoutNd):
-                self._acting.append((part, partial(_dropout, part)))
+        buffers = {id(tensor) for tensor in module.buffers()}
+        held = [name for number, name in names.items() if number in buffers and name not in self.remembered]
+        self.written = [name for name in held if not set(written).isdisjoint(self.aliases[name])]
+        self.remembered += self.written
+        self._fixed = self.buffers
+
+    @property
+    def buffers(self) -> list[str]:
+        """Names of the buffers that are no state yet."""
+        return [name for name, _ in self.module.named_buffers() if name not in self.remembered]
+
+    def versions(self) -> list[tuple[str, Tensor, int]]:
+        """The buffers that are no state as they are now, with how often each was written."""
+        held = ((name, place[attribute]) for name in self._fixed for place, attribute in self._places[name])
+        return [(name, tensor, 0 if tensor.is_inference() else tensor._version) for name, tensor in held]
+
+    def check(self, before: list[tuple[str, Tensor, int]]) -> None:
+        """Refuse what a forward pass wrote into a buffer that is no state, and that nothing would keep.
+
+        Raises:
+            SeedbedError: with the buffer.
+        """
+        for (name, tensor, version), (_, now, count) in zip(before, self.versions(), strict=True):
+            if now is not tensor or count != version:
+                raise SeedbedError(
+                    f"buffer {name} is written by a call of {type(self.module).__name__}, but was not by the first one in "
+                    "training, so it is no state; write it in each of training, and in these alone"
+                )
 
     @contextmanager
-    def lent(self, values: Mapping[str, Tensor], ctx: Context) -> Iterator[None]:
-        """While inside, the module holds ``values`` (by canonical name) and the state of ``ctx``, and acts on ``ctx``."""
+    def lent(self, values: Mapping[str, Tensor], ctx: Context, batch: int | None = None) -> Iterator[None]:
+        """While inside, the module holds ``values`` (by canonical name) and the state of ``ctx``, and acts on ``ctx``.
+
+        What it leaves in a buffer that it writes is state, in training; ``batch`` is how many examples the call has.
+        """
         held: list[tuple[dict[str, Any], str, Any]] = []
 
         def lend(place: dict[str, Any], attribute: str, value: Any) -> None:
@@ -78,16 +110,29 @@ class Slots:
 
         try:
             remembered = {name: ctx.state[name] for name in self.remembered if name in ctx.state}
+            # Copies of what may be changed in place.
+            remembered |= {name: remembered[name].clone() for name in self.written if name in remembered}
             for name, value in (*values.items(), *remembered.items()):
                 for place, attribute in self._places[name]:
                     lend(place, attribute, value)
+            for name in self._fixed:  # whatever is put in its place goes with the call
+                for buffers, attribute in self._places[name]:
+                    lend(buffers, attribute, buffers[attribute])
             for part in self._recurrent:  # they keep a list of their weights, and references, beside the weights
                 weights = [getattr(part, name) for name in part._flat_weights_names]
                 lend(part.__dict__, "_flat_weights", weights)
                 lend(part.__dict__, "_flat_weight_refs", [weakref.ref(weight) for weight in weights])
             for part, forward in self._acting:
                 lend(part.__dict__, "forward", partial(forward, ctx))
-            yield
+            for part in self._parts:
+                if part.training != ctx.training:
+                    lend(part.__dict__, "training", ctx.training)
+            with speaking(ctx.noise, batch):
+                yield
+            for name in self.written if ctx.training else ():
+                if name in remembered:
+                    left = [place[attribute] for place, attribute in self._places[name]]
+                    ctx.state[name] = alive(next((t for t in left if t is not remembered[name]), remembered[name]))
         finally:
             for place, attribute, value in reversed(held):
                 if value is _NOTHING:
@@ -115,8 +160,8 @@ def _batch_norm(module: _BatchNorm, names: Mapping[str, str], ctx: Context, x: T
     tracked = "running_mean" in names
     if tracked and not ctx.training:
         mean, variance = (ctx.state[names[key]] for key in _REMEMBERED[:2])
-        return F.batch_norm(x, mean, variance, module.weight, module.bias, False, 0.0, module.eps)
-    out = F.batch_norm(x, None, None, module.weight, module.bias, True, 0.0, module.eps)
+        return _normalised(x, mean, variance, module, ctx)
+    out = _normalised(x, None, None, module, ctx)
     if tracked and ctx.state.writable:
         with torch.no_grad():
             seen = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
@@ -130,15 +175,11 @@ def _batch_norm(module: _BatchNorm, names: Mapping[str, str], ctx: Context, x: T
     return out
 
 
-def _dropout(module: _DropoutNd, ctx: Context, x: Tensor) -> Tensor:
-    """``torch.nn.Dropout*`` in the context's mode, its mask from the ``dropout`` stream."""
-    if not ctx.training or module.p == 0:
-        return x
-    if isinstance(module, _CHANNELS):
-        event = (x.shape[1], *[1] * (x.ndim - 2))
-    elif isinstance(module, _ELEMENTS):
-        event = x.shape[1:]
-    else:
-        raise SeedbedError(f"{type(module).__name__} draws in a way of its own; use nn.Dropout or nn.Dropout1d to 3d")
-    kept = ctx.noise.of("dropout").uniform(event, batch=len(x)) >= module.p
-    return x * kept.to(x.dtype) / max(1 - module.p, 1e-12)
+def _normalised(x: Tensor, mean: Tensor | None, variance: Tensor | None, module: _BatchNorm, ctx: Context) -> Tensor:
+    """By these statistics, or by the batch's own. Over a stack torch has no rule for parameters of another type than x."""
+    weight = module.weight
+    mixed = ctx.noise.row is not None and weight is not None and weight.dtype != x.dtype
+    out = F.batch_norm(
+        x.to(weight.dtype) if mixed else x, mean, variance, weight, module.bias, mean is None, 0.0, module.eps
+    )
+    return out.to(x.dtype) if mixed else out

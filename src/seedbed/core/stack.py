@@ -1,7 +1,7 @@
 """A stack of seeds: one module's structure, every seed's numbers, and how to run a function of the model over them."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.func import vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from seedbed.core.capabilities import HasState
 from seedbed.core.context import Context, State
@@ -49,13 +49,16 @@ class Stack:
         streams: Sequence[Streams],
         precision: Precision = "fp32",
         settings: Mapping[str, Sequence[float]] | None = None,
+        written: Collection[str] = (),
     ) -> "Stack":
         """Stack one module per seed. Buffers that are equal in all seeds (masks, permutations) stay shared.
+
+        ``written`` names buffers that are state, besides those of batch norms (see ``Slots``).
 
         Raises:
             SeedbedError: for a model without parameters, seeds that are not alike, or settings that are not one per seed.
         """
-        slots = Slots(modules[0])
+        slots = Slots(modules[0], written)
         params = stacked([dict(module.named_parameters()) for module in modules], "parameters")
         if not params:
             raise SeedbedError(f"{type(modules[0]).__name__} has no parameters; there is nothing to train")
@@ -137,8 +140,11 @@ class Stack:
     ) -> tuple[Any, dict[str, Tensor]]:
         """One seed's call; ``row`` is ``None`` where the stack has no other."""
         ctx = Context(noise.at(row), training, State(state), settings)
-        with self.slots.lent(params, ctx):
-            return function(self.module, *shared, *args, ctx), dict(ctx.state)
+        with self.slots.lent(params, ctx, _batch_of((shared, args))):
+            before = self.slots.versions()
+            out = function(self.module, *shared, *args, ctx)
+            self.slots.check(before)
+        return out, dict(ctx.state)
 
     def model(self, row: int) -> nn.Module:
         """One seed's model as a plain module, in evaluation mode, that shares nothing with the stack."""
@@ -151,6 +157,16 @@ class Stack:
         for parameter in module.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         return module.eval()
+
+
+def _batch_of(arguments: Any) -> int | None:
+    """How many examples a call is about: the length of the first of its arguments that has one, or a number of draws."""
+    for leaf in tree_leaves(arguments):
+        if isinstance(leaf, Tensor) and leaf.ndim:
+            return len(leaf)
+        if isinstance(leaf, int):
+            return leaf
+    return None
 
 
 def named_tensors(given: object, what: str) -> dict[str, Tensor]:

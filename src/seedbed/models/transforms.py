@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from seedbed.core.capabilities import HasDataInit
 from seedbed.core.context import Context
+from seedbed.core.products import linear
 from seedbed.distributions.numeric import full, soft_clamp
 from seedbed.models.spline import spline_forward, spline_inverse
-from seedbed.nets.linear import linear
 from seedbed.nets.mlp import MLP, Activation
 
 # One event per leading index; a log-determinant that is the same for every one of them is a scalar.

@@ -1,30 +1,13 @@
-"""Convolutional networks, aware of the stack of seeds.
-
-``vmap`` makes one grouped convolution of a stack, which costs a fifth more than one after another (784-pixel images, three
-seeds, forward and backward), and lets no autocast see it.
-"""
+"""Convolutional networks, aware of the stack of seeds."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.core.functorch import restack, unstack
-
-
-def _per_seed(convolve: Callable[[Tensor, Tensor, Tensor], Tensor], *tensors: Tensor) -> Tensor:
-    """``convolve(x, weight, bias)``, one seed after another where all are stacked, in the precision of autocast."""
-    kind = tensors[0].device.type
-    if torch.is_autocast_enabled(kind):
-        tensors = tuple(tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors)
-    stacks = unstack(*tensors)
-    if stacks is None:
-        return convolve(*tensors)
-    rows, level = stacks
-    return restack(torch.stack([convolve(*row) for row in zip(*rows, strict=True)]), level)
+from seedbed.core.products import per_seed
 
 
 class Conv2d(nn.Conv2d):
@@ -33,7 +16,7 @@ class Conv2d(nn.Conv2d):
     def forward(self, input: Float[Tensor, "batch in height width"]) -> Float[Tensor, "batch out height_out width_out"]:
         """``[batch, in, height, width]`` to ``[batch, out, height', width']``."""
         assert self.bias is not None, "made with one"
-        return _per_seed(self._conv_forward, input, self.weight, self.bias)
+        return per_seed(self._conv_forward, input, self.weight, self.bias)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -44,7 +27,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     ) -> Float[Tensor, "batch out height_out width_out"]:
         """``[batch, in, height, width]`` to ``[batch, out, height', width']``; the size follows from the settings."""
         assert self.bias is not None, "made with one"
-        return _per_seed(self._transpose, input, self.weight, self.bias)
+        return per_seed(self._transpose, input, self.weight, self.bias)
 
     def _transpose(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         settings = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)

@@ -57,7 +57,8 @@ class Shuffled(Batches):
         whole("batch size", batch_size, 1)
         if batch_size > self.examples:
             raise SeedbedError(
-                f"batch size {batch_size} is larger than the {self.examples} training examples; make it smaller"
+                f"batch size {batch_size} is larger than the {self.examples} training examples; say "
+                f"--batch-size {self.examples} (batch_size={self.examples} in Python), or less"
             )
         self._pass: tuple[tuple[Streams, ...], int, Tensor] | None = None
 

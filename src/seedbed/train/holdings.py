@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from seedbed.core.errors import SeedbedError
 from seedbed.train.replay import same
@@ -22,6 +24,8 @@ _RECURRENT = ("_flat_weights", "_flat_weight_refs")  # weights again, which ``Sl
 def check_parameters(model: nn.Module) -> None:
     """Refuse parameters where a module does not know of them: every seed of a stack would compute with those of the first.
 
+    The same holds of a weight that a hook makes and leaves on a layer.
+
     Raises:
         SeedbedError: with the attribute that holds them, and what to do.
     """
@@ -33,6 +37,7 @@ def check_parameters(model: nn.Module) -> None:
             )
     known = set(model.modules())
     for path, part in model.named_modules():
+        _check_hooks(part, path)
         for attribute, value in part.__dict__.items():
             if attribute in OF_TORCH or (isinstance(part, nn.RNNBase) and attribute in _RECURRENT):
                 continue
@@ -52,6 +57,23 @@ def check_parameters(model: nn.Module) -> None:
                         f"{place} holds a parameter where the model does not know of it: it would be the first seed's for "
                         f"all, and never trained; make it an {kind}"
                     )
+
+
+def _check_hooks(part: nn.Module, path: str) -> None:
+    held = [(part._backward_hooks, "the layer"), (part._backward_pre_hooks, "the layer")]
+    held += [(parameter._backward_hooks, name) for name, parameter in part.named_parameters(recurse=False)]
+    for name in [name for hooks, name in held if hooks]:
+        raise SeedbedError(
+            f"{place_of(part, path, name)} has a hook on its gradient, which a stack of seeds would not call; write it into "
+            "the loss, e.g. with detach()"
+        )
+    for hook in part._forward_pre_hooks.values():
+        for kind, old in ((SpectralNorm, "spectral_norm"), (WeightNorm, "weight_norm")):
+            if isinstance(hook, kind):
+                raise SeedbedError(
+                    f"{place_of(part, path, hook.name)} is made in a hook of nn.utils.{old}, which leaves it on the layer, "
+                    f"where seeds would share it; use nn.utils.parametrizations.{old}"
+                )
 
 
 def check_alike(first: nn.Module, other: nn.Module) -> None:

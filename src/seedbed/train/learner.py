@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
@@ -22,6 +22,7 @@ from seedbed.train.tally import Tally, means_of
 from seedbed.train.task import Task
 from seedbed.train.unseen import Unseen
 from seedbed.train.weights import LAYOUT, Shares, Weights, known, upgraded
+from seedbed.train.writes import written_buffers
 
 # Fates of a seed. Anything but RUNNING is final: its parameters do not change any more.
 RUNNING, DIVERGED, STOPPED, WORSE_THAN_BASELINE = 0, 1, 2, 3
@@ -63,7 +64,10 @@ class Learner:
             for module, batch, stream in zip(modules, first, self.streams, strict=True):
                 with stream.scoped("init", "state", player.name):
                     starts[player.name].append(initial_state(player, module, self.unseen.get(player.name, batch)))
-        stack = Stack.of([m.to(device) for m in modules], self.streams, task.precision, task.settings)
+        modules = [module.to(device) for module in modules]
+        shown = tree_map(lambda leaf: leaf.to(device), first[0])
+        written = written_buffers(task, modules[0], self.streams[0], shown, self.unseen, starts)
+        stack = Stack.of(modules, self.streams, task.precision, task.settings, written)
         self.structure = stack
         self.shares = Shares.of(task.game, stack)
         begun = Weights.begin(stack, self.shares)

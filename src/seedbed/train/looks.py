@@ -1,5 +1,6 @@
 """One look at all of a game before it is trained: its players' utilities, the model's latents and its draws."""
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,15 +18,22 @@ from seedbed.core.noise import Noise
 from seedbed.core.proposal import Proposal
 from seedbed.core.stack import Stack, named_tensors
 from seedbed.data.dataset import Dataset
+from seedbed.train import mapping
+from seedbed.train.game import Player
 from seedbed.train.learner import Learner
 from seedbed.train.probe import check_utility
 
 
-def look_at(learner: Learner) -> None:
+def look_at(learner: Learner, mapped: bool = False) -> None:
     """Call every player's utility as one seed, to refuse what cannot be trained; changes nothing, draws nothing.
+
+    Args:
+        learner: before its first step.
+        mapped: whether a single seed, too, must be able to be one of a stack.
 
     Raises:
         SeedbedError: see ``check_utility``, and whatever the utilities themselves refuse.
+        UnmappedError: if the seeds can be trained one after another, but not as one stack.
     """
     task, everyone = learner.task, learner.task.batch(learner.streams, 0, learner.device)
     batch = tree_map(_first, everyone)
@@ -46,27 +54,77 @@ def look_at(learner: Learner) -> None:
         noise = Noise(learner.streams[:1], "noise", 0, index, 0, device=learner.device, dtype=learner.dtype)
         given, seen = batch if player.data else (), partial(learner.shown, player)
         check_utility(player, stack, given, noise, seen, learner.shares.orphans, learner.shares.owned[player.name])
-    _play_once(learner, everyone)
+    _play_once(learner, everyone, mapped)
     for split in task.splits:
         if split not in task.data.splits:
             raise unknown(f"split of {task.data.name}", split, task.data.splits)
 
 
-def _play_once(learner: Learner, batch: Any) -> None:
+def _play_once(learner: Learner, batch: Any, mapped: bool) -> None:
     """One update of every player, of all seeds, that is thrown away: what one seed can do, a stack may not."""
-    remedy = "all seeds are one call: tensor operations alone, no .item() and no `if` on values; or --strategy sequential"
-    for index, player in enumerate(learner.task.game.players):
+    for player in learner.task.game.players:
         what = f"the schedule of {player.name!r}"
         with told(what):
             rates = learner.rate(player)
         for rate in rates.flatten().tolist():
             within(f"{what} times its step size", rate, 0, math.inf, below=True)
-        noise = Noise(learner.streams, "noise", 0, index, 0, device=learner.device, dtype=learner.dtype)
-        params = learner.params | {"": learner.fixed}
-        state = learner.state["modules"] | learner.state["players"][player.name]
-        several = len(learner.streams) > 1
-        with told(f"an update of {player.name!r}" + several * " over several seeds", several * remedy):
-            learner.play(player, noise, params, batch if player.data else (), state, learner.structure.settings)
+    many = learner
+    if mapped and len(learner.streams) == 1:  # seeds may join it: it is tried as two
+        many, batch = _paired(learner), tree_map(_twice, batch)
+    several = len(many.structure.streams) > 1
+    for index, player in enumerate(learner.task.game.players):
+        stack, given = _of_player(many, player), batch if player.data else ()
+        address = "noise", 0, index, 0
+        with mapping.mapped(stack.module) if several else told(f"an update of {player.name!r}"):
+            many.play(player, stack.noise(*address), many.params | {"": many.fixed}, given, stack.state, stack.settings)
+        if several and _evaluates(stack, player, many, given):
+            with mapping.mapped(stack.module):
+                _evaluated(stack, player, many, given)
+    model = many.structure.module
+    if several and isinstance(model, HasSample):
+        stack = _of_player(many, learner.task.game.players[0])
+        with mapping.mapped(model), torch.no_grad():
+            stack.call(_sample, noise=stack.noise("noise", 0))
+
+
+def _of_player(learner: Learner, player: Player) -> Stack:
+    """The models of all seeds as they are, with the state that a player sees."""
+    params = learner.fixed | learner.shares.named({name: value.detach() for name, value in learner.params.items()})
+    return learner.structure.replace(params, learner.state["modules"] | learner.state["players"][player.name])
+
+
+def _evaluated(stack: Stack, player: Player, learner: Learner, batch: Any) -> None:
+    """A player's utility as evaluations call it: not in training."""
+
+    def value(model: Any, batch: Any, ctx: Context) -> Tensor:
+        return player.utility(model, learner.shown(player, batch, ctx.noise), ctx).value
+
+    with torch.no_grad():
+        stack.call(value, batch, noise=stack.noise("noise", 0))
+
+
+def _evaluates(stack: Stack, player: Player, learner: Learner, batch: Any) -> bool:
+    """Whether a player's utility runs outside of training, as it need not, for the first seed alone."""
+    params, state, settings = (tree_map(_first, dict(tree)) for tree in (stack.params, stack.state, stack.settings))
+    alone = replace(stack, params=params, streams=stack.streams[:1], state=state, settings=settings)
+    try:
+        _evaluated(alone, player, learner, tree_map(_first, batch))
+    except Exception:
+        return False
+    return True
+
+
+def _paired(learner: Learner) -> Learner:
+    """The one seed of a learner twice; what it trains on stays as it was."""
+    twin = copy.copy(learner)
+    settings = tree_map(_twice, dict(learner.structure.settings))
+    twin.structure = replace(learner.structure, streams=learner.streams * 2, settings=settings)
+    twin.params, twin.fixed, twin.state = (tree_map(_twice, tree) for tree in (learner.params, learner.fixed, learner.state))
+    return twin
+
+
+def _twice(one: Tensor) -> Tensor:
+    return torch.cat([one, one])
 
 
 def _first(stack: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Each player's utility is called three times, as one seed, on the first batch: tw
 half of it. Nothing is drawn or changed by it, so a run that is looked at is the run that it would have been.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,6 +58,11 @@ def check_utility(
         raise SeedbedError(f"the utility of {player.name!r} holds parameters, which nobody trains; keep them in the model")
     label = f"the utility of {player.name!r}"
     once = _call(player, stack, batch, noise, seen, label)
+    if once.foreign is not None:
+        raise SeedbedError(
+            f"{label} depends on a parameter {once.foreign} that is no part of the model, which nobody trains: of a module "
+            "held in a global, a closure or a list; hold it as an attribute of the model, or say requires_grad_(False)"
+        )
     unused = [name for name in owned if name not in once.reached]
     if len(unused) == len(owned):
         raise SeedbedError(f"{label} depends on none of its parameters; let it own others")
@@ -83,8 +88,8 @@ def check_utility(
         )
     if not same((once.value, once.state), (twice.value, twice.state)):
         raise SeedbedError(
-            f"{label} gives other values when called again with the same draws; draw from ctx.noise instead of torch's, "
-            "numpy's or Python's generators, and keep what it counts in ctx.state"
+            f"{label} gives other values when called again with the same draws; draw from ctx.noise or by torch's "
+            "functions, not from numpy, Python or a generator of its own, and keep what it counts in a buffer or ctx.state"
         )
     for name in sorted(orphans):
         if not same(once.state[name], stack.state[name]):
@@ -109,6 +114,7 @@ class _Called:
     state: dict[str, Tensor]
     draws: list[Draw]
     reached: set[str]  # parameters that the value depends on
+    foreign: list[int] | None  # shape of one that it depends on and that is not the model's
     parts: tuple[str, ...]
 
 
@@ -116,9 +122,10 @@ def _call(player: Player, stack: Stack, batch: Any, noise: Noise, seen: Callable
     """One call of the utility in training, as if it were the first."""
     draws: list[Draw] = []
     parts: list[str] = []
+    written = {alias for name in stack.slots.written for alias in stack.slots.aliases[name]}
 
     def watched(model: nn.Module, batch: Any, ctx: Context) -> Tensor:
-        before, start = _Snapshot(model), {name: (value, _version(value)) for name, value in ctx.state.items()}
+        before, start = _Snapshot(model, written), {name: (value, _version(value)) for name, value in ctx.state.items()}
         shown = seen(batch, ctx.noise)
         versions = [(leaf, _version(leaf)) for leaf in tree_leaves(shown) if isinstance(leaf, Tensor)]
         with told(label):
@@ -132,7 +139,7 @@ def _call(player: Player, stack: Stack, batch: Any, noise: Noise, seen: Callable
         if changed is not None:
             raise SeedbedError(
                 f"{changed} changes when {label} is called: what a forward pass leaves on a module is lost or mixed between "
-                "seeds; return it, or keep it in the state (`initial_state` or `HasState`, ctx.state)"
+                "seeds; return it, or keep it in a buffer (register_buffer), which is state as ctx.state is"
             )
         for name, (given, version) in start.items():
             if _version(given) != version:
@@ -145,7 +152,23 @@ def _call(player: Player, stack: Stack, batch: Any, noise: Noise, seen: Callable
     wanted = [name for name, given in params.items() if given.requires_grad]
     found = _gradients(value, [params[name] for name in wanted])
     reached = {name for name, gradient in zip(wanted, found, strict=True) if gradient is not None}
-    return _Called(value[0].detach(), {name: entry.detach() for name, entry in state.items()}, draws, reached, tuple(parts))
+    kept, foreign = {name: entry.detach() for name, entry in state.items()}, _foreign(value, params.values())
+    return _Called(value[0].detach(), kept, draws, reached, foreign, tuple(parts))
+
+
+def _foreign(value: Tensor, params: Iterable[Tensor]) -> list[int] | None:
+    """The shape of a tensor that a gradient would be left on, and that is none of ``params``."""
+    known, seen, waiting = {id(given) for given in params}, set[Any](), [value.grad_fn]
+    while waiting:
+        node: Any = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, Tensor) and id(leaf) not in known:
+            return list(leaf.shape)
+        waiting += [below for below, _ in node.next_functions]
+    return None
 
 
 def _gradients(value: Tensor, params: Sequence[Tensor]) -> Sequence[Tensor | None]:
@@ -209,19 +232,23 @@ def _say(draw: Draw | None) -> str:
 
 
 class _Snapshot:
-    """Everything that a model holds, to see what changes."""
+    """Everything that a model holds but the buffers that are state, to see what changes."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, written: Collection[str]) -> None:
         self.model = model
+        self.written = written
         self.kept = {name: _keep(value, depth) for name, value, depth in self._held()}
 
     def _held(self) -> Iterator[tuple[str, Any, int]]:
         for path, part in self.model.named_modules():
+            prefix = f"{path}." if path else ""
             for attribute, value in part.__dict__.items():
                 if attribute not in OF_TORCH:
                     yield place_of(part, path, attribute), value, DEPTH
             for held in (part._parameters, part._buffers, part._modules):
                 for attribute, value in held.items():
+                    if held is part._buffers and prefix + attribute in self.written:
+                        continue
                     yield place_of(part, path, attribute), value, 0
 
     def changed(self) -> str | None:

@@ -27,6 +27,8 @@ def built(task: Task, streams: Streams) -> nn.Module:
         module = task.build()
     if not isinstance(module, nn.Module):
         raise SeedbedError(f"`build` must make an nn.Module, got {type(module).__name__}")
+    if hasattr(module, "_orig_mod"):
+        raise SeedbedError("`build` made a module of torch.compile, which hides what it holds; pass the module itself")
     return module
 
 

@@ -159,7 +159,9 @@ def restored(
         SeedbedError: if the task's models are not those that were trained.
     """
     modules = [module.to(device) for module in modules_of(task, streams, device)]
-    structure = Stack.of(modules, streams, task.precision, task.settings)
+    # Of the buffers, those that a forward pass wrote are part of the state that was kept.
+    written = {name for name, _ in modules[0].named_buffers()} & tree.get("state", {}).get("modules", {}).keys()
+    structure = Stack.of(modules, streams, task.precision, task.settings, written)
     shares = Shares.of(task.game, structure)
     return Weights.begin(structure, shares).taken(upgraded(tree, meta, device)).counting(structure, shares)
 
