@@ -106,7 +106,7 @@ def test_folders_named_like_splits_are_splits(tmp_path: Path) -> None:
         save(tmp_path / "valid" / f"{i}.png", noise(4, 4))
     data = load(f"folder:{tmp_path}")
     assert [len(data.splits[split]) for split in ("train", "valid", "test")] == [20, 2, 3]
-    stray = save(tmp_path / "val" / "0.png", noise(4, 4))
+    stray = save(tmp_path / "more" / "0.png", noise(4, 4))
     with pytest.raises(SeedbedError, match=f"{stray} is in no split; move it to train, valid or test"):
         load(f"folder:{tmp_path}")
 
@@ -115,7 +115,47 @@ def test_what_is_no_image_is_passed_over(pics: Path) -> None:
     (pics / "notes.txt").write_text("about")
     save(pics / ".thumbnails" / "0.png", noise(3, 3))
     save(pics / "._a.png", noise(3, 3))
-    assert len(pixels(pics)) == 30
+    with pytest.warns(UserWarning, match="1 file without an image's suffix passed over, e.g. .*notes.txt"):
+        arrays, title = read_folder(pics)
+    assert len(arrays["train"]) == 30 and "1 file without an image's suffix passed over" in title
+
+
+@pytest.mark.parametrize("places", [("Train", "Test", "VAL"), ("archive/training", "archive/testing", "archive/dev")])
+def test_splits_by_the_names_that_people_give_them(places: tuple[str, ...], tmp_path: Path) -> None:
+    """Pooled, their test images would train."""
+    for place, count in zip(places, (9, 4, 3), strict=True):
+        for i in range(count):
+            save(tmp_path / place / "class" / f"{i}.png", noise(4, 4))
+    data = load(f"folder:{tmp_path}")
+    assert [len(data.splits[split]) for split in ("train", "valid", "test")] == [9, 3, 4]
+    assert "splits as given: 9 / 3 / 4" in data.protocol
+
+
+def test_splits_that_cannot_be_taken_are_refused_by_name(tmp_path: Path) -> None:
+    for place in ("both/train", "both/val", "both/validation", "deep/a/b/train", "deep/a/b/test", "alone/test"):
+        save(tmp_path / place / "0.png", noise(4, 4))
+    with pytest.raises(SeedbedError, match="has val and validation, both names of the valid split"):
+        load(f"folder:{tmp_path / 'both'}")
+    with pytest.raises(SeedbedError, match="has test and no train"):
+        load(f"folder:{tmp_path / 'alone'}")
+    with pytest.raises(SeedbedError, match="holds splits further down") as caught:
+        load(f"folder:{tmp_path / 'deep'}")
+    advised = str(caught.value).rpartition("folder:")[2]
+    assert set(read_folder(Path(advised))[0]) == {"train", "test"}
+
+
+def test_links_are_followed_once_and_loops_are_cut(tmp_path: Path) -> None:
+    save(tmp_path / "store" / "b.png", noise(4, 4))
+    save(tmp_path / "pics" / "a" / "a.png", noise(4, 4))
+    for link, target in {"pics/b": "store", "pics/again": "store", "pics/a/loop": "pics"}.items():
+        (tmp_path / link).symlink_to(tmp_path / target, target_is_directory=True)
+    assert len(pixels(tmp_path / "pics")) == 2
+
+
+def test_other_suffixes_of_jpeg(tmp_path: Path) -> None:
+    for name in ("a.jfif", "b.jpe", "c.JPG"):
+        save(tmp_path / name, noise(4, 4), format="JPEG")
+    assert len(pixels(tmp_path)) == 3
 
 
 def animated(path: Path) -> None:

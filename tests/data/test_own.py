@@ -15,7 +15,7 @@ from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.data import DATA, is_own, load, names, register
-from seedbed.data.own import from_arrays, from_torch
+from seedbed.data.own import as_dataset, from_arrays, from_torch
 
 LEVELS = Domain("levels", 256)
 RNG = np.random.default_rng(0)
@@ -49,7 +49,8 @@ def test_npy(tmp_path: Path) -> None:
 def test_npz_with_splits_of_its_own(tmp_path: Path) -> None:
     x = {"train": grey(20), "valid": grey(5), "test": grey(7)}
     np.savez(tmp_path / "all.npz", train=x["train"], valid=x["valid"], test=x["test"], names=np.arange(3))
-    data = load(f"array:{tmp_path / 'all.npz'}")
+    with pytest.warns(UserWarning, match="are no splits and are passed over: names"):
+        data = load(f"array:{tmp_path / 'all.npz'}")
     assert all(np.array_equal(data.splits[split][:].numpy(), x[split][:, None]) for split in x)
     np.savez(tmp_path / "two.npz", train=x["train"], test=x["test"])
     data = load(f"array:{tmp_path / 'two.npz'}")
@@ -75,10 +76,10 @@ def test_npz_with_splits_of_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_the_domain_is_read_off_the_values(values: np.ndarray, domain: Domain) -> None:
-    data = from_arrays({"train": np.tile(values, (10, 1))})
-    assert data.domain == domain and len(data.shape) == 1
+    data = from_arrays({"train": np.tile(values, (10, 1)).reshape(10, 1, 3)})
+    assert data.domain == domain and data.shape == (1, 1, 3)
     expected = np.rint(values * 255) if domain == LEVELS and values.max() <= 1 else values
-    assert data.splits["train"][0].numpy() == pytest.approx(expected.astype(float))
+    assert data.splits["train"][0].flatten().numpy() == pytest.approx(expected.astype(float))
 
 
 def test_one_domain_over_all_splits() -> None:
@@ -185,7 +186,9 @@ def wrong_zip(path: Path) -> None:
         (lambda p: np.savez(p, x=np.array([{}], object)), "cannot be read as .npy or .npz without pickle"),
         (lambda p: np.savez(p, x=grey(), y=grey()), "holds the arrays x, y; name them train, valid and test"),
         (lambda p: np.savez(p), "holds the arrays none"),
-        (lambda p: np.savez(p, train=grey(), valid=grey()), "has splits train, valid; expected train, or train and test"),
+        (lambda p: np.savez(p, valid=grey(), test=grey()), "has valid, test and no train"),
+        (lambda p: np.savez(p, train=grey(), val=grey(), valid=grey()), "has val and valid, both names of the valid split"),
+        (lambda p: np.savez(p, train=grey(), x_train=grey()), "holds the arrays train, x_train, two of them of one split"),
         (lambda p: np.savez(p, train=grey(), test=grey(9, 6, 4)), "hold examples of different shapes"),
         (lambda p: np.savez(p, np.arange(5)), "has shape [5]; expected examples of 1 to 3 axes"),
         (lambda p: np.savez(p, grey(9, 2, 4, 4)), "expected 1 or 3 channels"),
@@ -211,7 +214,7 @@ def test_bad_files(write: Any, says: str, tmp_path: Path) -> None:
     [
         (Pairs([]), "the train data set has no examples"),
         (Pairs([torch.zeros(3), torch.zeros(4)]), "example 1 of train has shape [4], the first has [3]"),
-        (Pairs([{"x": 1}] * 9), "expected examples of 1 to 3 axes"),
+        (Pairs([{"x": 1}] * 9), "example 0 of train is a dict; expected a tensor"),
         (Pairs(["text"] * 9), "expected examples of 1 to 3 axes"),
         (Endless(), "has no length; give it __len__"),
     ],
@@ -225,3 +228,37 @@ def test_bad_torch_data_sets(items: Dataset, says: str) -> None:
 def test_only_levels_are_binarised() -> None:
     with pytest.raises(SeedbedError, match="is real data; binarise takes 8-bit levels"):
         from_arrays({"train": RNG.normal(size=(9, 4))}, binarise="dynamic")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (torch.zeros(9, 3, device="meta"), "on meta; expected a dense one"),
+        (torch.ones(9, 3).to_sparse(), "sparse_coo"),
+        (np.ma.masked_less(np.arange(27.0).reshape(9, 3), 5), "masked values"),
+        ({0: np.ones((9, 3))}, "own has 0, no splits"),
+        (np.random.default_rng(0).normal(size=(1, 3)), "has 1 example"),
+        (np.random.default_rng(0).normal(size=(5, 3)), "has 1 training example"),
+        (np.random.default_rng(0).normal(size=(30, 3)) * 1e60, "beyond fp32"),
+    ],
+)
+def test_values_that_are_none(values: object, says: str) -> None:
+    with pytest.raises(SeedbedError, match=says):
+        as_dataset(values)
+
+
+def test_a_data_set_that_raises_is_said_in_one_line() -> None:
+    class Raises(Pairs):
+        def __getitem__(self, index: int) -> object:
+            raise KeyError(index)
+
+    with pytest.raises(SeedbedError, match="the data set Raises does not run: KeyError"):
+        from_torch(Raises([0] * 9))
+
+
+@pytest.mark.parametrize("cut", [6, 40])
+def test_a_damaged_idx_file_is_called_so(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "a-idx3-ubyte"
+    path.write_bytes((b"\0\0\x08\x03" + b"\xff" * 12 + bytes(100))[:cut])
+    with pytest.raises(SeedbedError, match="damaged IDX file"):
+        as_dataset(f"array:{path}")

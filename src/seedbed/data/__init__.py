@@ -1,10 +1,12 @@
 """Data sets by name. Importing this package imports neither torch nor scikit-learn: a loader imports what it needs."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seedbed.core.domain import BINARY, REAL, Domain
@@ -67,12 +69,16 @@ _ENTRIES: dict[str, Entry] = {
     "omniglot-dynamic": Entry(_lazy("omniglot", "omniglot", "omniglot-dynamic", "batch"), BINARY, _SQUARE, 22_000),
     "caltech101-silhouettes": Entry(_lazy("matlab", "silhouettes"), BINARY, _SQUARE, 4_100),
     "frey-faces": Entry(_lazy("matlab", "frey_faces"), _GREY, (1, 28, 20), 1_565, seeded=True),
+    "iris": Entry(_lazy("bundled", "table", "iris"), REAL, (4,), 120, seeded=True),
+    "wine": Entry(_lazy("bundled", "table", "wine"), REAL, (13,), 144, seeded=True),
+    "breast-cancer": Entry(_lazy("bundled", "table", "breast-cancer"), REAL, (30,), 457, seeded=True),
+    "diabetes": Entry(_lazy("bundled", "table", "diabetes"), REAL, (10,), 354, seeded=True),
 }
 DATA: "dict[str, Callable[..., Dataset]]" = {name: entry.load for name, entry in _ENTRIES.items()}
 
 
 # Data of one's own: by a name that begins so, options behind (see ``own.own``), or given a name by ``register``.
-OWN = ("folder", "array")
+OWN = ("folder", "array", "csv")
 _REGISTERED: set[str] = set()
 
 
@@ -88,13 +94,59 @@ def entry(name: str) -> Entry | None:
         SeedbedError: if there is no such data set.
     """
     if name not in _ENTRIES and not is_own(name):
-        raise unknown("data set", name, DATA)
+        raise _no_set(name)
     return _ENTRIES.get(name)
 
 
+def _no_set(name: str) -> SeedbedError:
+    """The error for a name of no data set, which may be a path that lacks its kind."""
+    path = Path(name)
+    if not path.exists():
+        return unknown("data set", name, DATA)
+    kind = "folder" if path.is_dir() else "csv" if path.suffix.lower() in (".csv", ".tsv", ".parquet") else "array"
+    return SeedbedError(f"unknown data set {name!r}; for the {'folder' if path.is_dir() else 'file'} say {kind}:{name}")
+
+
 def is_own(name: str) -> bool:
-    """Whether a name stands for data of one's own: ``folder:PATH``, ``array:FILE``, or what ``register`` was given."""
-    return name in _REGISTERED or (":" in name and name.partition(":")[0] in OWN)
+    """Whether a name stands for data of one's own: ``csv:FILE``, ``array:FILE``, ``folder:PATH``, or what was registered."""
+    return name in _REGISTERED or has_path(name)
+
+
+def has_path(name: str) -> bool:
+    """Whether a name says where data of one's own are, as ``array:FILE`` does."""
+    return ":" in name and name.partition(":")[0] in OWN
+
+
+def rooted(name: str) -> str:
+    """The name of data of one's own in one spelling, its path from the root: ``array:./x.npy`` is ``array:/here/x.npy``.
+
+    Any other name stays as it is.
+    """
+    if not has_path(name):
+        return name
+    kind, _, rest = name.partition(":")
+    path, comma, options = rest.partition(",")
+    return f"{kind}:{os.path.abspath(os.path.expanduser(path))}{comma}{options}"
+
+
+_PLACES: "ContextVar[Mapping[str, str]]" = ContextVar("_PLACES")
+
+
+@contextmanager
+def found_at(places: "Mapping[str, str]") -> Iterator[None]:
+    """While inside, some data are read from elsewhere: by the name that is asked for, the one that they have now."""
+    outside = _PLACES.set({**_PLACES.get({}), **places})
+    try:
+        yield
+    finally:
+        _PLACES.reset(outside)
+
+
+def is_table(name: str) -> bool:
+    """Whether a name stands for a table: columns of real numbers, few of them, and no density that draws at will."""
+    known = _ENTRIES.get(name)
+    real = known is not None and known.domain == REAL and len(known.shape) == 1 and not known.density
+    return real or name.startswith("csv:")
 
 
 _LOADED: "ContextVar[dict[tuple[str, int, str], Dataset] | None]" = ContextVar("_LOADED", default=None)
@@ -117,7 +169,7 @@ def load(name: str, seed: int = 0, **options: object) -> "Dataset":
     """Load a data set by name.
 
     Args:
-        name: one of ``names()``, or ``folder:PATH`` or ``array:FILE``.
+        name: one of ``names()``, or ``csv:FILE``, ``array:FILE`` or ``folder:PATH``.
         seed: the data seed (draws of a toy set, split of a fixed one); not the model's seed.
         options: whatever else that set's loader takes, e.g. ``train_size`` of a toy set.
 
@@ -125,10 +177,12 @@ def load(name: str, seed: int = 0, **options: object) -> "Dataset":
         SeedbedError: if there is no such data set.
     """
     loaded, key = _LOADED.get(), (name, seed, repr(sorted(options.items())))
+    if (place := _PLACES.get({}).get(name, name)) != name:
+        return replace(load(place, seed, **options), name=name)
     if loaded is not None and key in loaded:
         return loaded[key]
     if name not in DATA and not is_own(name):
-        raise unknown("data set", name, DATA)
+        raise _no_set(name)
     found = (DATA[name] if name in DATA else _lazy("own", "own", name))(seed=seed, **options)
     if loaded is not None:
         loaded[key] = found

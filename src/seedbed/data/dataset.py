@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seedbed.core.domain import Domain
 from seedbed.core.noise import Noise
+from seedbed.core.units import Units
 from seedbed.data.source import Source, in_memory
 
 Value = TypeVar("Value")
@@ -34,6 +35,8 @@ class Dataset:
         log_density: exact ``log p*(x)`` in nats where it is known, else ``None``.
         entropy: differential entropy of ``log_density`` in nats, the floor of any model's expected loss.
         labels: class of each example per split, where there are any.
+        units: of real data of one's own: the splits are in them, and a model is shown ``standardised`` values (see
+            ``models.standardised``). ``None`` of what a model is shown as it is.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Dataset:
     log_density: Callable[[Tensor], Tensor] | None
     entropy: float | None
     labels: Mapping[str, Tensor]
+    units: Units | None
 
     def __init__(
         self,
@@ -60,11 +64,12 @@ class Dataset:
         log_density: Callable[[Tensor], Tensor] | None = None,
         entropy: float | None = None,
         labels: Mapping[str, Tensor] | None = None,
+        units: Units | None = None,
     ) -> None:
         sources = in_memory(splits)
         vars(self).update(name=name, domain=domain, protocol=protocol, splits=sources, view=view, refresh=refresh)
         vars(self).update(epoch_size=epoch_size or len(sources["train"]), log_density=log_density, entropy=entropy)
-        vars(self).update(labels=labels or {})
+        vars(self).update(labels=labels or {}, units=units)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -75,6 +80,15 @@ class Dataset:
     def features(self) -> int:
         """Numbers per example."""
         return math.prod(self.shape)
+
+    @property
+    def standardised(self) -> "Dataset":
+        """The same examples without units, as a model is shown them; the data themselves where they have none."""
+        units = self.units
+        if units is None:
+            return self
+        splits = {name: source.map(units.inward) for name, source in self.splits.items()}
+        return self.once("standardised", lambda: replace(self, splits=splits, units=None))
 
     def once(self, name: str, make: Callable[[], Value]) -> Value:
         """What is made of the data is made once, and kept with them.

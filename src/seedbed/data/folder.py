@@ -1,18 +1,24 @@
 """A folder of images as arrays. What cannot be shown as 8-bit grey or RGB without a decision is refused, file by file."""
 
 import math
+import os
 import re
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.data.splits import split_of, splits_among
 
 if TYPE_CHECKING:
     from PIL import ImageFile
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"))
+SUFFIXES = frozenset(
+    (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
+)
 GREY = frozenset(("1", "L", "LA"))
 COLOUR = frozenset(("P", "PA", "RGB", "RGBA"))
 MOST = 64  # gigabytes of a data set, which stays in memory as fp32
@@ -21,10 +27,11 @@ MOST = 64  # gigabytes of a data set, which stays in memory as fp32
 def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = "") -> tuple[dict[str, np.ndarray], str]:
     """All images at or below a folder, in the order of their paths, and how they were made, in words.
 
-    Files with another suffix and hidden ones are passed over. Folders ``train``, ``valid`` and ``test`` in it are splits;
-    then there may be images nowhere else. An image is turned as its EXIF tag says, an alpha channel that hides nothing is
-    dropped, and a palette counts as colour. Refused, because what they show depends on more than their numbers: transparent
-    images, CMYK and other colour spaces, more than 8 bits per value, animations and pages.
+    Files with another suffix are passed over, counted and said; hidden ones are not seen. Links are followed. Folders
+    ``train``, ``valid`` and ``test`` (or ``Training``, ``val``, ..., see ``splits``) in it, or in the only folder that it
+    holds, are splits; then there may be images nowhere else. An image is turned as its EXIF tag says, an alpha channel that
+    hides nothing is dropped, and a palette counts as colour. Refused, because what they show depends on more than their
+    numbers: transparent images, CMYK and other colour spaces, more than 8 bits per value, animations and pages.
 
     Args:
         path: the folder.
@@ -45,7 +52,9 @@ def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = 
         if given not in known:
             raise unknown(what, given, [value for value in known if value])
     files = _files(path)
-    gigabytes = 4e-9 * sum(map(len, files.values())) * math.prod(shape or (0,)) * (3 if colour == "rgb" else 1)
+    gigabytes = (
+        4e-9 * sum(len(found.images) for found in files.values()) * math.prod(shape or (0,)) * (3 if colour == "rgb" else 1)
+    )
     if gigabytes > MOST:
         raise SeedbedError(
             f"{path} would take at least {gigabytes:.0f} GB of memory at size={size} (at most {MOST}); choose a smaller size"
@@ -53,7 +62,7 @@ def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = 
     images: dict[str, list[np.ndarray]] = {split: [] for split in files}
     first: tuple[int, ...] = ()
     for split, found in files.items():
-        for file in found:
+        for file in found.images:
             image = _read(file, shape, crop, colour)
             first = first or image.shape[:2]
             if image.shape[:2] != first:
@@ -65,7 +74,12 @@ def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = 
     channels = max(image.shape[2] for found in images.values() for image in found)
     arrays = {split: np.stack([np.broadcast_to(i, (*first, channels)) for i in found]) for split, found in images.items()}
     cut = f", {'cropped at the centre' if crop == 'centre' else 'distorted'} to size" if shape else ""
-    return arrays, f"images of {path.resolve().name}, {_by(first)} {'grey' if channels == 1 else 'RGB'}{cut}"
+    title = f"images of {path.resolve().name}, {_by(first)} {'grey' if channels == 1 else 'RGB'}{cut}"
+    if others := [file for found in files.values() for file in found.others]:
+        said = f"{len(others)} file{'s' if len(others) > 1 else ''} without an image's suffix passed over"
+        warnings.warn(f"{path}: {said}, e.g. {others[0]}", stacklevel=2)
+        title = f"{title}, {said}"
+    return arrays, title
 
 
 def _size(text: str) -> tuple[int, int] | None:
@@ -76,27 +90,83 @@ def _size(text: str) -> tuple[int, int] | None:
     return int(found[1]), int(found[2] or found[1])
 
 
-def _files(path: Path) -> dict[str, list[Path]]:
-    """The image files of each split; all are ``train`` where no folder is named like a split."""
+@dataclass(frozen=True)
+class _Found:
+    """What is below a folder.
+
+    Args:
+        images: in the order of their paths.
+        others: files that are no images, by their suffix.
+    """
+
+    images: list[Path]
+    others: list[Path]
+
+
+def _files(path: Path) -> dict[str, _Found]:
+    """The files of each split; all are ``train`` where no folder is named like a split."""
     if not path.is_dir():
         raise SeedbedError(f"{path} is not a folder; name one that holds images")
-    named = {split: path / split for split in ("train", "valid", "test") if (path / split).is_dir()}
-    for file in sorted(_images(path)) if named else []:
-        if file.relative_to(path).parts[0] not in named:
+    top, named = _split_folders(path)
+    everything = _below(path)
+    if not named:
+        _refuse_deep_splits(path, everything.images)
+    inside = set(named.values())
+    for file in everything.images if named else []:
+        parts = file.relative_to(top).parts if file.is_relative_to(top) else ("",)
+        if parts[0] not in inside:
             raise SeedbedError(
-                f"{path} has a folder {next(iter(named))}, but {file} is in no split; move it to train, valid or test"
+                f"{path} has a folder {next(iter(inside))}, but {file} is in no split; move it to train, valid or test"
             )
-    folders = named or {"train": path}
-    found = {split: sorted(_images(folder)) for split, folder in folders.items()}
+    folders = {split: top / name for split, name in named.items()} or {"train": path}
+    found = {split: _below(folder) for split, folder in folders.items()}
     for split, files in found.items():
-        if not files:
+        if not files.images:
             raise SeedbedError(f"{folders[split]} holds no images ({', '.join(sorted(SUFFIXES))}); put some there")
     return found
 
 
-def _images(folder: Path) -> list[Path]:
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+def _split_folders(path: Path) -> tuple[Path, dict[str, str]]:
+    """Where folders named like splits are, in a folder or in the only one that it holds, and their names by split."""
+    for top in (path, *_wrapped(path)):
+        if named := splits_among(sorted(entry.name for entry in top.iterdir() if entry.is_dir()), top):
+            return top, named
+    return path, {}
+
+
+def _wrapped(path: Path) -> list[Path]:
+    """The only folder in a folder, as archives are unpacked."""
+    folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))]
+    return folders if len(folders) == 1 else []
+
+
+def _refuse_deep_splits(path: Path, images: list[Path]) -> None:
+    """Refuse splits further down: pooled, their test examples would train."""
+    folders = {file.relative_to(path).parents[i] for file in images for i in range(len(file.relative_to(path).parents))}
+    for folder in sorted(folders):
+        beside = {split_of(other.name): other for other in folders if other.parent == folder.parent and split_of(other.name)}
+        if "train" in beside and len(beside) > 1:
+            raise SeedbedError(
+                f"{path} holds splits further down, {', '.join(str(other) for other in beside.values())}; name the folder "
+                f"above them: folder:{path / folder.parent}"
+            )
+
+
+def _below(folder: Path) -> _Found:
+    """All files below a folder that are not hidden. Links are followed, a folder once, so that a loop of them ends."""
+    images, others, seen = [], [], set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(at)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            file = Path(at, name)
+            if not name.startswith(".") and file.is_file():
+                (images if file.suffix.lower() in SUFFIXES else others).append(file)
+    return _Found(sorted(images), sorted(others))
 
 
 def _read(file: Path, shape: tuple[int, int] | None, crop: str, colour: str) -> np.ndarray:

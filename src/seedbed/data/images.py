@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 from seedbed.core.domain import BINARY, Domain
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.data.dataset import Dataset
 from seedbed.data.source import InMemory, Source, in_memory
 
 Binarisation = Literal["none", "threshold", "epoch", "batch"]
 _HOW = {
-    "none": "grey levels 0..255",
-    "threshold": "binary: grey > 127",
-    "epoch": "binary: Bernoulli(grey/255), train drawn anew per epoch, valid and test drawn once (eval stream of seed 0)",
-    "batch": "binary: Bernoulli(grey/255), train drawn anew per batch, valid and test drawn once (eval stream of seed 0)",
+    "none": "grey levels 0..{top}",
+    "threshold": "binary: grey > {half}",
+    "epoch": "binary: Bernoulli(grey/{top}), train drawn anew per epoch, valid and test drawn once (eval stream of seed 0)",
+    "batch": "binary: Bernoulli(grey/{top}), train drawn anew per batch, valid and test drawn once (eval stream of seed 0)",
 }
 
 
@@ -30,8 +31,9 @@ def grey_images(
     *,
     binarise: Binarisation = "none",
     labels: Mapping[str, Tensor] | None = None,
+    levels: int = 256,
 ) -> Dataset:
-    """A data set of 8-bit values, as they are or binarised.
+    """A data set of levels, of 8 bits or of any number, as they are or binarised.
 
     ``batch`` and ``epoch`` store the training images as probabilities for ``view``; their validation and test images are the
     same draw for every run and seed.
@@ -40,30 +42,52 @@ def grey_images(
         name: the registered name.
         title: what the images are, the first words of the protocol.
         family: key of the held-out draws, shared by all binarisations of one set.
-        splits: ``train``, ``valid``, ``test``, each ``[examples, *shape]`` float32 with whole values 0..255.
+        splits: ``train``, ``valid``, ``test``, each ``[examples, *shape]`` float32 with whole values from 0.
         protocol: the split, the last words of the protocol.
         binarise: how levels become 0 or 1.
         labels: class of each example per split.
+        levels: how many there are.
+
+    Raises:
+        SeedbedError: if binarising leaves one value alone.
 
     Source: drawing the binarisation from the grey levels: Salakhutdinov, Murray (2008); per epoch: Burda, Grosse,
     Salakhutdinov (2016), arXiv:1509.00519.
     """
-    drawn, sources = binarise in ("epoch", "batch"), in_memory(splits)
+    drawn, sources, top = binarise in ("epoch", "batch"), in_memory(splits), levels - 1
     if binarise == "threshold":
-        sources = {split: grey.map(lambda levels: (levels > 127).float()) for split, grey in sources.items()}
+        sources = {split: grey.map(lambda values: (values > top // 2).float()) for split, grey in sources.items()}
     elif drawn:
-        sources = {split: grey.map(lambda levels: levels / 255) for split, grey in sources.items()}
+        sources = {split: grey.map(lambda values: values / top) for split, grey in sources.items()}
+    if binarise != "none":
+        _check_bits(sources["train"], name, binarise)
+    if drawn:
         for split in ("valid", "test"):
             sources[split] = _drawn_once(sources[split], Streams(0).generator("eval", family, split, 1))
     return Dataset(
         name=name,
-        domain=Domain("levels", 256) if binarise == "none" else BINARY,
-        protocol=f"{title}, {_HOW[binarise]}; {protocol}",
+        domain=Domain("levels", levels) if binarise == "none" else BINARY,
+        protocol=f"{title}, {_HOW[binarise].format(top=top, half=top // 2)}; {protocol}",
         splits=sources,
         view=bernoulli if drawn else None,
         refresh="epoch" if binarise == "epoch" else "batch",
         labels=labels or {},
     )
+
+
+def _check_bits(train: Source, name: str, binarise: str) -> None:
+    """Refuse probabilities of which all are 0, or all 1: there is nothing to learn, and a likelihood without equal."""
+    low, high = 1.0, 0.0
+    for piece in train.pieces():
+        low, high = min(low, float(piece.min())), max(high, float(piece.max()))
+        if low < high:
+            return
+    if low in (0.0, 1.0):
+        how = "dynamic" if binarise == "batch" else binarise
+        raise SeedbedError(
+            f"binarise={how} leaves nothing but {low:g} in the training examples of {name}; say how many levels there are, "
+            "e.g. ,levels=17, or scale the values"
+        )
 
 
 def _drawn_once(probabilities: Source, generator: torch.Generator) -> InMemory:

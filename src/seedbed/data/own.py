@@ -1,59 +1,124 @@
-"""Data of one's own: a folder of images, an array file, a ``torch.utils.data.Dataset``.
+"""Data of one's own: tables, arrays, a folder of images, a data frame, a ``torch.utils.data.Dataset``.
 
 What the values are is read off them, whatever their type: if all are 0 or 1 they are binary; whole numbers 0..255, or the
 fractions k/255 that ``ToTensor`` makes of them, are levels; all other floats are real. One set of examples is shuffled (by
-the seed of the data) and split 80 / 10 / 10; beside a test set of its own a tenth is held out for validation. An array may
-stay in its file (``stream=yes``): the same splits of the same values, of which only a batch is in memory.
+the seed of the data) and split 80 / 10 / 10; of splits that are given, a missing one is a tenth of train. An array may stay
+in its file (``stream=yes``): the same splits of the same values, of which only a batch is in memory.
+
+Real numbers keep their units: a model is shown them standardised by the training split (``core.units``), and scores and
+draws them as they are.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import IterableDataset
 
-from seedbed.core.domain import BINARY, REAL, Domain
-from seedbed.core.errors import SeedbedError, unknown
-from seedbed.core.noise import Streams
+from seedbed.core.domain import REAL, Domain
+from seedbed.core.errors import SeedbedError, told, unknown
+from seedbed.data import load
+from seedbed.data.columns import check_columns, listed, origins, wanted
 from seedbed.data.dataset import Dataset
+from seedbed.data.formats import read_arrays
 from seedbed.data.images import Binarisation, floats, grey_images
-from seedbed.data.source import PIECE, InMemory, Mapped, Rows, Source, open_array
+from seedbed.data.items import collect, numpy_of
+from seedbed.data.source import InMemory, Mapped, Source, open_array
+from seedbed.data.splits import KNOWN, SPLITS, completed, splits_among
+from seedbed.data.tables import of_frame, read_table
+from seedbed.data.units import units_of
+from seedbed.data.values import kind_of
 
-SPLITS = ("train", "valid", "test")
-PLAIN = ("1", "L", "RGB", "I", "I;16", "F")  # Pillow's modes whose numbers are what one sees
-HELD_OUT = 2  # examples at least, for a standard error
+if TYPE_CHECKING:
+    import pandas as pd
+
 BINARISE: dict[str, Binarisation] = {"none": "none", "threshold": "threshold", "epoch": "epoch", "dynamic": "batch"}
-OPTIONS = {"folder": ("size", "crop", "colour", "binarise"), "array": ("binarise", "stream")}
+_VALUES = ("binarise", "levels", "standardise")
+_TABLE = ("columns", "drop", "separator", "decimal", "header", "split")
+OPTIONS = {
+    "folder": ("size", "crop", "colour", *_VALUES),
+    "array": ("key", "columns", "drop", "stream", *_VALUES),
+    "csv": (*_TABLE, *_VALUES),
+}
 
 
 def own(name: str, seed: int = 0) -> Dataset:
-    """The data that a name stands for, e.g. ``folder:pics,size=28,binarise=dynamic`` or ``array:x.npy,stream=yes``.
+    """The data that a name stands for, e.g. ``csv:t.csv,drop=id`` or ``folder:pics,size=28,binarise=dynamic``.
 
     Args:
         name: the kind, a colon, a path, and options ``,key=value``; they are in ``OPTIONS``.
         seed: seed of the split.
 
     Raises:
-        SeedbedError: for anything that is not as ``folder.read_folder`` or ``read_arrays`` wants it.
+        SeedbedError: for anything that is not as ``tables.read_table``, ``folder.read_folder`` or ``formats.read_arrays``
+            wants it.
     """
     kind, path, options = parse(name)
-    binarise = options.pop("binarise", "none")
-    if (stream := options.pop("stream", "no")) not in ("yes", "no"):
-        raise unknown("stream", stream, ("yes", "no"))
-    if kind == "array" and stream == "yes":
-        return streamed(path, name=name, binarise=binarise, seed=seed)
-    if kind == "array":
-        given, title = read_arrays(path), path.name
-    else:
+    values: dict[str, Any] = {key: options.pop(key) for key in _VALUES if key in options}
+    if kind == "csv":
+        table = read_table(path, **options)
+        return from_arrays(table.splits, name=name, title=table.title, names=table.names, table=True, seed=seed, **values)
+    if kind == "folder":
         from seedbed.data.folder import read_folder
 
         given, title = read_folder(path, **options)
-    return from_arrays(given, name=name, title=title, binarise=binarise, seed=seed)
+        return from_arrays(given, name=name, title=title, seed=seed, **values)
+    if (stream := options.pop("stream", "no")) not in ("yes", "no"):
+        raise unknown("stream", stream, ("yes", "no"))
+    if stream == "yes":
+        if options:
+            raise SeedbedError(f"{next(iter(options))} has no say in an array that is streamed; leave it or stream=yes out")
+        return streamed(path, name=name, seed=seed, **values)
+    given = read_arrays(path, options.pop("key", ""))
+    values |= options
+    return from_arrays(given, name=name, title=path.name, seed=seed, **values)
+
+
+def as_dataset(data: Any, *, name: str = "own", seed: int = 0, **options: Any) -> Dataset:
+    """Whatever holds examples as a ``Dataset``.
+
+    Args:
+        data: a registered name or one of one's own (``csv:t.csv``); an array or a tensor ``[examples, ...]``;
+            a mapping from splits to such; a data frame; a ``torch.utils.data.Dataset``; a ``Dataset``, which it stays.
+        name: what to call it, where it has none.
+        seed: seed of the split.
+        options: of ``from_arrays``, and of a frame ``columns``, ``drop``, ``split``.
+
+    Raises:
+        SeedbedError: for anything else, and as ``from_arrays``.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str):
+        return load(data, seed=seed)
+    if isinstance(data, np.ndarray | Tensor):
+        data = {"train": data}
+    if isinstance(data, Mapping):
+        named = {str(key): values for key, values in data.items()}
+        given = {split: named[key] for split, key in splits_among(named, name).items()}
+        if odd := [key for key in named if key not in splits_among(named, name).values()]:
+            raise SeedbedError(f"{name} has {listed(odd)}, no splits; a split is one of {KNOWN}")
+        arrays = {split: _array(values, split) for split, values in given.items()}
+        return from_arrays(arrays, name=name, seed=seed, **{"channels_first": True, **options})
+    if isinstance(data, TorchDataset):
+        return from_torch(data, name=name, seed=seed, **options)
+    if type(data).__name__ == "DataFrame" and hasattr(data, "dtypes"):
+        return from_frame(data, name=name, seed=seed, **options)
+    raise SeedbedError(
+        "data must be a name, an array, a tensor, a mapping from splits to those, a data frame, a torch data set or a "
+        f"Dataset, got {type(data).__name__}"
+    )
+
+
+def from_frame(
+    frame: "pd.DataFrame", *, name: str = "own", columns: str = "", drop: str = "", split: str = "", **options: Any
+) -> Dataset:
+    """A data set of the rows of a data frame; see ``tables.of_frame`` and ``from_arrays``."""
+    table = of_frame(frame, name if ":" in name else f"the data frame {name}", columns, drop, split)
+    return from_arrays(table.splits, name=name, title=table.title, names=table.names, table=True, **options)
 
 
 def parse(name: str) -> tuple[str, Path, dict[str, str]]:
@@ -81,8 +146,7 @@ def from_torch(
     test: TorchDataset[Any] | None = None,
     *,
     name: str = "own",
-    binarise: str = "none",
-    seed: int = 0,
+    **options: Any,
 ) -> Dataset:
     """A data set in memory from map-style or iterable ``torch.utils.data.Dataset`` objects.
 
@@ -92,16 +156,15 @@ def from_torch(
         valid: as ``train``; by default split off.
         test: as ``train``; by default split off.
         name: what to call it.
-        binarise: ``none``, ``threshold``, ``epoch`` or ``dynamic``.
-        seed: seed of the split.
+        options: of ``from_arrays``: ``binarise``, ``levels``, ``standardise``, ``seed``.
 
     Raises:
         SeedbedError: if the items differ in shape, are no numbers, or are too few to split.
     """
     sets = {"train": train, "valid": valid, "test": test}
-    given = {split: _collect(items, split) for split, items in sets.items() if items is not None}
-    title = f"{type(train).__name__} in memory"
-    return from_arrays(given, name=name, title=title, binarise=binarise, seed=seed, channels_first=True)
+    with told(f"the data set {type(train).__name__}"):
+        given = {split: collect(items, split) for split, items in sets.items() if items is not None}
+    return from_arrays(given, name=name, title=f"{type(train).__name__} in memory", channels_first=True, **options)
 
 
 def from_arrays(
@@ -110,42 +173,81 @@ def from_arrays(
     name: str = "own",
     title: str = "arrays in memory",
     binarise: str = "none",
+    levels: str | int = "",
+    standardise: str = "yes",
+    columns: str = "",
+    drop: str = "",
     seed: int = 0,
     channels_first: bool = False,
+    names: Sequence[str] = (),
+    table: bool = False,
+    plain: bool = False,
 ) -> Dataset:
     """A data set from arrays of examples, which keep their shape, channels first.
 
     Args:
-        given: ``train``; ``train`` and ``test``; or these and ``valid``. Each ``[examples, values]``, ``[examples, height,
+        given: ``train``, and what there is of ``valid`` and ``test``. Each ``[examples, values]``, ``[examples, height,
             width]``, or with 1 or 3 channels before or behind the sides.
         name: what to call it.
         title: what it is, for the protocol.
         binarise: ``none``, ``threshold``, ``epoch`` or ``dynamic``.
+        levels: how many levels the values are, or ``no`` for real numbers; by default looked up.
+        standardise: ``yes`` shows a model real numbers standardised by the training split; ``no`` as they are.
+        columns: of vectors those that are kept, between ``+``, by name or as ``#1``, ``#2``, ...
+        drop: of vectors those that are left out.
         seed: seed of the split.
         channels_first: where both the first and the last axis of an example could be the channels, it is the first.
+        names: of the numbers of a vector.
+        table: whether the vectors are rows of a table (see ``values.kind_of``).
+        plain: whether they are for a loss of one's own: shown as they are, of whatever columns.
 
     Raises:
-        SeedbedError: if the arrays do not fit together, hold no usable numbers, or are too few to split.
+        SeedbedError: if the arrays do not fit together, hold no usable numbers, or are too few to split; for real vectors
+            also if a density of them is infinite (see ``columns.check_columns``).
     """
-    if set(given) not in ({"train"}, {"train", "test"}, set(SPLITS)):
-        raise SeedbedError(f"{name} has splits {', '.join(given) or 'none'}; expected train, or train and test, or {SPLITS}")
+    if "train" not in given or set(given) - set(SPLITS):
+        raise SeedbedError(f"{name} has splits {', '.join(given) or 'none'}; expected train, and of valid and test what is")
     laid = {split: _laid(array, f"{split} of {name}", channels_first) for split, array in given.items()}
     if len(shapes := {array.shape[1:] for array in laid.values()}) > 1:
         raise SeedbedError(f"the splits of {name} hold examples of different shapes: {sorted(shapes)}; make them alike")
-    domain, numbers = _typed(laid, name)
+    (shape,) = shapes
+    names = list(names) or [f"#{i + 1}" for i in range(shape[0])]
+    if columns or drop:
+        if len(shape) > 1:
+            raise SeedbedError(f"{name} holds pictures {list(shape)}; columns and drop choose numbers of vectors")
+        kept = wanted(names, columns, drop, name)
+        laid, names = {split: array[:, kept] for split, array in laid.items()}, [names[i] for i in kept]
+    domain, numbers = kind_of(laid, name, str(levels), table, plain)
+    if domain == REAL and len(shape) == 1 and not plain:
+        together = np.concatenate([*laid.values()]).astype(np.float64, copy=False)
+        if said := check_columns(together, names, name):
+            title = f"{title}, {said}"
+        start = origins(together)
+        if far := [f"{names[i]} from {start[i]:.15g}" for i in np.flatnonzero(start)]:
+            title = f"{title}, counted so that fp32 can tell values apart: {listed(far)}"
+            numbers = partial(_counted, start)
     sources = {split: InMemory(numbers(array)) for split, array in laid.items()}
-    return _dataset(sources, domain, name, title, binarise, seed)
+    return _dataset(sources, domain, name, title, binarise, "no" if plain else standardise, seed, names)
 
 
-def streamed(path: Path, *, name: str = "own", binarise: str = "none", seed: int = 0) -> Dataset:
+def _counted(start: np.ndarray, values: np.ndarray) -> Tensor:
+    """fp32 of what is left beyond where each column is counted from, subtracted in fp64."""
+    return floats(values.astype(np.float64) - start)
+
+
+def streamed(
+    path: Path, *, name: str = "own", binarise: str = "none", levels: str = "", standardise: str = "yes", seed: int = 0
+) -> Dataset:
     """The data set that ``from_arrays`` makes of an ``.npy`` file, whose examples stay there.
 
-    Its values are passed through once, in pieces, to know what they are.
+    Its values are passed through in pieces, to know what they are.
 
     Args:
         path: an array as ``from_arrays`` takes them.
         name: what to call it.
         binarise: ``none``, ``threshold`` or ``dynamic``; the bits of validation and test are kept, a byte each.
+        levels: see ``from_arrays``.
+        standardise: see there.
         seed: seed of the split.
 
     Raises:
@@ -156,44 +258,49 @@ def streamed(path: Path, *, name: str = "own", binarise: str = "none", seed: int
             "binarise=epoch keeps all draws of a pass in memory, so it cannot be streamed; choose dynamic or threshold"
         )
     layout = partial(_laid, what=f"train of {name}", channels_first=False)
-    domain, numbers = _typed({"train": layout(open_array(path))}, name)
-    return _dataset({"train": Mapped(path, layout, numbers)}, domain, name, path.name, binarise, seed)
+    examples = layout(open_array(path))
+    domain, numbers = kind_of({"train": examples}, name, levels)
+    names = [f"#{i + 1}" for i in range(examples.shape[1])]
+    return _dataset({"train": Mapped(path, layout, numbers)}, domain, name, path.name, binarise, standardise, seed, names)
 
 
-def _dataset(given: Mapping[str, Source], domain: Domain, name: str, title: str, binarise: str, seed: int) -> Dataset:
+def _dataset(
+    given: Mapping[str, Source],
+    domain: Domain,
+    name: str,
+    title: str,
+    binarise: str,
+    standardise: str,
+    seed: int,
+    names: Sequence[str],
+) -> Dataset:
     if binarise not in BINARISE:
         raise unknown("binarisation", binarise, BINARISE)
-    splits, how = _split(given, name, seed)
+    if standardise not in ("yes", "no"):
+        raise unknown("standardise", standardise, ("yes", "no"))
+    splits, how = completed(given, name, seed)
     protocol = f"{how}: {' / '.join(str(len(splits[split])) for split in SPLITS)}"
-    if domain == Domain("levels", 256):
-        return grey_images(name, title, "own", splits, protocol, binarise=BINARISE[binarise])
+    if domain.kind == "levels":
+        assert domain.size is not None, "levels have a number"
+        how = BINARISE[binarise]
+        return grey_images(name, title, "own", splits, protocol, binarise=how, levels=domain.size)
     if binarise != "none":
         raise SeedbedError(
             f"{name} is {domain} data; binarise takes 8-bit levels 0..255, so leave it out or scale the values"
         )
-    return Dataset(name=name, domain=domain, protocol=f"{title}, {domain} values; {protocol}", splits=splits)
+    units = units_of(splits["train"], names, name) if domain == REAL and standardise == "yes" else None
+    shown = ", models of Seedbed are shown them standardised by train" if units is not None else ""
+    protocol = f"{title}, {domain} values{shown}; {protocol}"
+    return Dataset(name=name, domain=domain, protocol=protocol, splits=splits, units=units)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What an ``.npy`` file holds, or an ``.npz``: ``train`` (and ``test``, ``valid``), or one array of any name.
-
-    Raises:
-        SeedbedError: for a file that is none of this; a pickle is never opened.
-    """
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {"train": found}
-        with found:
-            names = list(found)
-            arrays = {key: found[key] for key in (names if len(names) == 1 else SPLITS) if key in names}
-    except Exception as error:  # a broken file can raise anything here, from zlib.error to MemoryError's relatives
-        reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-        raise SeedbedError(f"{path} cannot be read as .npy or .npz without pickle: {reason}") from error
-    if not arrays:
-        held = ", ".join(names) or "none"
-        raise SeedbedError(f"{path} holds the arrays {held}; name them train, valid and test, or keep one alone")
-    return {"train": next(iter(arrays.values()))} if len(names) == 1 else arrays
+def _array(values: Any, split: str) -> np.ndarray:
+    """Examples as an array, whatever holds them."""
+    if isinstance(values, TorchDataset):
+        return collect(values, split)
+    if np.ma.is_masked(values):
+        raise SeedbedError(f"{split} has masked values; fill them, or remove their rows")
+    return numpy_of(values, split) if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _laid(array: np.ndarray, what: str, channels_first: bool) -> np.ndarray:
@@ -208,88 +315,3 @@ def _laid(array: np.ndarray, what: str, channels_first: bool) -> np.ndarray:
     if not axes:
         raise SeedbedError(f"{what} has shape {list(array.shape)}; expected 1 or 3 channels on the second or last axis")
     return np.moveaxis(array, axes[0], 1)
-
-
-def _typed(given: Mapping[str, np.ndarray], name: str) -> tuple[Domain, Callable[[np.ndarray], Tensor]]:
-    """What kind of number the values are, judged over all splits together, and how they become fp32."""
-    kinds = "".join(sorted({array.dtype.kind for array in given.values()}))
-    if set(kinds) - set("buif"):
-        raise SeedbedError(f"{name} holds values of type {given['train'].dtype}; expected whole or real numbers")
-    low, high, whole, shares = np.inf, -np.inf, True, True
-    for values in (piece for array in given.values() for piece in _pieces(array)):
-        if not np.isfinite(values).all():
-            raise SeedbedError(f"{name} holds values that are not finite; remove those examples")
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-        whole = whole and _whole(values)
-        shares = shares and low >= 0 and high <= 1 and _whole(values * 255, 1e-3)
-    if low >= 0 and high <= 1 and whole:
-        return BINARY, floats
-    if low >= 0 and high <= 255 and whole:
-        return Domain("levels", 256), floats
-    if "f" not in kinds:
-        raise SeedbedError(f"{name} holds whole numbers {low:g}..{high:g}; expected 8-bit levels 0..255, or floats")
-    return (Domain("levels", 256), _levels) if shares else (REAL, floats)
-
-
-def _levels(shares: np.ndarray) -> Tensor:
-    """Of the fractions k / 255 the levels k."""
-    return floats(np.rint(shares * 255))
-
-
-def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
-    count = max(1, PIECE // (array.itemsize * max(1, array[0].size)))
-    return (np.asarray(array[first : first + count]) for first in range(0, len(array), count))
-
-
-def _whole(values: np.ndarray, tolerance: float = 0.0) -> bool:
-    return values.dtype.kind != "f" or bool((np.abs(values - np.rint(values)) <= tolerance).all())
-
-
-def _split(given: Mapping[str, Source], name: str, seed: int) -> tuple[dict[str, Source], str]:
-    """Train, validation and test examples, and in words where they come from."""
-    for split in {"valid", "test"} & set(given):
-        if len(given[split]) < HELD_OUT:
-            raise SeedbedError(f"{split} of {name} has {len(given[split])} example; a standard error takes {HELD_OUT}")
-    if set(given) == set(SPLITS):
-        return dict(given), "splits as given"
-    train, test = given["train"], given.get("test")
-    tenth = max(HELD_OUT, len(train) // 10)
-    sizes = [len(train) - tenth, tenth] if test is not None else [len(train) - 2 * tenth, tenth, tenth]
-    if sizes[0] < 1:
-        raise SeedbedError(
-            f"{name} has {len(train)} examples; at least {1 + HELD_OUT * (len(sizes) - 1)} are needed to split them"
-        )
-    order = torch.randperm(len(train), generator=Streams(seed).generator("split", "own")).split(sizes)
-    # Of what is in memory the parts are copies, and the whole can go.
-    take = (lambda rows: InMemory(train[rows])) if isinstance(train, InMemory) else partial(Rows, train)
-    parts = {split: take(rows) for split, rows in zip(SPLITS, order, strict=False)}
-    said = "a tenth of train held out for valid" if test is not None else "split at random"
-    return parts | ({"test": test} if test is not None else {}), f"{said}, data seed {seed}"
-
-
-def _collect(items: Any, split: str) -> np.ndarray:
-    """The examples of a ``torch.utils.data.Dataset`` as one array; map-style ones are read by index."""
-    if not isinstance(items, IterableDataset) and not hasattr(items, "__len__"):
-        raise SeedbedError(f"the {split} data set has no length; give it __len__, or make it an IterableDataset")
-    rows = iter(items) if isinstance(items, IterableDataset) else (items[i] for i in range(len(items)))
-    arrays: list[np.ndarray] = []
-    for number, item in enumerate(rows):
-        first = item[0] if isinstance(item, tuple | list) else item
-        mode = getattr(first, "mode", None)  # of Pillow's images: the numbers of some are no colours, or a printer's
-        if isinstance(mode, str) and mode not in PLAIN:
-            raise SeedbedError(f"example {number} of {split} is an image of mode {mode}; convert it to RGB or L first")
-        array = _numpy(first) if isinstance(first, Tensor) else np.asarray(first)
-        if arrays and array.shape != arrays[0].shape:
-            raise SeedbedError(
-                f"example {number} of {split} has shape {list(array.shape)}, the first has {list(arrays[0].shape)}; "
-                "make them alike"
-            )
-        arrays.append(array)
-    if not arrays:
-        raise SeedbedError(f"the {split} data set has no examples; give it some")
-    return np.stack(arrays)
-
-
-def _numpy(example: Tensor) -> np.ndarray:
-    example = example.detach().cpu()
-    return (example.float() if example.dtype == torch.bfloat16 else example).numpy()  # NumPy has no bfloat16

@@ -1,0 +1,120 @@
+"""Files of arrays beside NumPy's: IDX and MATLAB's, against the arrays that were written and SciPy's own writer."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from seedbed.core.errors import SeedbedError
+from seedbed.data import load
+from seedbed.data.formats import IDX, read_arrays
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3))
+
+
+def idx(array: np.ndarray, kind: int, dtype: str) -> bytes:
+    """As LeCun's page describes the format."""
+    return bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(dtype).tobytes()
+
+
+def whole(path: Path, options: str = "") -> np.ndarray:
+    """All examples that a name stands for, in an order that the split leaves alone."""
+    data = load(f"array:{path}{options}")
+    found = np.concatenate([data.splits[split][:].flatten(1).numpy() for split in ("train", "valid", "test")])
+    return found[np.lexsort(found.T)]
+
+
+def expected(array: np.ndarray) -> np.ndarray:
+    flat = array.reshape(len(array), -1).astype(np.float32)
+    return flat[np.lexsort(flat.T)]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("kind", "dtype"), IDX.items())
+def test_idx_of_every_type(kind: int, dtype: str, packed: bool, tmp_path: Path) -> None:
+    array = (RNG.normal(size=(20, 4, 6)) * 50).astype(dtype)
+    content = idx(array, kind, dtype)
+    path = tmp_path / ("x-idx3-ubyte.gz" if packed else "x-idx3-ubyte")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    found = read_arrays(path)["train"]
+    assert np.array_equal(found, array) and found.dtype.isnative
+
+
+def test_idx_as_data(tmp_path: Path) -> None:
+    pictures, table = RNG.integers(0, 256, (30, 4, 6)), X
+    (tmp_path / "pictures").write_bytes(idx(pictures, 0x08, "u1"))
+    (tmp_path / "table.gz").write_bytes(gzip.compress(idx(table, 0x0E, ">f8")))
+    assert np.array_equal(whole(tmp_path / "pictures"), expected(pictures))
+    assert load(f"array:{tmp_path / 'pictures'}").shape == (1, 4, 6)
+    assert np.array_equal(whole(tmp_path / "table.gz"), expected(table))
+
+
+@pytest.mark.parametrize(("cut", "says"), [(-1, "expected 720 bytes of .30, 4, 6. values, got 719"), (1, "got more")])
+def test_damaged_idx(cut: int, says: str, tmp_path: Path) -> None:
+    content = idx(np.zeros((30, 4, 6)), 0x08, "u1")
+    for name, wrap in (("x", bytes), ("x.gz", gzip.compress)):
+        (tmp_path / name).write_bytes(wrap(content[:cut] if cut < 0 else content + bytes(cut)))
+        with pytest.raises(SeedbedError, match=f"{name} is a damaged IDX file: .*{says}"):
+            load(f"array:{tmp_path / name}")
+    (tmp_path / "x.gz").write_bytes(gzip.compress(content)[:-20])
+    with pytest.raises(SeedbedError, match=r"x\.gz"):
+        load(f"array:{tmp_path / 'x.gz'}")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_mat_of_one_array(compressed: bool, tmp_path: Path) -> None:
+    savemat(tmp_path / "x.mat", {"measured": X}, do_compression=compressed)
+    assert np.array_equal(read_arrays(tmp_path / "x.mat")["train"], X)
+    assert np.array_equal(whole(tmp_path / "x.mat"), expected(X))
+
+
+def test_mat_of_several_arrays(tmp_path: Path) -> None:
+    """Splits by their names, of others the one that is chosen; labels are passed over, and that is said."""
+    savemat(tmp_path / "splits.mat", {"x_train": X[:30], "x_test": X[30:]})
+    found = read_arrays(tmp_path / "splits.mat")
+    assert (
+        np.array_equal(found["train"], X[:30]) and np.array_equal(found["test"], X[30:]) and set(found) == {"train", "test"}
+    )
+    savemat(tmp_path / "two.mat", {"measured": X, "y": np.arange(40)})
+    with pytest.raises(SeedbedError, match=r"holds the arrays measured, y; name them train.*,key=measured$"):
+        load(f"array:{tmp_path / 'two.mat'}")
+    assert np.array_equal(whole(tmp_path / "two.mat", ",key=measured"), expected(X))
+    with pytest.raises(SeedbedError, match=r"measurd.*did you mean.*measured"):
+        load(f"array:{tmp_path / 'two.mat'},key=measurd")
+    savemat(tmp_path / "labels.mat", {"train": X, "y": np.arange(40)})
+    with pytest.warns(UserWarning, match="are no splits and are passed over: y"):
+        load(f"array:{tmp_path / 'labels.mat'}")
+
+
+@pytest.mark.parametrize(
+    "stored", [{"a": {"x": X, "y": 1.0}}, {"a": np.array([X, X[:3]], dtype=object)}, {"a": "words"}, {"a": X + 1j}]
+)
+def test_mat_of_what_is_no_numbers(stored: dict[str, Any], tmp_path: Path) -> None:
+    """A structure, a cell array, text, complex numbers."""
+    savemat(tmp_path / "x.mat", stored)
+    with pytest.raises(SeedbedError) as caught:
+        load(f"array:{tmp_path / 'x.mat'}")
+    assert "x.mat" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n",
+            "is of MATLAB 7.3, an HDF5 file; save it with -v7",
+        ),
+        (b"MATLAB 5.0 MAT-file".ljust(128) + bytes(300), "cannot be read"),
+        (b"", "x.mat"),
+    ],
+)
+def test_mat_files_that_are_none(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "x.mat").write_bytes(content)
+    with pytest.raises(SeedbedError, match=says) as caught:
+        load(f"array:{tmp_path / 'x.mat'}")
+    assert "\n" not in str(caught.value)
