@@ -126,10 +126,18 @@ def test_a_toy_sets_truth_is_the_mixture_that_it_is_drawn_from():
 
 
 def test_pictures_of_other_points_show_what_they_take_up():
-    data = Dataset(name="far", domain=REAL, protocol="", splits=dict.fromkeys(("train", "test"), 30 * standard(2)[:200]))
-    reach = 1.1 * float(data.splits["test"][:].abs().max())
-    assert point_reference(data)["extent"].tolist() == pytest.approx([-reach, reach], rel=1e-6)
-    assert point_artefacts(data)(gaussians())["density"]["log_q"].shape == (3, 120, 120)
+    """Each axis has a scale of its own: dollars by the thousand beside shares of one."""
+    x = standard(2)[:200] * torch.tensor([3e4, 0.2]) + torch.tensor([1e5, 0.5])
+    splits = {"train": x[:150], "test": x[150:]}
+    data = Dataset(name="far", domain=REAL, protocol="", splits=splits)
+    extent = point_reference(data)["extent"]
+    low, high = x.amin(0), x.amax(0)
+    assert torch.allclose(torch.tensor(extent[:, 0]), low - 0.05 * (high - low))
+    assert torch.allclose(torch.tensor(extent[:, 1]), high + 0.05 * (high - low))
+    found = point_artefacts(data)(gaussians())["density"]["log_q"]
+    axes = [np.linspace(*ends, 120) for ends in extent]
+    each = [stats.norm.logpdf(axis, MEANS[0, i].item(), SCALES[0, i].item()) for i, axis in enumerate(axes)]
+    np.testing.assert_allclose(found[0], each[1][:, None] + each[0], rtol=1e-4)
 
 
 def test_pictures_of_densities_have_rows_of_y_from_below():

@@ -1,16 +1,17 @@
 """The simplest models of a data set: where a decoder may start, and what a trained model must beat."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seedbed.core.domain import BINARY, REAL
 from seedbed.core.errors import SeedbedError
 from seedbed.data.dataset import Dataset
 from seedbed.data.source import Source
 from seedbed.distributions.bernoulli import Bernoulli
+from seedbed.distributions.logistic import DiscretisedLogistic, centred
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.distributions.numeric import LOG_SCALE_BOUND
 
@@ -18,7 +19,10 @@ NEAR = 0.99  # of the largest log-scale: at the bound itself a network's output 
 
 
 def baseline(data: Dataset) -> float | None:
-    """Validation loss in nats of the likelihood with what ``training_output`` says; ``None`` of levels and tokens."""
+    """Validation loss in nats of the likelihood with what ``training_output`` says; ``None`` of tokens."""
+    if data.units is not None:
+        loss = baseline(data.standardised)
+        return None if loss is None else loss + float(data.units.log_volume(data.shape))
     found = _simplest(data)
     return None if found is None else found[1]
 
@@ -37,9 +41,9 @@ def training_output(data: Dataset) -> Float[Tensor, "*output"]:
 
 def _simplest(data: Dataset) -> tuple[Tensor, float] | None:
     """Of one data set it is asked for by every seed, and takes a pass over the data."""
-    if data.domain not in (BINARY, REAL):
+    if data.domain.kind not in _FACTORISED:
         return None
-    make = factorised_bernoulli if data.domain == BINARY else factorised_normal
+    make = _FACTORISED[data.domain.kind]
     return data.once("simplest model", lambda: make(data))
 
 
@@ -67,6 +71,31 @@ def factorised_normal(data: Dataset) -> tuple[Float[Tensor, "*output"], float]:
     loss = sum(-float(law.log_prob(piece.double()).sum()) for piece in valid.pieces()) / len(valid)
     raw = LOG_SCALE_BOUND * torch.atanh(log_scale / LOG_SCALE_BOUND)
     return torch.cat([mean, raw]).float(), loss
+
+
+def factorised_logistic(data: Dataset) -> tuple[Float[Tensor, "*output"], float]:
+    """Raw means and log-scales of discretised logistics with the training data's moments, and their validation loss in nats.
+
+    A logistic distribution of variance v has the scale sqrt(3 v) / pi. A level's width is added to each deviation, so that a
+    pixel that never changed in training can change.
+    """
+    levels = data.domain.size
+    assert levels is not None, "levels have a number"
+    train, valid = data.splits["train"], data.splits["valid"]
+    mean = _sum(train, lambda x: centred(x, levels)) / len(train)
+    variance = _sum(train, lambda x: (centred(x, levels) - mean).square()) / len(train) + (2 / (levels - 1)) ** 2
+    log_scale = (3 * variance).sqrt().div(math.pi).log()
+    law = DiscretisedLogistic(levels, mean, log_scale, len(data.shape))
+    loss = sum(-float(law.log_prob(piece.double()).sum()) for piece in valid.pieces()) / len(valid)
+    return torch.cat([mean, _unclamped(log_scale)]).float(), loss
+
+
+_FACTORISED = {"binary": factorised_bernoulli, "real": factorised_normal, "levels": factorised_logistic}
+
+
+def _unclamped(log_scale: Tensor) -> Tensor:
+    """What the soft clamp of a network's log-scale makes this of."""
+    return torch.atanh(log_scale / LOG_SCALE_BOUND) * LOG_SCALE_BOUND
 
 
 def _sum(source: Source, of: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:

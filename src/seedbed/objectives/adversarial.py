@@ -10,6 +10,7 @@ from torch import Tensor
 from seedbed.core.context import Context
 from seedbed.core.slope import example_slope
 from seedbed.core.terms import Terms
+from seedbed.core.units import standard_of, standardised_for
 from seedbed.distributions.numeric import full
 
 
@@ -51,7 +52,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Float[Tensor, "batch
 def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Context], Terms]:
     """f(x) - f(g(z)) - penalty * (||grad f(x_hat)|| - 1)^2 with x_hat uniform on the segment from x to g(z).
 
-    Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3, with the sign of what the critic wants. Parts: ``distance``
+    Gulrajani et al. 2017 (arXiv 1704.00028), eq. 3, with the sign of what the critic wants. A model in the units of its data
+    (``core.units``) plays on standardised examples, where slopes along all axes are of one size. Parts: ``distance``
     (f(x) - f(g(z)), the estimate of the Wasserstein distance), ``gradient_penalty``.
 
     Args:
@@ -59,6 +61,7 @@ def critic_utility(penalty: float = 10.0) -> Callable[[Adversarial, Tensor, Cont
     """
 
     def utility(model: Adversarial, x: Float[Tensor, "batch *example"], ctx: Context) -> Terms:
+        model, x = standard_of(model), standardised_for(model, x)
         fake = model.sample(len(x), ctx).to(x.dtype)
         share = ctx.noise.uniform([1] * (x.ndim - 1), batch=len(x))
         distance = score(model, x) - score(model, fake)
@@ -73,5 +76,6 @@ def generator_utility(model: Adversarial, x: Sized, ctx: Context) -> Terms:
 
     It looks at nothing else of a batch: its player needs no data (``Player(data=False)``).
     """
+    model = standard_of(model)
     value = score(model, model.sample(len(x), ctx))
     return Terms(value, {"score": value})

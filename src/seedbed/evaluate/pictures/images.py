@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seedbed.core.capabilities import HasPaint, HasSample, LatentVariable, Layer, drawn
 from seedbed.core.context import Context
+from seedbed.core.domain import REAL
 from seedbed.core.law import Distribution
 from seedbed.core.noise import EvalNoise
 from seedbed.core.stack import Stack
@@ -161,8 +162,8 @@ def _walks(model: LatentVariable, x: Tensor, many: Tensor, ctx: Context) -> dict
         key: torch.lerp(value[::2, None], value[1::2, None], share.view(-1, *[1] * (value.ndim - 1))).flatten(0, 1)
         for key, value in ends.items()
     }
-    means = _mean(model.descend(ctx, lambda layer: between[layer.name])[2])
-    pairs = x.unflatten(0, (-1, 2))
+    likelihood = model.descend(ctx, lambda layer: between[layer.name])[2]
+    means, pairs = _mean(likelihood), (x / _top(likelihood)).unflatten(0, (-1, 2))
     walk = torch.cat([pairs[:, :1], means.unflatten(0, (-1, SIDE - 2)), pairs[:, 1:]], 1)
     return {"traversals": traversals, "interpolations": walk, "z": top}
 
@@ -170,7 +171,13 @@ def _walks(model: LatentVariable, x: Tensor, many: Tensor, ctx: Context) -> dict
 def _mean(likelihood: Distribution) -> Tensor:
     mean = getattr(likelihood, "mean", None)
     assert mean is not None, "pictures are made of likelihoods with a mean"
-    return mean
+    return mean / _top(likelihood)
+
+
+def _top(likelihood: Distribution) -> float:
+    """The highest level, so that means are stored as shares of it; 1 of other values, which are stored as they are."""
+    domain = getattr(likelihood, "domain", REAL)
+    return float(domain.size - 1) if domain.kind == "levels" and domain.size else 1.0
 
 
 def _half(values: Tensor) -> np.ndarray:
