@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seedbed.core.capabilities import LatentVariable, Layer
 from seedbed.core.context import Context
-from seedbed.core.domain import Domain
+from seedbed.core.domain import BINARY, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
 from seedbed.core.shapes import axes_of
@@ -76,8 +76,10 @@ class ConvVAE(nn.Module, LatentVariable):
         )
         if output_bias is not None:
             with torch.no_grad():
-                # Of the probabilities: a pixel that is never on has a logit far below what it weighs in the mean.
-                mean = torch.logit(torch.sigmoid(output_bias.flatten(1)).mean(1))
+                # Of probabilities: a pixel that is never on has a logit far below what it weighs in the mean.
+                bits = likelihood.domain == BINARY
+                values = output_bias.flatten(1)
+                mean = torch.logit(torch.sigmoid(values).mean(1)) if bits else values.mean(1)
                 self.decoder.layers[-1].get_parameter("bias").copy_(mean)
 
     @property
@@ -92,4 +94,4 @@ class ConvVAE(nn.Module, LatentVariable):
 
     def posterior(self, x: Tensor) -> DiagonalNormal:
         """q(z | x), from ``[*batch, 1, 28, 28]``."""
-        return DiagonalNormal.from_raw(self.head(self.encoder(x).flatten(-3)))
+        return DiagonalNormal.from_raw(self.head(self.encoder(self.likelihood.shown(x)).flatten(-3)))

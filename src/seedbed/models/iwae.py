@@ -67,7 +67,7 @@ class BottomUpVAE(nn.Module, LatentVariable):
 
     def inference(self, x: Tensor, ctx: Context) -> Generator[tuple[str, Distribution], Tensor, None]:
         """From z1 up to zL."""
-        below = x
+        below = self.likelihood.shown(x)
         for i, encoder in enumerate(self.encoders):
             below = yield f"z{i + 1}", DiagonalNormal.from_raw(encoder(below))
 

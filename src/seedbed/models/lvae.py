@@ -75,7 +75,7 @@ class LadderVAE(nn.Module, LatentVariable):
 
     def bottom_up(self, x: Tensor) -> list[DiagonalNormal]:
         """The evidence about z1, ..., zL, each ``[batch, latents[i]]``."""
-        evidence, d = [], x
+        evidence, d = [], self.likelihood.shown(x)
         for up, norm, head in zip(self.upward, self.norms, self.evidence, strict=True):
             d = self.activation(norm(up(d)))
             evidence.append(DiagonalNormal.from_raw(head(d)))

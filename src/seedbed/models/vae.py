@@ -64,8 +64,8 @@ class VAE(nn.Module, LatentVariable):
     def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``z``."""
 
-        def posterior(x: Tensor) -> DiagonalNormal:
-            return DiagonalNormal.from_raw(self.encoder(x))
+        def posterior(shown: Tensor) -> DiagonalNormal:
+            return DiagonalNormal.from_raw(self.encoder(shown))
 
-        z = yield Layer("z", self.prior(posterior), None if x is None else posterior(x))
+        z = yield Layer("z", self.prior(posterior), None if x is None else posterior(self.likelihood.shown(x)))
         return self.likelihood.build(self.decoder(z), len(self.shape))
