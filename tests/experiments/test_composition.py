@@ -119,6 +119,8 @@ KINDS = {
     "toy/8gaussians/flow": {**POINTS, "hidden": (4,), "couplings": 2},
     "toy/8gaussians/wgan-gp": {**POINTS, "hidden": (4,), "critic_updates": 2},
     "toy/8gaussians/vae-compat": POINTS,
+    "tables/iris/gaussian": {},
+    "tables/iris/flow": {"hidden": (4,), "couplings": 2},
     "mnist-convergence/mnist-dynamic/vae": {**PICTURES, "hidden": (4,), "latents": 2, "pseudo_inputs": 3},
     "mnist-convergence/mnist-dynamic/lvae": {**PICTURES, "hidden": (4, 4, 4), "latents": (2, 2, 2)},
     "iwae/mnist-dynamic/iwae1-2layer": {
@@ -136,7 +138,9 @@ KINDS = {
 }
 # What a setting is changed to, where one more or the next choice would not show within three updates; and beside what.
 OTHER = {
-    "data": lambda e: {"8gaussians": "moons", "tiles": "stones", "squares": "blocks"}[e.settings["data"]],
+    "data": lambda e: {"8gaussians": "moons", "tiles": "stones", "squares": "blocks", "iris": "diabetes"}[
+        e.settings["data"]
+    ],
     "lr": lambda e: 0.1,
     "betas": lambda e: (0.3, 0.7),
     "clip": lambda e: 1e-3,
@@ -173,7 +177,7 @@ def small(monkeypatch):
     monkeypatch.setattr(points.point_artefacts, "__defaults__", (4,))
     for name in ("SHOWN", "POINTS", "SIDE"):
         monkeypatch.setattr(images, name, 3)
-    monkeypatch.setattr(execute, "look", lambda *what: None)
+    monkeypatch.setattr(execute, "look", lambda *what, mapped: None)
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 

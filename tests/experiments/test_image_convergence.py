@@ -9,9 +9,9 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
 from seedbed.experiments import STUDIES
+from seedbed.experiments.check import check_fit
 from seedbed.experiments.data import Examples
 from seedbed.experiments.image_convergence import MNIST, OMNIGLOT
-from seedbed.experiments.models import check_fit
 
 
 def images(height, width, channels=1):

@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -199,9 +200,10 @@ def test_images_cannot_vary():
 
 
 @pytest.mark.parametrize(
-    "name", ["mnist/mnist-dynamic/vae", "iwae/mnist-dynamic/iwae5-2layer", "vae-static/mnist-static/conv-20epochs"]
+    "name", ["mnist/mnist-dynamic/vae", "iwae/mnist-dynamic/iwae5-2layer", "vae-static/mnist-static/conv-20epochs", "draw"]
 )
-def test_grey_images_are_refused_by_a_bernoulli_decoder(monkeypatch, name):
+def test_grey_images_are_scored_as_levels_or_refused(monkeypatch, name):
+    """Never by a Bernoulli decoder, whose number would be no likelihood of theirs."""
     levels = torch.randint(0, 256, (3, 40, 1, 28, 28), generator=torch.Generator().manual_seed(0)).float()
     grey = Dataset(
         name="mnist",
@@ -210,8 +212,14 @@ def test_grey_images_are_refused_by_a_bernoulli_decoder(monkeypatch, name):
         splits=dict(zip(("train", "valid", "test"), levels, strict=True)),
     )
     monkeypatch.setitem(DATA, "mnist", lambda seed=0: grey)
-    with pytest.raises(SeedbedError, match=r"mnist is levels\[256\], .*data that it takes: mnist-"):
-        find(name).with_config({"data": "mnist", "batch_size": 4}).task([])
+    bias = {} if name == "draw" else {"output_bias": "data"}
+    grey_task = lambda: find(name).with_config({"data": "mnist", "batch_size": 4, **bias}).task([])
+    if name == "draw":
+        with pytest.raises(SeedbedError, match=r"mnist is levels\[256\], .*data that it takes: mnist-"):
+            grey_task()
+    else:
+        model: Any = grey_task().build()
+        assert model.domain == grey.domain
 
 
 def test_a_bound_s_flags():

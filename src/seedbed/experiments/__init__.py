@@ -3,16 +3,16 @@
 Importing it imports no torch.
 """
 
-import importlib.util
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data import is_own
-from seedbed.experiments import image_convergence, images, iwae, toy, vae_static, variance
+from seedbed.experiments import image_convergence, images, iwae, tables, toy, vae_static, variance
 from seedbed.experiments.data import Data, Examples, Points
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import AtLeast, option
+from seedbed.experiments.files import is_in_file, read_file, split_name
 from seedbed.experiments.models import (
     DRAW,
     MODELS,
@@ -21,6 +21,7 @@ from seedbed.experiments.models import (
     BottomUpVAE,
     ConvVAE,
     CouplingFlow,
+    Gaussian,
     ImageFlow,
     LadderVAE,
     Model,
@@ -45,6 +46,7 @@ __all__ = [
     "Elbo",
     "Examples",
     "Experiment",
+    "Gaussian",
     "ImageFlow",
     "LadderVAE",
     "Likelihood",
@@ -105,6 +107,7 @@ STUDIES: dict[str, Study] = {
         evaluated=(_NLL,),
         published=vae_static.PUBLISHED,
     ),
+    "tables": Study("tables", tables.DOC, tables.EXPERIMENTS, tables.GRID, metric=_NLL),
     "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric=_NLL, evaluated=(_NLL,)),
 }
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}
@@ -123,15 +126,16 @@ def usual(model: str) -> Experiment:
 
 
 def find(name: str) -> Experiment:
-    """Look up an experiment by its registered name, a model's name, or as ``file.py:variable``.
+    """Look up an experiment by its registered name, a model's name, or as ``file.py:variable``, an experiment or a class.
 
     A file is executed: name only files that you trust.
 
     Raises:
         SeedbedError: if there is none, with the nearest match.
     """
-    if ".py:" in name:
-        found = _from_file(name)
+    if is_in_file(name):
+        path, variable = split_name(name)
+        found = read_file(path).find(variable)
         check_names({name: found})
         return found
     if name in MODELS:
@@ -139,6 +143,9 @@ def find(name: str) -> Experiment:
     if name in STUDIES:
         raise SeedbedError(f"{name} is a study; name one of its experiments, e.g. {STUDIES[name].grid[0]}")
     if name not in EXPERIMENTS:
+        stem, _, variable = name.rpartition(".")
+        if Path(f"{stem}.py").is_file():
+            raise SeedbedError(f"unknown experiment {name!r}; what is in the file is called {stem}.py:{variable}")
         raise unknown("experiment", name, [*EXPERIMENTS, *STUDIES, *MODELS])
     return EXPERIMENTS[name]
 
@@ -156,7 +163,7 @@ def find_on(name: str, data: str) -> Experiment:
             f"{name} is on {found.data.data}; for other data name a model: `seedbed run vae -d {data}` "
             f"(models: {', '.join(MODELS)})"
         )
-    return changed
+    return replace(changed, training=MODELS[name].training_on(data)) if name in MODELS else changed
 
 
 def check_names(experiments: dict[str, Experiment]) -> None:
@@ -173,24 +180,3 @@ def check_names(experiments: dict[str, Experiment]) -> None:
                 raise SeedbedError(
                     f"{setting} of {name} is not of the type that it is in {first}; a name means one thing: choose another"
                 )
-
-
-def _from_file(name: str) -> Experiment:
-    path, _, variable = name.rpartition(":")
-    if not Path(path).is_file():
-        raise SeedbedError(f"no file {path}; name your experiment as path/to/file.py:variable")
-    spec = importlib.util.spec_from_file_location(f"{Path(path).stem} of {Path(path).resolve()}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # where its classes look up the names in their annotations
-    try:
-        spec.loader.exec_module(module)
-    except SeedbedError:
-        raise
-    except Exception as error:
-        raise SeedbedError(f"{path} does not run: {type(error).__name__}: {error}") from error
-    found = getattr(module, variable, None)
-    if not isinstance(found, Experiment):
-        known = [key for key, value in vars(module).items() if isinstance(value, Experiment)]
-        raise SeedbedError(f"{path} has no experiment {variable!r}; it has: {', '.join(known) or 'none'}")
-    return found

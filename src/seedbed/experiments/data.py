@@ -1,13 +1,13 @@
 """The data of an experiment: which set, and what of it a run is given."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seedbed.core.errors import SeedbedError
 from seedbed.data import entry as registered
 from seedbed.data import load
-from seedbed.experiments.fields import Part, option
+from seedbed.experiments.fields import Part, option, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ class Data(Part):
     def batches(
         self, data: "Dataset", training: "Training", streams: "Sequence[Streams]"
     ) -> "tuple[Batches, Callable[[Any, Noise], Any] | None]":
-        """Batches of the training split, and the view that is left to draw of each (see ``Task``).
+        """Batches of the training split, at most all of it, and the view that is left to draw of each (see ``Task``).
 
         Raises:
             SeedbedError: if every seed shall have data of its own, and there are no more of them.
@@ -53,7 +53,7 @@ class Data(Part):
 
         if training.data_vary:
             raise SeedbedError(f"{data.name} has the same examples for every seed; vary init, order, noise or model")
-        return batches_of(data, training.batch_size)
+        return batches_of(data, min(training.batch_size, len(data.splits["train"])))
 
     def pictured(self, data: "Dataset", codes: bool) -> "tuple[Artefacts | None, Reference | None]":
         """What is pictured of a model of these data at its end, and what that stands beside (see ``Task``).
@@ -114,7 +114,7 @@ class Points(Data):
 
 @dataclass(frozen=True)
 class Examples(Data):
-    """A registered data set, or one's own: ``folder:PATH``, ``array:FILE``."""
+    """A registered data set, or one's own: ``csv:FILE``, ``array:FILE``, ``folder:PATH``."""
 
     @property
     def entry(self) -> "Entry | None":
@@ -146,5 +146,5 @@ def data_named(name: str, like: Data | None = None) -> Data:
     """
     found = registered(name) if name else None
     part = Points if found is not None and found.density else Examples
-    kept = {} if like is None else {f.name: getattr(like, f.name) for f in fields(part) if hasattr(like, f.name)}
+    kept = {} if like is None else {f.name: getattr(like, f.name) for f in settings_of(part) if hasattr(like, f.name)}
     return part(**{**kept, "data": name})

@@ -2,21 +2,38 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.experiments.check import check_fit
 from seedbed.experiments.data import Data, data_named
 from seedbed.experiments.fields import FieldType, Part, field_types, fields_of
-from seedbed.experiments.models import Model, check_fit
+from seedbed.experiments.models import Model
 from seedbed.experiments.objectives import Objective
 from seedbed.experiments.training import Training
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from seedbed.core.noise import Streams
+    from seedbed.data.dataset import Dataset
     from seedbed.train.task import Task
 
 BUDGETS = ("smoke", "demo", "laptop", "full")
 PARTS = ("data", "model", "objective", "training")
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Code of one's own that an experiment is made of."""
+
+    def record(self, also: Iterable[str] = ()) -> dict[str, Any]:
+        """What a run remembers of it: ``{"sha256": {name: checksum}}``, and ``"file"`` where it is one.
+
+        Args:
+            also: other names, whose checksums are of now; empty of what is gone.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,7 @@ class Experiment:
             one, besides the fields that are declared as ``later``: those that it was given after its hash was known.
         retired: settings that it has no more, with the value that its hash still counts.
         preset: the kinds of parts that its name stands for, so that its hash need not name them (see ``hashed_by``).
+        source: the code of one's own that it is from; a run goes on only with the same.
 
     Raises:
         SeedbedError: if two parts have a field of one name.
@@ -51,6 +69,7 @@ class Experiment:
     unhashed: Mapping[str, Any] = field(default_factory=dict)
     retired: Mapping[str, Any] = field(default_factory=dict)
     preset: tuple[str, ...] = ()
+    source: Source | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, kind in zip(PARTS, (Data, Model, Objective, Training), strict=True):
@@ -187,6 +206,13 @@ class Experiment:
         per_step = self.ms_per_step(self.settings) if callable(self.ms_per_step) else self.ms_per_step
         return self.training.steps * per_step / 3.6e6
 
+    def build(self, data: "Dataset") -> "nn.Module":
+        """One seed's model of examples like these, which are shown it standardised where they have units of their own."""
+        from seedbed.models.standardised import standardised
+
+        units = data.units if self.model.in_units else None
+        return standardised(self.model.build(data if units is None else data.standardised), units)
+
     def streams(self, seeds: Sequence[int]) -> "list[Streams]":
         """The random streams of each seed."""
         return self.training.streams(seeds)
@@ -211,7 +237,7 @@ class Experiment:
         artefacts, reference = self.data.pictured(data, self.model.codes)
         judged = self.model.has_baseline and self.objective.in_nats
         return Task(
-            build=lambda: self.model.build(data),
+            build=lambda: self.build(data),
             game=game,
             data=data,
             batches=batches,

@@ -62,6 +62,16 @@ def option(
     return field(default=default, metadata={"help": help, "least": least, "most": most, "when": when or {}, "later": later})
 
 
+def held(default: Any = None) -> Any:
+    """What a declaration holds that is no setting, such as code or data given in Python: no flag, and not in the hash."""
+    return field(default=default, compare=False, repr=False, metadata={"held": True})
+
+
+def settings_of(part: "Part | type[Part]") -> "list[Field[Any]]":
+    """The fields of a part that are settings."""
+    return [f for f in fields(part) if "held" not in f.metadata]
+
+
 def _listed(values: Values) -> str:
     return str(values) if isinstance(values, AtLeast) else " or ".join(map(str, values))
 
@@ -136,7 +146,7 @@ class Part:
         if any(isinstance(vars(type(self)).get(name), Field) for name in vars(type(self)).get("__annotations__", {})):
             raise SeedbedError(f"{self.title} declares fields; put @dataclass(frozen=True, kw_only=True) before the class")
         known = field_types(type(self))
-        for f in fields(self):
+        for f in settings_of(self):
             label, least, most = f.name.replace("_", " "), f.metadata.get("least"), f.metadata.get("most")
             given = known[f.name].taken(f.name, self.title, getattr(self, f.name))
             object.__setattr__(self, f.name, given)
@@ -160,7 +170,7 @@ def field_types(part: type[Part]) -> dict[str, FieldType]:
         SeedbedError: for one that no flag can have.
     """
     hints = get_type_hints(part)
-    found = {f.name: FieldType.of_hint(hints[f.name]) for f in fields(part)}
+    found = {f.name: FieldType.of_hint(hints[f.name]) for f in settings_of(part)}
     for name, kind in found.items():
         if kind.of not in (int, float, bool, str):
             raise SeedbedError(
@@ -178,7 +188,7 @@ def fields_of(parts: Iterable[Part]) -> dict[str, tuple[Part, "Field[Any]"]]:
     """
     found: dict[str, tuple[Part, Field[Any]]] = {}
     for part in parts:
-        for f in fields(part):
+        for f in settings_of(part):
             if f.name in RESERVED:
                 raise SeedbedError(f"{part.title} declares {f.name!r}, which is a flag of `seedbed run`; rename the field")
             if f.name in found:

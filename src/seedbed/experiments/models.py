@@ -1,13 +1,13 @@
 """The models that an experiment can declare: sizes and choices, which data each takes, and what it is usually trained on."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from seedbed.core.domain import BINARY, Domain, Kind
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments.fields import AtLeast, Part, option
-from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, SampledElbo, SourceElbo
+from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, SampledElbo
 from seedbed.experiments.training import Training
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
 OutputBias = Literal["data", "dark", "none"]
 Prior = Literal["standard", "normal", "vamp"]
-Network = Literal["vae", "lvae", "flow"]
+TABLE_STEPS, TABLE_LR = 4_000, 1e-3  # at most, on a table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +26,34 @@ class Model(Part):
     """A model, apart from the data that it is built for."""
 
     # What one component of an example may be, and how many axes an example may have; a picture has three.
-    takes: ClassVar[tuple[Kind, ...]] = ("real", "binary")
+    takes: ClassVar[tuple[Kind, ...]] = ("real", "binary", "levels")
     pictures_only: ClassVar[bool] = False
     # Whether its latents mean something to the eye: codes, reconstructions and walks between them.
     codes: ClassVar[bool] = True
     # One that cannot represent the trivial baseline is not judged by it.
     has_baseline: ClassVar[bool] = True
+    # Whether `build` reads values of the data for no more than where parameters start: trained weights then need no data.
+    starts_only: ClassVar[bool] = False
+    # Whether it is shown real data standardised, and scores and draws them in their units; else they are shown as they are.
+    in_units: ClassVar[bool] = True
     # What it is trained by where nothing else is said.
     objective: ClassVar[Objective] = Elbo()
     training: ClassVar[Training] = Training(steps=20_000, batch_size=128, lr=2e-3, ema=0.999, eval_every=1000)
+
+    def training_on(self, data: str) -> Training:
+        """What it is usually trained by on a data set of that name.
+
+        Of one's own data it is not known how few they are: the best validation counts, and ends a run that no more improves.
+        A table is small to a network, and is learnt in thousands of updates, at a step size that does not race past it.
+        """
+        from seedbed.data import entry, is_own, is_table
+
+        if is_table(data):
+            known, usual = entry(data), self.training
+            size = usual.batch_size if known is None else min(usual.batch_size, known.examples)
+            limits = {"steps": min(usual.steps, TABLE_STEPS), "lr": min(usual.lr, TABLE_LR), "ema": min(usual.ema, 0.99)}
+            return replace(usual, **limits, batch_size=size, eval_every=50, patience=10)
+        return replace(self.training, eval_every=250, patience=10) if is_own(data) else self.training
 
     @abstractmethod
     def build(self, data: "Dataset") -> "nn.Module":
@@ -48,6 +67,10 @@ class Model(Part):
     def exact(self) -> bool:
         """Whether it knows log p(x) itself, so that no bound stands for it."""
         return False
+
+    def taken_as(self, data: "Dataset") -> str:
+        """What a module of one's own was taken for, in one line; empty where there was nothing to tell."""
+        return ""
 
     def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
         """Why it cannot be a model of such examples, in words that follow its name; empty where it can."""
@@ -78,7 +101,9 @@ _OUTPUT_BIAS = "where the decoder's output starts: at the training means, at -5 
 
 @dataclass(frozen=True, kw_only=True)
 class VAE(Model):
-    """Variational autoencoder with MLPs: a Gaussian likelihood of learned scale for real data, Bernoulli for bits."""
+    """Variational autoencoder with MLPs: a Gaussian likelihood of learned scale for real data, Bernoulli for bits, logistic
+    for levels.
+    """
 
     hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1)
     latents: int = option(50, "size of z", least=1)
@@ -89,6 +114,7 @@ class VAE(Model):
     )
     pseudo_inputs: int = option(500, "inputs that a vamp prior learns", least=1, when={"prior": ("vamp",)})
     output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    starts_only: ClassVar = True
 
     def build(self, data: "Dataset") -> "nn.Module":
         """With the likelihood that scores the data, and the prior that is asked for."""
@@ -117,6 +143,7 @@ class LadderVAE(Model):
     activation: Activation = option("leaky_relu", "of all networks")
     norm: bool = option(True, "normalise each hidden layer (layer norm, in place of the paper's batch norm)")
     output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    starts_only: ClassVar = True
     objective: ClassVar = Elbo(warm_up=0.2)
 
     def build(self, data: "Dataset") -> "nn.Module":
@@ -147,6 +174,7 @@ class BottomUpVAE(Model):
         (100, 100), "widths of the networks between the two latents", least=1, when={"latents_above": AtLeast(1)}
     )
     output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    starts_only: ClassVar = True
     objective: ClassVar = Elbo(k=5)
 
     def build(self, data: "Dataset") -> "nn.Module":
@@ -167,7 +195,7 @@ class ConvVAE(Model):
 
     latents: int = option(100, "size of z", least=1)
     output_bias: OutputBias = option("data", _OUTPUT_BIAS)
-    takes: ClassVar = ("binary",)
+    starts_only: ClassVar = True
     pictures_only: ClassVar = True
 
     def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
@@ -194,6 +222,7 @@ class DRAW(Model):
     error_image: bool = option(True, "whether the encoder sees the error beside the image")
     overwrite: bool = option(False, "write each step over the start, not over the step before", when={"strokes": AtLeast(2)})
     output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    starts_only: ClassVar = True
     takes: ClassVar = ("binary",)
     pictures_only: ClassVar = True
     training: ClassVar = Training(steps=6_000, batch_size=128, lr=1e-3, ema=0.999, eval_every=1000, clip=50.0)
@@ -280,6 +309,32 @@ class CouplingFlow(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gaussian(Model):
+    """The Gaussian with a full covariance, exact: what any other density of real numbers should beat."""
+
+    takes: ClassVar = ("real",)
+    codes: ClassVar = False
+    starts_only: ClassVar = True
+    objective: ClassVar = Likelihood()
+    training: ClassVar = Training(steps=4_000, lr=1e-2, ema=0.99)
+
+    @property
+    def exact(self) -> bool:
+        """It is."""
+        return True
+
+    def training_on(self, data: str) -> Training:
+        """Its step size anywhere: it has one optimum, and nothing to overfit with."""
+        return replace(super().training_on(data), lr=self.training.lr)
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """Of any shape."""
+        from seedbed.models import gaussian
+
+        return gaussian.Gaussian(data.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WGAN(Model):
     """Wasserstein GAN with gradient penalty: a generator and a critic, two MLPs."""
 
@@ -301,36 +356,6 @@ class WGAN(Model):
         return wgan.WGAN(data.shape, self.latents, self.hidden)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Compat(Model):
-    """The first source's nets, loss, warm-up and optimiser, its bugs included.
-
-    Clipping is declared there but never takes effect, so there is none here. Its numbers are reached with far fewer and
-    smaller steps than its own; `--budget full` has those.
-    """
-
-    network: Network = option("vae", "which of the source's models")
-    takes: ClassVar = ("real",)
-    has_baseline: ClassVar = False
-    objective: ClassVar = SourceElbo()
-    training: ClassVar = Training(steps=2_500, batch_size=512)
-
-    @property
-    def exact(self) -> bool:
-        """The flow is."""
-        return self.network == "flow"
-
-    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
-        """What the source had."""
-        return super().misfit(domain, shape) or ("" if shape == (2,) else "takes points of the plane")
-
-    def build(self, data: "Dataset") -> "nn.Module":
-        """The source's sizes."""
-        from seedbed.models import compat
-
-        return {"vae": compat.CompatVAE, "lvae": compat.CompatLVAE, "flow": compat.CompatFlow}[self.network]()
-
-
 # By the names that they are run by: `seedbed run MODEL -d DATA`.
 MODELS: dict[str, Model] = {
     "vae": VAE(),
@@ -340,36 +365,8 @@ MODELS: dict[str, Model] = {
     "draw": DRAW(),
     "draw-attention": DRAW(read=5, write=5),
     "image-flow": ImageFlow(),
+    "gaussian": Gaussian(),
     "flow": CouplingFlow(),
     "spline-flow": CouplingFlow(coupling="spline"),
     "wgan-gp": WGAN(),
 }
-
-
-def check_fit(model: Model, name: str, domain: Domain, shape: tuple[int, ...]) -> None:
-    """Refuse a model of data that it cannot be of, before anything is trained.
-
-    Raises:
-        SeedbedError: with the models that take such data, and data that the model takes.
-    """
-    from seedbed.data import entry, names
-
-    why = model.misfit(domain, shape)
-    if not why:
-        return
-    found = f"{name} is {domain}, [{', '.join(map(str, shape))}]"
-    others = [key for key, other in MODELS.items() if not other.misfit(domain, shape)]
-    sets = [key for key in names() if (e := entry(key)) is not None and not model.misfit(e.domain, e.shape)]
-    # Of the same images in another form first.
-    stem = name.partition(",")[0].split("-")[0]
-    sets.sort(key=lambda key: (key.split("-")[0] != stem, len(e.shape) != len(shape) if (e := entry(key)) else True))
-    advice = []
-    if others:
-        advice.append(f"models of such data: {', '.join(others)}")
-    if domain == Domain("levels", 256) and ":" in name and not model.misfit(BINARY, shape):
-        advice.append("binarise it: put ,binarise=dynamic behind its name")
-    if name.startswith("folder:") and len(shape) == 3 and domain.kind in model.takes:
-        advice.append("choose other pictures of it: put ,size=28 or ,colour=grey behind its name")
-    if sets:
-        advice.append(f"data that it takes: {', '.join(sets[:4])}")
-    raise SeedbedError(f"{model.title} {why}, and {found}; {'; '.join(advice) or 'choose another model'}")

@@ -3,9 +3,10 @@
 After the first source (generative-convergence), whose choices, bugs included, are the `-compat` variants.
 """
 
+from seedbed.experiments.compat import Compat, Network
 from seedbed.experiments.data import Points
 from seedbed.experiments.experiment import Experiment, hashed_by
-from seedbed.experiments.models import VAE, WGAN, Compat, CouplingFlow, LadderVAE, Network
+from seedbed.experiments.models import VAE, WGAN, CouplingFlow, LadderVAE
 from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, SourceElbo
 from seedbed.experiments.study import COMMON
 from seedbed.experiments.training import Training

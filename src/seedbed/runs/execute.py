@@ -1,20 +1,25 @@
 """Run an experiment over seeds: the folder, what is refused before it is touched, and the groups that are trained."""
 
 import os
+import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.errors import SeedbedError, UnmappedError, unknown
 from seedbed.data import loaded_once
+from seedbed.experiments.check import check_batch
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.backends import BACKENDS, Work, train_groups
 from seedbed.runs.group import look, task_of
 from seedbed.runs.machine import groups_of, usable_device
+from seedbed.runs.places import at_hand, with_data_of
 from seedbed.runs.progress import bar
 from seedbed.runs.resume import AUTO, begun, written_manifest
+from seedbed.runs.trust import choose
 from seedbed.runs.warm_start import source_of
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import config_hash
@@ -60,7 +65,8 @@ def execute(
         seeds: distinct non-negative integers.
         out: folder of all runs.
         tag: name of the run; by default the hash of its settings.
-        strategy: how the seeds are executed; never what they compute.
+        strategy: how the seeds are executed; never what they compute. ``auto`` is one stack where the model can be mapped
+            over seeds, else one seed after another, and one line says why.
         device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
         threads: CPU threads; all by default.
         checkpoint_seconds: least time between checkpoints.
@@ -78,16 +84,29 @@ def execute(
     # Workers load their own: what they train on is not held here as well.
     with nullcontext() if strategy == "processes" else loaded_once():
         new = again or not begun(folder)
+        experiment = experiment if new else with_data_of(folder, experiment)
         # What is refused leaves no run behind, and throws none away.
-        tasks = _looked_at(name, experiment, seeds, AUTO if strategy == "auto" else strategy, device) if new else {}
+        looked = _looked_at(name, experiment, seeds, strategy, device) if new else Looked(strategy, {})
+        tasks = looked.tasks
+        if looked.reason:
+            print(looked.reason, file=sys.stderr)
+        if new:
+            data = next(iter(tasks.values())).data
+            check_batch(experiment.model, experiment.training, data)
+            if says := experiment.model.taken_as(data):
+                print(f"seedbed: {says}", file=sys.stderr)
         if again and folder.exists():
             _discard(folder)
 
         def data_of(group: list[int]) -> "Dataset":
-            tasks[tuple(group)] = task_of(experiment, name, group, new=True)
+            with at_hand(folder, folder.manifest(), experiment):
+                tasks[tuple(group)] = task_of(experiment, name, group, new=True)
             return tasks[tuple(group)].data
 
-        manifest = written_manifest(folder, name, experiment, seeds, strategy, device, threads, data_of)
+        if experiment.source is not None:
+            choose(experiment.source.record())
+        how = strategy if folder.exists() else looked.strategy
+        manifest = written_manifest(folder, name, experiment, seeds, how, device, threads, data_of, looked.reason)
         groups = [group for group in manifest.groups if set(group) & set(seeds)]
         with bar(name, experiment.training.steps, len(groups), quiet) as progress:
             train_groups(
@@ -110,6 +129,8 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
     Raises:
         SeedbedError: otherwise.
     """
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+        raise SeedbedError(f"seeds must be how many, or whole numbers, got {seeds!r}; e.g. seeds=10 or seeds=[0, 1]")
     seeds = list(seeds)
     if not seeds:
         raise SeedbedError("seeds must be at least 1, got none; say --seeds 10 or --seeds 0:10")
@@ -118,16 +139,43 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
     return seeds
 
 
-def _looked_at(
-    name: str, experiment: Experiment, seeds: list[int], strategy: str, device: str
-) -> "dict[tuple[int, ...], Task]":
-    """The task of a new run's first group, by its seeds, once it has passed everything that is refused before training."""
+@dataclass(frozen=True)
+class Looked:
+    """What a look at a new run found.
+
+    Args:
+        strategy: how its seeds can be executed, of what was asked for.
+        tasks: that of its first group, by the group's seeds.
+        reason: why ``auto`` does not make one stack of them; empty where it does.
+    """
+
+    strategy: str
+    tasks: "dict[tuple[int, ...], Task]"
+    reason: str = ""
+
+
+def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: str, device: str) -> Looked:
+    """The first group of a new run, once it has passed everything that is refused before training.
+
+    Raises:
+        SeedbedError: with the first of what is wrong, and for a strategy that the model cannot take.
+    """
     if experiment.training.warm_start:
         source_of(experiment, name, seeds)
-    where, group = usable_device(device), groups_of(seeds, strategy)[0]
-    task = task_of(experiment, name, group, new=True)
-    look(task, experiment, group, where)
-    return {tuple(group): task}
+    where = usable_device(device)
+
+    def looked(chosen: str, reason: str = "") -> Looked:
+        group = groups_of(seeds, chosen)[0]
+        task = task_of(experiment, name, group, new=True)
+        look(task, experiment, group, where, mapped=chosen == "vectorized")
+        return Looked(chosen, {tuple(group): task}, reason)
+
+    try:
+        return looked(AUTO if strategy == "auto" else strategy)
+    except UnmappedError as reason:
+        if strategy != "auto":
+            raise SeedbedError(f"{reason}; leave out --strategy, or say --strategy sequential") from reason
+        return looked("sequential", str(reason))
 
 
 def _discard(folder: Folder) -> None:

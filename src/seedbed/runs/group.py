@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from seedbed.core.errors import SeedbedError, told
 from seedbed.experiments.experiment import Experiment
+from seedbed.runs.places import at_hand
 from seedbed.runs.resume import hold_to_data
 from seedbed.runs.warm_start import start_weights
 from seedbed.store.atomic import exclusive
@@ -38,7 +39,7 @@ def task_of(experiment: Experiment, name: str, group: Sequence[int], *, new: boo
     return replace(task, start=start_weights(experiment, name, group)) if new and experiment.training.warm_start else task
 
 
-def look(task: "Task", experiment: Experiment, group: Sequence[int], device: str) -> None:
+def look(task: "Task", experiment: Experiment, group: Sequence[int], device: str, mapped: bool) -> None:
     """Refuse settings, data or a model that do not go together, and a game that cannot be played; nothing is changed.
 
     Args:
@@ -46,9 +47,11 @@ def look(task: "Task", experiment: Experiment, group: Sequence[int], device: str
         experiment: its declaration.
         group: the seeds.
         device: see ``machine.usable_device``.
+        mapped: whether one seed, too, must be able to be one of a stack, which others may join.
 
     Raises:
         SeedbedError: with the first of what is wrong.
+        UnmappedError: if its seeds can be trained, but not as one stack.
     """
     import torch
 
@@ -59,7 +62,7 @@ def look(task: "Task", experiment: Experiment, group: Sequence[int], device: str
 
     streams = experiment.streams(group)
     check_again(built(task, streams[0]), built(task, streams[0]))
-    look_at(Learner(task, streams, torch.device(device.split(" ")[0])))
+    look_at(Learner(task, streams, torch.device(device.split(" ")[0])), mapped)
 
 
 def train(
@@ -93,7 +96,8 @@ def train(
     if end is not None and end["done"]:
         return
     if task is None:
-        task = task_of(experiment, manifest.experiment, group, new=end is None)
+        with at_hand(folder, folder.manifest(), experiment):
+            task = task_of(experiment, manifest.experiment, group, new=end is None)
     hold_to_data(folder, manifest, task.data)
     with exclusive(folder.path / f".lock-{group_name(group)}"):
         train_group(

@@ -37,6 +37,7 @@ def groups_of(seeds: Sequence[int], strategy: str) -> list[list[int]]:
 
 
 def threads_of(asked: int | None, groups: Sequence[Sequence[int]], strategy: str) -> int:
-    """CPU threads of each group."""
-    cores = asked or os.cpu_count() or 1
+    """CPU threads of each group: all cores, or as many as ``OMP_NUM_THREADS`` allows, unless a number is asked for."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    cores = asked or (int(allowed) if allowed.isdigit() and int(allowed) else 0) or os.cpu_count() or 1
     return max(1, cores // min(len(groups), cores)) if strategy == "processes" else cores

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from seedbed.core.errors import SeedbedError
+from seedbed.data import rooted
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.machine import groups_of, threads_of, usable_device
 from seedbed.store.folder import Folder
@@ -33,6 +34,7 @@ def written_manifest(
     device: str,
     threads: int | None,
     data_of: "Callable[[list[int]], Dataset]",
+    reason: str = "",
 ) -> Manifest:
     """The manifest of a new run, or of the run that is continued, with groups for seeds that are new; written to its folder.
 
@@ -45,6 +47,7 @@ def written_manifest(
         device: where; ``auto`` likewise.
         threads: CPU threads; ``None`` likewise.
         data_of: loads the data of a group of seeds: those that join a run must find the data that it was begun with.
+        reason: why a new run's seeds are not one stack, if that is not what was asked for.
 
     Raises:
         SeedbedError: if the folder holds something else, or a run of other settings.
@@ -73,7 +76,9 @@ def written_manifest(
             threads=threads_of(threads, groups, chosen),
             device=usable_device(device),
             command=command_line(),
+            reason=reason,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            source=experiment.source.record() if experiment.source is not None else {},
         )
     manifest.write(folder.path)
     return manifest
@@ -85,13 +90,18 @@ def hold_to_data(folder: Folder, manifest: Manifest, data: "Dataset") -> None:
     Raises:
         SeedbedError: if they are not.
     """
+    from seedbed.runs.weights import units_record
+
     record = {
         "name": data.name,
         "protocol": data.protocol,
         "checksum": data.checksum(),
         "domain": str(data.domain),
         "shape": list(data.shape),
+        **units_record(data),
     }
+    if (place := rooted(data.name)) != data.name:
+        record["place"] = place
     if not manifest.data:
         replace(folder.manifest(), data=record).write(folder.path)
     elif manifest.data["checksum"] != record["checksum"]:
@@ -109,6 +119,19 @@ def _check_same(folder: Folder, old: Manifest, name: str, experiment: Experiment
             f"{folder.path} was run with {key}={old.config.get(key)}, now {config.get(key)}; "
             "choose another --name, or --again to start over"
         )
+    if changed := changed_code(old, experiment):
+        raise SeedbedError(
+            f"{', '.join(changed)} changed since {folder.path} began; choose another --name, or --again to start over"
+        )
+
+
+def changed_code(manifest: Manifest, experiment: Experiment) -> list[str]:
+    """What of the code that a run was made with is another in an experiment, by its names."""
+    then = manifest.source.get("sha256", {})
+    now = experiment.source.record(then)["sha256"] if experiment.source is not None else {}
+    # What a file imported since may be more than it had then; of code that was given all is known from the beginning.
+    names = then if "file" in manifest.source or not then else {**then, **now}
+    return [name for name in names if then.get(name) != now.get(name)]
 
 
 def _check_continued(

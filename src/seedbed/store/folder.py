@@ -1,6 +1,7 @@
 """A run folder: manifest, tables, checkpoints and artefacts of one experiment over its seeds."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,20 @@ from seedbed.store.table import LongTable, Row, frame
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+
+_REPLACED = re.compile(r"\.replaced-\d{8}-\d{6}$")  # a run that `--again` moved aside
+
+
+def find_runs(root: Path) -> list[Path]:
+    """Every run folder at or below a folder, in the order of their paths; runs that were moved aside are passed over."""
+    found = []
+    for folder, below, files in os.walk(root):
+        if FILE in files:
+            found.append(Path(folder))
+            below.clear()
+        below[:] = [name for name in below if not _REPLACED.search(name)]
+    return sorted(found)
 
 
 def group_name(seeds: Sequence[int]) -> str:

@@ -57,12 +57,14 @@ class Manifest:
         config: every declared field with its value.
         groups: the seeds that train together, in order; frozen, since it decides the last bits of a number.
         strategy: how the groups are executed.
+        reason: why they are, where the model left no choice.
         threads: threads per group.
         device: where it runs, with the device's name.
         data: name, protocol and checksum of the data, and the shape of an example, of which artefacts have theirs.
         versions: code and libraries.
         command: what was typed.
         created: ISO time.
+        source: code of one's own that it was made with: ``sha256`` by name, and the ``file`` where it is one.
     """
 
     experiment: str
@@ -75,6 +77,8 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=versions)
     command: str = ""
     created: str = ""
+    reason: str = ""
+    source: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
