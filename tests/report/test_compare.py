@@ -173,7 +173,11 @@ def test_a_study_means_the_newest_run_of_each_experiment_of_its_grid(study, writ
     write(study, "vae", 0.9, data="rings", tag="tried", config={"lr": 0.1}, created="2026-11-20T08:00:00+00:00")
     write(study, "vae-no-warmup", 0.9, data="rings")
     code, out, err = call("compare", "toy", "-d", "rings")
-    assert code == 0 and "Holm over 6" in out and "2 passed over" in err and "choose them with -m" in err
+    assert code == 0 and "Holm over 6" in out and "2 more are there" in err
+    assert "runs/toy/rings/vae/tried (lr=0.1)\n" in err and "vae-no-warmup/abc12345\n" in err  # by name, and what differs
+    tried = study / "toy/rings/vae/tried"
+    code, out, _ = call("compare", "toy", "-d", "rings", tried)  # and beside the others where it is named
+    assert code == 0 and "Holm over 10" in out and "vae (lr=0.1)" in out and "vae (lr=0.002)" in out
     code, out, _ = call("compare", "toy", "-d", "rings", "-m", "vae", "-m", "vae-no-warmup")
     assert code == 0 and "vae-no-warmup on rings" in out
     code, out, _ = call("compare", "toy/rings/vae")  # of an experiment all runs: what is looked at is their settings

@@ -306,7 +306,7 @@ def drawn(tmp_path, write, monkeypatch):
 
     def run(array):
         draws = torch.as_tensor(array)
-        monkeypatch.setattr("seedbed.runs.load.load", lambda path: Drawn(folder.path, draws))
+        monkeypatch.setattr("seedbed.runs.load.load", lambda path, experiment: Drawn(folder.path, draws))
         return folder
 
     return run

@@ -315,6 +315,12 @@ def test_pictures_have_y_upward_and_ink_on_paper():
         dark, size = shades < 255, len(shades)
         assert dark[: size // 4, : size // 4].any() and not dark[size // 4 :].any() and not dark[:, size // 4 :].any()
         assert shades.max() == 255
+    own = {"x": spot, "extent": np.array([[-10.0, 90.0], [0.0, 5.0]])}  # axes of their own scales
+    shades = np.asarray(as_image(as_pixels(spot, own)).convert("L"))
+    rows, columns = np.nonzero(shades < 255)
+    assert (rows < len(shades) // 4).all() and (columns < len(shades) // 8).all() and len(rows)
+    alone = as_pixels(grid, own, key="log_q")  # without a truth beside it
+    assert alone is not None and (alone[0] > 0).sum() == 24
     image = np.zeros((1, 1, 10, 10))
     image[0, 0, :5] = 1.0
     shades = np.asarray(as_image(as_pixels(image, {})).convert("L"))

@@ -64,6 +64,8 @@ class Metric:
 _SURPRISE = "-log p(x)"
 _EXCESS = "KL(p* || q)"
 
+# What runs are compared on that have no metric in common, each by a number of its own that is a value or a bound of it.
+SURPRISE = Metric(_SURPRISE, "nats", "negative log-likelihood, exact or bounded from above", of=_SURPRISE, offset=True)
 NEG_IW = Metric("neg_iw<k>_nats", "nats", "negative bound of k samples", kind="upper bound", of=_SURPRISE, offset=True)
 KL_OF_LAYER = Metric("kl_<layer>_nats", "nats", "KL of a layer's posterior from its prior", better=None)
 KL_OF_UNIT = Metric("units/kl_<layer>_<i>_nats", "nats", "KL of a unit's posterior from its prior", better=None)

@@ -14,6 +14,7 @@ from seedbed.report.tables import Table
 from seedbed.report.variance import found_arms, variance_table
 from seedbed.report.verdict_tables import across_table, summary_table, verdict_table
 from seedbed.report.verdicts import Family, judged
+from seedbed.report.words import listed
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,11 @@ def compose(runs: Sequence[StoredRun], title: str = "", metric: str | None = Non
 
 
 def _title(runs: Sequence[StoredRun]) -> str:
-    names = list(dict.fromkeys(run.manifest.experiment for run in runs))
-    if len(names) == 1:
-        return names[0]
-    common = list(dict.fromkeys(name.split("/")[0] for name in names))
-    return f"{', '.join(common)}: {len(runs)} runs"
+    """By the studies of presets, else by models and data."""
+    studies = list(dict.fromkeys(run.study for run in runs))
+    many = f": {len(runs)} runs" if len(runs) > 1 else ""
+    if all(studies):
+        names = list(dict.fromkeys(run.manifest.experiment for run in runs))
+        return names[0] if len(names) == 1 else f"{', '.join(studies)}{many}"
+    models, sets = (list(dict.fromkeys(found)) for found in ([run.model for run in runs], [run.data for run in runs]))
+    return f"{listed(models)} on {listed(sets)}{many}"

@@ -1,7 +1,9 @@
 """Figures by matplotlib: those that ``seedbed run`` leaves in a run's folder, and what they share with a paper's."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,8 +52,8 @@ def draw_figures(folder: Folder) -> list[Path]:
     """Write every figure that the run's stored arrays and rows allow, and say where."""
     run, written = StoredRun.read(folder.path), []
     with house_style():
-        for name, figure in (("samples", samples_figure(run)), ("curves", curves_figure(run))):
-            if figure is not None:
+        for name, drawn in KINDS.items():
+            if (figure := drawn(run)) is not None:
                 path = folder.path / "figures" / f"{name}.png"
                 write_atomic(path, lambda temporary, f=figure: f.savefig(temporary, format="png", dpi=DPI))
                 written.append(path)
@@ -76,11 +78,26 @@ def house_style() -> Iterator[None]:
 def new_figure(width: int | float, height: int | float, layout: "Literal['constrained'] | None" = "constrained") -> "Figure":
     """An empty figure in inches: no global state, no display, safe in any process."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout=layout)
+    figure = _figure_class()(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+@cache
+def _figure_class() -> "type[Figure]":
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        """A figure that a notebook shows although no backend of matplotlib's was chosen there."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            with house_style():
+                self.savefig(buffer, format="png", dpi=DPI)
+            return buffer.getvalue()
+
+    return ShownFigure
 
 
 def samples_figure(run: StoredRun) -> "Figure | None":
@@ -189,3 +206,7 @@ def draw_curves(axis: "Axes", many: Sequence[Curves], along: str, colour: Mappin
         axis.minorticks_off()
     axis.set_ylim(scale.low, scale.high)
     axis.set_xlim(left=0)
+
+
+# What ``Run.figure`` shows, and ``draw_figures`` writes: each ``None`` of a run that has stored nothing for it.
+KINDS: "dict[str, Callable[[StoredRun], Figure | None]]" = {"samples": samples_figure, "curves": curves_figure}

@@ -1,11 +1,11 @@
 """Which runs may stand beside which: groups on one data set under one protocol, with labels that tell their runs apart."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from seedbed.core.metric import Metric, declared
+from seedbed.core.metric import GAP, NEG_IW, NLL_AIS, NLL_SAMPLED, SURPRISE, Metric, NumberKind, declared
 from seedbed.report.stored import StoredRun
 
 
@@ -16,24 +16,43 @@ class Group:
     Args:
         task: the data set, with what else sets the group apart where that is needed.
         runs: labelled apart.
-        metric: the test metric that they are compared on; ``""`` before there is one.
+        metric: the test metric that they are compared on, or the quantity of which each has a number of its own; ``""``
+            before there is one.
         strangers: runs of the same data set that did not measure it.
+        own: by label the metric of each run, where they have none in common but a quantity.
     """
 
     task: str
     runs: list[StoredRun]
     metric: str
     strangers: list[StoredRun] = field(default_factory=list)
+    own: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def declared(self) -> Metric:
         """What the metric is."""
+        if self.own:
+            return SURPRISE
         return next((run.declared(self.metric) for run in self.runs if self.metric in run.judged), declared(self.metric))
 
     @property
     def unit(self) -> str:
         """Unit of the metric."""
-        return next((unit for run in self.runs if (unit := run.unit(self.metric))), "")
+        return next((unit for run in self.runs if (unit := run.unit(self.metric_of(run)))), "")
+
+    def metric_of(self, run: StoredRun) -> str:
+        """The test metric that a run is compared by."""
+        return self.own.get(run.label, self.metric)
+
+    def kind_of(self, run: StoredRun) -> NumberKind:
+        """What sort of number that is."""
+        return run.declared(self.metric_of(run)).kind
+
+    @property
+    def mixed(self) -> bool:
+        """Whether exact values stand beside bounds on them."""
+        kinds = {self.kind_of(run) for run in self.runs if self.metric_of(run) in run.judged}
+        return {"exact", "upper bound"} <= kinds
 
 
 def differences(a: StoredRun, b: StoredRun) -> list[str]:
@@ -54,7 +73,8 @@ def grouped(runs: Sequence[StoredRun], metric: str | None = None) -> list[Group]
     Args:
         runs: any.
         metric: the test metric of all groups; by default the gap to the known floor where every run of a group has it, else
-            the first that all have in common, else the first of each run, which splits the group.
+            the first that all have in common; runs that have none, but each an exact -log p(x) or a bound on it, are
+            compared on that quantity; what is left is compared by the first metric of each run, which splits the group.
     """
     parts: list[list[StoredRun]] = []
     for run in runs:
@@ -82,16 +102,58 @@ def _long_name(part: list[StoredRun], parts: list[list[StoredRun]]) -> str:
 
 
 def _by_metric(task: str, runs: list[StoredRun], metric: str | None) -> list[Group]:
-    measured = [run for run in runs if run.judged]
-    common = [m for m in (measured[0].judged if measured else []) if all(m in r.judged for r in measured)]
-    keys = [metric or (common or run.judged or [""])[0] for run in runs]
-    first = next((key for key in keys if key), "")  # a run without a number waits beside the others
+    keys, own = ({run.label: metric for run in runs}, {}) if metric else _keys([run for run in runs if run.judged])
+    first = next(iter(keys.values()), "")  # a run without a number waits beside the others
     groups = []
-    for name in dict.fromkeys(key or first for key in keys):
-        members = [run for run, key in zip(runs, keys, strict=True) if (key or first) == name]
-        strangers = [run for run in members if run.judged and name not in run.judged]
-        groups.append(Group(task, [run for run in members if run not in strangers], name, strangers))
+    for name in dict.fromkeys(keys.get(run.label, first) for run in runs):
+        members = [run for run in runs if keys.get(run.label, first) == name]
+        by = own if name == SURPRISE.name else {}
+        strangers = [run for run in members if run.judged and by.get(run.label, name) not in run.judged]
+        groups.append(Group(task, [run for run in members if run not in strangers], name, strangers, by))
     return groups
+
+
+def _keys(runs: Sequence[StoredRun]) -> tuple[dict[str, str], dict[str, str]]:
+    """By label what each run is compared on, and where that is a quantity, its number of it."""
+    shared, likely = _shared(runs), [run for run in runs if _numbers(run)]
+    if shared and (len(likely) < len(runs) or {GAP.of, SURPRISE.of} & {runs[0].declared(m).of for m in shared}):
+        return {run.label: shared[0] for run in runs}, {}
+    keys, own = {run.label: run.judged[0] for run in runs}, {}
+    if len(likely) > 1 and (among := _shared(likely)):
+        keys |= {run.label: among[0] for run in likely}
+    elif len(likely) > 1:
+        own = _best_numbers(likely)
+        keys |= dict.fromkeys(own, SURPRISE.name)
+    return keys, own
+
+
+def _shared(runs: Sequence[StoredRun]) -> list[str]:
+    return [m for m in (runs[0].judged if runs else []) if all(m in run.judged for run in runs)]
+
+
+def _numbers(run: StoredRun) -> list[str]:
+    """Test metrics that are -log p(x) or a bound on it, the nearest first, of those on the most examples."""
+    found = [metric for metric in run.judged if run.declared(metric).of == SURPRISE.of]
+    examples = {metric: max(r.n for r in run.rows if r.split == "test" and r.metric == metric) for metric in found}
+    most = max(examples.values(), default=0)
+
+    def slack(metric: str) -> tuple[bool, int, int]:
+        rung = NEG_IW.parse(metric)
+        order = [NLL_SAMPLED.name, NLL_AIS.name].index(metric) if metric in (NLL_SAMPLED.name, NLL_AIS.name) else 2
+        return run.declared(metric).kind != "exact", order, -int(rung["k"]) if rung else 0
+
+    return sorted((metric for metric in found if examples[metric] == most), key=slack)
+
+
+def _best_numbers(runs: Sequence[StoredRun]) -> dict[str, str]:
+    """By label each run's nearest number of -log p(x).
+
+    Bounds stand beside each other by the nearest that all of them have: of two that differ in slack alone, none is better.
+    """
+    best = {run.label: _numbers(run) for run in runs}
+    bounded = [run for run in runs if run.declared(best[run.label][0]).kind != "exact"]
+    common = [m for m in (best[bounded[0].label] if bounded else []) if all(m in best[run.label] for run in bounded)]
+    return {run.label: common[0] if common and run in bounded else best[run.label][0] for run in runs}
 
 
 def labelled(runs: Iterable[StoredRun]) -> list[StoredRun]:
@@ -119,9 +181,14 @@ def _extended(run: StoredRun, note: str) -> str:
 
 
 def _by_settings(run: StoredRun, twins: list[StoredRun]) -> str:
-    differing = settings_that_differ(twins)
+    return settings_words(run, twins)
+
+
+def settings_words(run: StoredRun, others: Sequence[StoredRun], most: int = 3) -> str:
+    """What of a run's settings is not the same in others: ``lr=0.1, hidden=64,64``, and how many more beyond a few."""
     config = run.manifest.config
-    return ", ".join(f"{k}={shown(config[k])}" for k in differing if k in config) if len(differing) <= 3 else ""
+    found = [f"{k}={shown(config[k])}" for k in settings_that_differ([run, *others]) if k in config]
+    return ", ".join(found) if len(found) <= most else f"{', '.join(found[: most - 1])} and {len(found) - most + 1} more"
 
 
 def _by_path(run: StoredRun, _: list[StoredRun]) -> str:

@@ -12,11 +12,10 @@ from seedbed.report.curves import Curves
 from seedbed.report.document import Report
 from seedbed.report.groups import settings_that_differ, shown
 from seedbed.report.pictures import Strip, data_strips, run_strips
-from seedbed.report.sentences import sentence
 from seedbed.report.stored import StoredRun
 from seedbed.report.svg import bars_svg, bounds_svg, curves_svg, intervals_svg
 from seedbed.report.tables import Table
-from seedbed.report.verdicts import lead, overall
+from seedbed.report.verdicts import lead, overall, said
 from seedbed.report.words import duration
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def render(
         version=version("seedbed"),
         overall=overall(report.families),
         plates=sorted({name.rsplit(".", 1)[0] for name in links or {} if name.endswith(".svg")} - set(_OWN_PLATES)),
-        leads=[(family, lead(family), [sentence(v) for v in family.verdicts]) for family in report.families],
+        leads=[(family, lead(family), [said(family, v) for v in family.verdicts]) for family in report.families],
         charts=[_chart(report, i, task, many) for i, (task, many) in enumerate(report.charts)],
         intervals=[(family, intervals_svg(family, report.colour)) for family in report.families if family.ranked],
         bounds=_bounds(report),
@@ -116,8 +115,8 @@ def _pictures(report: Report) -> list[tuple[str, list[tuple[str, list[Strip]]]]]
     """Per data set rows of pictures: the data first, then each run, best first."""
     out = []
     for family in report.families:
-        task, metric = family.group.task, family.group.metric
-        rows = [(run.label, run_strips(run, task, metric)) for run in family.ranked]
+        task = family.group.task
+        rows = [(run.label, run_strips(run, task, family.group.metric_of(run))) for run in family.ranked]
         if rows := [(label, found) for label, found in rows if found]:
             beside = next((found for run in family.ranked if (found := data_strips(run, task))), [])
             out.append((task, [("data", beside)] * bool(beside) + rows))

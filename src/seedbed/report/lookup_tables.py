@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from seedbed.report.summary import summarise_run
+from seedbed.report.summary import WORSE, summarise_run
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
 from seedbed.report.words import CROSS, metric_words, number, spread
@@ -18,7 +18,8 @@ def tests_table(families: Sequence[Family]) -> Table:
     for family in families:
         for run in [*family.group.runs, *family.group.strangers]:
             for row in summarise_run(run.folder, rows=run.rows):
-                cells = [family.group.task, run.label, row.metric, spread(row.interval), row.unit]
+                mean = f"{spread(row.poor)} {WORSE}" if row.poor else spread(row.interval)
+                cells = [family.group.task, run.label, row.metric, mean, row.unit]
                 body.append([*cells, number(row.std, 2), number(row.mc_se, 2), str(row.n), str(row.diverged)])
                 raw.append({"data": family.group.task, "model": run.label} | {k: getattr(row, k) for k in _FACTS})
     return Table("tests", "Every test metric: mean over seeds with its 95 % interval.", head, body, raw, words=3)
@@ -30,8 +31,9 @@ def seeds_table(families: Sequence[Family]) -> Table:
     body, raw = [], []
     for family in families:
         for run in family.group.runs:
-            values, cells = run.final(family.group.metric), []
-            names = {"data": family.group.task, "model": run.label, "metric": family.group.metric}
+            metric, cells = family.group.metric_of(run), []
+            values = run.final(metric)
+            names = {"data": family.group.task, "model": run.label, "metric": metric}
             for seed in seeds:
                 fate, step = run.fates.get(seed, ("running", 0))
                 value = float(values.loc[seed]) if seed in values.index else math.nan

@@ -25,7 +25,10 @@ def page(folder: Path) -> str:
         parts.append(f"## {path.stem}\n\n{_study(rows)}")
     for path in sorted((folder / "benchmarks").glob("*.json")):
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        parts.append(f"## Speed: {path.stem}\n\nA ratio above 1: ours is faster.\n\n{_benchmark(rows)}")
+        if "difference" in rows[0]:
+            parts.append(f"## Beside others: {path.stem}\n\nA difference below 0: ours is better.\n\n{_benchmark(rows)}")
+        else:
+            parts.append(f"## Speed: {path.stem}\n\nA ratio above 1: ours is faster.\n\n{_benchmark(rows)}")
     return "\n".join(parts)
 
 
@@ -81,7 +84,8 @@ def _beside(row: dict[str, Any]) -> str:
 
 
 def _benchmark(rows: list[dict[str, Any]]) -> str:
-    head = ("workload", "ours", "other", "unit", "ratio", "interval", "runs", "device")
+    figure = "difference" if "difference" in rows[0] else "ratio"
+    head = ("workload", "ours", "other", "unit", figure, "interval", "runs", "device")
     return _table(
         head,
         [
@@ -90,7 +94,7 @@ def _benchmark(rows: list[dict[str, Any]]) -> str:
                 str(row["ours"]),
                 f"{row['other']} ({row.get('other_is', 'other')})",
                 row["unit"],
-                f"{row['ratio']:.2f}",
+                f"{row[figure]:.2f}",
                 f"[{row['low']:.2f}, {row['high']:.2f}]",
                 str(row["runs"]),
                 row["device"],

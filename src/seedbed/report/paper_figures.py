@@ -145,23 +145,30 @@ def intervals_plate(families: Sequence[Family], colour: Mapping[str, int]) -> "F
 
 
 def _intervals(axis: "Axes", family: Family, order: Sequence[str], colour: Mapping[str, int]) -> None:
-    metric, ends = family.group.metric, []
+    ends: list[float] = []
     for run in family.ranked:
         line, shade, mean = order.index(run.label), COLOURS[colour[run.label] % len(COLOURS)], family.means[run.label]
-        values = run.kept(metric).to_numpy()
+        values = run.kept(family.group.metric_of(run)).to_numpy()
         spaced = line + 0.3 * np.linspace(-1, 1, max(len(values), 2))[: len(values)]
         axis.plot(values, spaced, "o", ms=2.2, mew=0, alpha=0.45, color=shade)
         axis.plot([mean.low, mean.high], [line, line], color=shade, linewidth=1.6)
         axis.plot(mean.mean, line, "|", ms=7, mew=1.4, color=shade)
         ends += [v for v in (*values, mean.low, mean.high) if math.isfinite(v)]
     scale = spanning(min(ends, default=0.0), max(ends, default=1.0), family.group.declared)
-    lost = {run.label: len(run.without(metric)) for run in family.ranked}
+    lost = {run.label: len(run.without(family.group.metric_of(run))) for run in family.ranked}
     room = 0.4 if any(lost.values()) else 0.0  # to the right, for who is not in the picture
     axis.set_xlim(scale.low, scale.high * (scale.high / scale.low) ** room if scale.log else _beyond(scale, room))
     for label, count in lost.items():
         if count:
             where = {"ha": "right", "va": "center", "transform": axis.get_yaxis_transform()}
-            axis.text(1, order.index(label), f"{count} diverged", fontsize=6, color="#8A1C1C", **where)
+            axis.text(
+                1,
+                order.index(label),
+                f"{count} {'worse' if label in family.poor else 'diverged'}",
+                fontsize=6,
+                color="#8A1C1C",
+                **where,
+            )
     if scale.log:
         axis.set_xscale("log")
         axis.set_xticks(scale.ticks(4), [f"{v:g}" for v in scale.ticks(4)])
@@ -179,7 +186,7 @@ def pictures_plates(families: Sequence[Family]) -> "dict[str, Figure | None]":
     tiles: dict[str, dict[tuple[str, str], np.ndarray]] = {}
     for family in families:
         for run in family.ranked:
-            found = run_tiles(run, {_median_seed(run, family.group.metric): run.label})
+            found = run_tiles(run, {_median_seed(run, family.group.metric_of(run)): run.label})
             for (kind, column), tile in found.items():
                 tiles.setdefault(kind, {}).setdefault((family.group.task, column), tile)
     labels = [run.label for family in families for run in family.group.runs]

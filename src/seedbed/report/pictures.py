@@ -93,8 +93,16 @@ def data_strips(run: StoredRun, task: str) -> list[Strip]:
         pixels = as_pixels(reference[key], reference) if key in reference else None
         if pixels is not None:
             size = "wide" if key == "x" and _of_images(reference) else ""
-            out.append(Strip(kind, [Picture(_uri(pixels), f"{kind} of {task}, the data", "held out")], size))
+            out.append(Strip(kind, [Picture(_uri(pixels), f"{kind} of {task}, the data", _held_out(reference))], size))
     return out
+
+
+def _held_out(reference: Mapping[str, NDArray]) -> str:
+    """What is written below held-out examples: of points whose axes have scales of their own, those."""
+    if (ends := reference.get("extent")) is None or ends.shape != (2, 2):
+        return "held out"
+    across, up = (f"{low:.4g} to {high:.4g}" for low, high in ends)
+    return f"held out; across {across}, upward {up}"
 
 
 def run_strips(run: StoredRun, task: str, metric: str) -> list[Strip]:
@@ -190,11 +198,13 @@ def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SCAT
         return latent_map(array, reference.get("labels")) if array.ndim == 2 and array.shape[1] == 2 else None
     if key in ("", "log_q") and "log_p" in reference and array.shape == reference["log_p"].shape:
         return density(array, float(np.exp(reference["log_p"].max())))
+    if key == "log_q" and "extent" in reference and array.ndim == 2 and np.isfinite(array).any():
+        return density(array - array[np.isfinite(array)].max(), 1.0)  # beside no truth it is as dark as itself
     if key not in ("", "x", "mean", "grid"):
         return None
     examples = reference.get("x")
     if key != "grid" and array.ndim == 2 and array.shape[1] == 2 and (examples is None or examples.shape[1:] == (2,)):
-        return points(array, *_extent(array, reference), side)
+        return points(array, _extent(array, reference), side)
     shape = array.shape[1 + (key == "grid") :]
     # Of a key alone one cannot know whether the data are pictures: beside a reference without examples it is none.
     alike = examples.shape[1:] == shape if examples is not None else not key or (key == "grid" and not reference)
@@ -206,18 +216,19 @@ def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SCAT
     return sheet(array, side, top) if key == "grid" else images(array, top)
 
 
-def _extent(array: NDArray, reference: Mapping[str, NDArray]) -> tuple[float, float]:
+def _extent(array: NDArray, reference: Mapping[str, NDArray]) -> NDArray:
+    """Where each axis begins and ends, ``[2, 2]``; a reference may have the same for both, ``[2]``."""
     if "extent" in reference:
-        low, high = (float(v) for v in reference["extent"])
-        return low, high
+        return np.broadcast_to(reference["extent"], (2, 2))
     finite = array[np.isfinite(array)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (-1.0, 1.0)
+    ends = (finite.min(), finite.max()) if finite.size else (-1.0, 1.0)
+    return np.broadcast_to(np.asarray(ends, float), (2, 2))
 
 
-def points(array: NDArray, low: float, high: float, side: int = SCATTER_SIDE) -> Pixels:
-    """Points ``[n, 2]`` in a square, darker where they fall on one another."""
+def points(array: NDArray, extent: NDArray, side: int = SCATTER_SIDE) -> Pixels:
+    """Points ``[n, 2]`` in a square of the given ends of each axis, ``[2, 2]``, darker where they fall on one another."""
     whole = array[np.isfinite(array).all(1)]
-    counts, _, _ = np.histogram2d(whole[:, 1], whole[:, 0], bins=side, range=((low, high), (low, high)))
+    counts, _, _ = np.histogram2d(whole[:, 1], whole[:, 0], bins=side, range=extent[::-1].tolist())
     if side > SCATTER_SIDE:  # a dot of one pixel would vanish
         counts = sum(np.roll(counts, shift, (0, 1)) for shift in ((0, 0), (0, 1), (1, 0), (1, 1)))
     return np.minimum(counts, 4).astype(np.uint8)[::-1], _ramp(5, 0.45)

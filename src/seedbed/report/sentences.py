@@ -1,18 +1,28 @@
 """What was found, in one line each: verdicts, shares of variance, amounts."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from seedbed.report.shares import VarianceShares
 from seedbed.report.statistics import MAX_SEEDS, Interval, Verdict
 
 
-def sentence(v: Verdict) -> str:
-    """The verdict in one line, e.g. ``spline-flow beats flow on checkerboard: 10 of 10 seeds, 0.09 nats [0.07, 0.11]``."""
+def sentence(v: Verdict, lost: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The verdict in one line, e.g. ``spline-flow beats flow on checkerboard: 10 of 10 seeds, 0.09 nats [0.07, 0.11]``.
+
+    Args:
+        v: the verdict.
+        lost: by name how the seeds that do not count ended, where that is not that they diverged.
+    """
     place = f" on {v.task}" if v.task else ""
     needed = f"more than {MAX_SEEDS}" if v.seeds_needed is None else f"about {v.seeds_needed}"
     held = f"{v.wins} of {v.n} seeds"
     if v.outcome == "too few":
         text = f"{v.name_a} against {v.name_b}{place}: too few seeds: {v.n}; {needed} needed"
+    elif v.ties == v.n and not v.gain.n:
+        both = f"{v.name_a} and {v.name_b}{place}"
+        return f"no verdict between {both}: at all {v.n} seeds both diverged or ended worse than their baseline"
     elif v.outcome == "better":
         text = f"{v.name_a} beats {v.name_b}{place}: {held}, {amount(v.gain, v.unit)}"
     elif v.outcome == "worse":
@@ -20,7 +30,8 @@ def sentence(v: Verdict) -> str:
     else:
         text = f"no difference shown between {v.name_a} and {v.name_b}{place}: {v.name_a} better at {held}"
         text += f" with {v.ties} tied" if v.ties else ""
-        text += f", by {amount(v.gain, v.unit)}, p = {v.p_value:.2g}"
+        text += f", by {amount(v.gain, v.unit)}" if v.gain.n else ""
+        text += f", p = {v.p_value:.2g}"
         if v.p_value <= 1 - v.level:
             text += ", but some seeds lie so far off that the interval of the mean holds zero"
         else:
@@ -29,8 +40,10 @@ def sentence(v: Verdict) -> str:
         text += f" (Holm over {v.family} comparisons, p = {v.p_value:.2g})"
     for name, seeds in ((v.name_a, v.diverged_a), (v.name_b, v.diverged_b)):
         if seeds:
-            text += f"; {name} diverged at {len(seeds)} (seed {', '.join(map(str, seeds))})"
-    if v.gain.n < v.n:
+            text += f"; {name} {lost.get(name, 'diverged')} at {len(seeds)} (seed {', '.join(map(str, seeds))})"
+    if v.n and not v.gain.n:
+        text += "; at no seed both count, and one that does not counts as a loss"
+    elif v.gain.n < v.n:
         text += f"; the mean is over the {v.gain.n} pairs without divergence, a diverged seed counts as a loss"
     return text + (f"; seeds without a partner left out: {v.unpaired}" if v.unpaired else "")
 

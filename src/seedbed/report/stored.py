@@ -1,8 +1,6 @@
 """A run as a report sees it: what was stored, read once."""
 
 import math
-import os
-import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,22 +15,8 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.metric import GAP, NEG_IW, Metric, declared
 from seedbed.report.summary import LOST
 from seedbed.store.folder import Folder
-from seedbed.store.manifest import FILE, Manifest
+from seedbed.store.manifest import Manifest
 from seedbed.store.table import COLUMNS, Row
-
-_REPLACED = re.compile(r"\.replaced-\d{8}-\d{6}$")  # a run that `--again` moved aside
-
-
-def find_runs(root: Path) -> list[Path]:
-    """Every run folder at or below a folder, in the order of their paths; runs that were moved aside are passed over."""
-    found = []
-    for folder, below, files in os.walk(root):
-        if FILE in files:
-            found.append(Path(folder))
-            below.clear()
-        below[:] = [name for name in below if not _REPLACED.search(name)]
-    return sorted(found)
-
 
 # Axes before an example's, of what is stored by the name of the artefact and the key; one of seeds less in the reference.
 _LEAD = {("reference", "x"): 1, ("samples", "x"): 2, ("samples", "mean"): 2, ("reconstructions", "mean"): 2}
@@ -118,9 +102,17 @@ class StoredRun:
 
     @property
     def model(self) -> str:
-        """The experiment's name without study and data set, nor what varies where a study names its arms so: vae-init."""
+        """The experiment's name without study, data set or folder; an arm's without what varies: vae, not vae-init."""
         name = self.manifest.experiment
+        if ".py:" in name:  # of a file of one's own, wherever it lies
+            return Path(name).name
         return (name.split("/", 2)[2] if name.count("/") >= 2 else name).removesuffix(f"-{self.vary}")
+
+    @property
+    def study(self) -> str:
+        """The study that it is a preset of; empty of a model on data that were named, and of a file of one's own."""
+        name = self.manifest.experiment
+        return name.split("/")[0] if name.count("/") >= 2 and ".py:" not in name else ""
 
     @property
     def vary(self) -> str:
@@ -230,3 +222,10 @@ class StoredRun:
         """The test value of each seed that did not diverge."""
         lost, values = set(self.without(metric)), self.final(metric)
         return values.loc[[seed for seed in values.index if seed not in lost]]
+
+    def poor(self, metric: str) -> pd.Series:
+        """The finite test values of a run that keeps none: of its seeds that ended worse than their trivial baseline."""
+        if len(self.kept(metric)):
+            return pd.Series(dtype=float)
+        ended, values = set(self.ended("worse_than_baseline")), self.final(metric)
+        return values.loc[[seed for seed, value in values.items() if seed in ended and math.isfinite(value)]]

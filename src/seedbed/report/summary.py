@@ -13,6 +13,7 @@ from seedbed.store.folder import Folder
 from seedbed.store.table import Row
 
 LOST = ("diverged", "worse_than_baseline")
+WORSE = "worse than baseline"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Summary:
         diverged: of them, those that diverged, ended worse than their trivial baseline or in no finite number.
         finished: whether every seed came to its end.
         seconds: of training and evaluation, summed over groups.
+        poor: where no seed counts, the mean over the finite values of those that ended worse than their trivial baseline.
     """
 
     experiment: str
@@ -48,6 +50,7 @@ class Summary:
     diverged: int
     finished: bool
     seconds: float
+    poor: Interval | None = None
 
     @property
     def interval(self) -> Interval:
@@ -87,6 +90,8 @@ def summarise_run(
         values = np.array([row.value for row in kept])
         within = declared(metric, own).range
         bounds = interval(values, rng=np.random.default_rng(0), within=within) if len(kept) else None
+        worse = [row.value for seed, row in by_seed.items() if fates.get(seed) == LOST[1] and math.isfinite(row.value)]
+        poor = interval(worse, rng=np.random.default_rng(0), within=within) if worse and not kept else None
         some = next(iter(by_seed.values()))
         out.append(
             Summary(
@@ -104,6 +109,7 @@ def summarise_run(
                 diverged=len(without),
                 finished=set(fates) == asked,
                 seconds=sum(walls),
+                poor=poor,
             )
         )
     return out
@@ -113,24 +119,30 @@ def text_table(rows: Sequence[Summary]) -> str:
     """The table as aligned text."""
     if not rows:
         return "no finished seed yet"
+    text = runs_table(rows).text()
+    return f"{text}\n\n{_DIVERGED}" if any(row.diverged for row in rows) else text
+
+
+def runs_table(rows: Sequence[Summary]) -> Table:
+    """A line for each test metric of each run."""
     head = ["experiment", "metric", "mean", "95 % over seeds", "std", "seeds", "diverged"]
-    body = [
-        [
+    body = []
+    for row in rows:
+        shown = row.poor or row.interval
+        cells = [
             row.experiment,
             row.metric,
-            f"{row.mean:.4f}" if math.isfinite(row.mean) else "none",
-            f"[{row.low:.4f}, {row.high:.4f}]" if math.isfinite(row.low) else "",
+            (f"{shown.mean:.4f}" if math.isfinite(shown.mean) else "none") + (f" {WORSE}" if row.poor else ""),
+            f"[{shown.low:.4f}, {shown.high:.4f}]" if math.isfinite(shown.low) else "",
             f"{row.std:.4f}" if math.isfinite(row.std) else "",
             str(row.seeds) + ("" if row.finished else " (unfinished)"),
             str(row.diverged),
         ]
-        for row in rows
-    ]
-    table = Table("runs", "", head, body, words=2).text()
-    return f"{table}\n\n{_DIVERGED}" if any(row.diverged for row in rows) else table
+        body.append(cells)
+    return Table("runs", "", head, body, words=2)
 
 
 _DIVERGED = (
     "diverged: seeds that ended in no finite number, or worse than a trivial model (after very few steps all may);\n"
-    "they are counted here, and left out of the means"
+    "they are counted here, and left out of the means; a mean over nothing but such seeds says so"
 )

@@ -187,12 +187,13 @@ def _svg(attributes: str, said: str, height: int | float, parts: Sequence[str]) 
 
 def intervals_svg(family: Family, colour: Mapping[str, int]) -> str:
     """One line per run: a dot for each seed's test value, the mean and its 95 % interval, how many seeds diverged."""
-    runs, metric, line = family.ranked, family.group.metric, 26
-    lost = {run.label: len(run.without(metric)) for run in runs}
+    runs, metric, line, of = family.ranked, family.group.metric, 26, family.group.metric_of
+    lost = {run.label: len(run.without(of(run))) for run in runs}
+    word = lambda run: "worse" if run.label in family.poor else "diverged"  # than its baseline, as the table beside says
     left = min(16 + 8.2 * max(len(short(run.label)) for run in runs), 205)
     right = WIDTH - RIGHT - (68 if any(lost.values()) else 0)
     bottom = TOP + line * len(runs)
-    values = {run.label: run.kept(metric).to_numpy() for run in runs}
+    values = {run.label: run.kept(of(run)).to_numpy() for run in runs}
     means = [family.means[run.label] for run in runs]
     ends = [*np.concatenate(list(values.values())), *(v for m in means if m.n > 1 for v in (m.low, m.high))]
     scale = spanning(float(min(ends, default=0.0)), float(max(ends, default=1.0)), family.group.declared)
@@ -211,10 +212,10 @@ def intervals_svg(family: Family, colour: Mapping[str, int]) -> str:
         parts += [f'<circle class="dot" cx="{at(v):.1f}" cy="{y + _jitter(i):.1f}" r="2.5"/>' for i, v in dots]
         parts.append(f'<path class="ci" d="M{at(mean.low):.1f} {y:.1f}H{at(mean.high):.1f}"/>' if mean.n > 1 else "")
         parts.append(f'<path class="mean" d="M{at(mean.mean):.1f} {y - 6:.1f}v12"/>' if mean.n else "")
-        parts.append(_text(WIDTH - RIGHT, y + 4, "e lost", f"{lost[run.label]} diverged") if lost[run.label] else "")
+        parts.append(_text(WIDTH - RIGHT, y + 4, "e lost", f"{lost[run.label]} {word(run)}") if lost[run.label] else "")
         parts.append("</g>")
     said = f"{metric} on {family.group.task}, mean and 95 % interval over seeds. " + " ".join(
-        f"{run.label}: {spread(family.means[run.label])}, {lost[run.label]} diverged." for run in runs
+        f"{run.label}: {spread(family.means[run.label])}, {lost[run.label]} {word(run)}." for run in runs
     )
     return _svg('class="intervals"', said, bottom + BOTTOM, parts)
 

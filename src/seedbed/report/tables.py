@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,17 @@ class Table:
             f"    {' & '.join(_tex(c) for c in self.head)} \\\\\n    \\midrule\n{body}\n    \\bottomrule\n"
             "  \\end{tabular}\n\\end{table}\n"
         )
+
+    def html(self) -> str:
+        """A bare ``<table>`` for notebooks, everything escaped."""
+
+        def line(cells: Sequence[str], tag: str, bold: bool = False) -> str:
+            way = ["left" if i < self.words else "right" for i in range(len(cells))]
+            shown = [f"<b>{escape(c)}</b>" if bold and c else escape(c) for c in cells]
+            return "".join(f'<{tag} style="text-align:{w}">{c}</{tag}>' for c, w in zip(shown, way, strict=True))
+
+        body = "".join(f"<tr>{line(row, 'td', i in self.strong)}</tr>" for i, row in enumerate(self._sparse()))
+        return f"<table><thead><tr>{line(self.head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
     def text(self) -> str:
         """Aligned columns for a terminal."""

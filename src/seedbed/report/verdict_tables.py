@@ -6,11 +6,21 @@ from typing import Any
 
 from seedbed.report.statistics import MAX_SEEDS, Verdict
 from seedbed.report.stored import StoredRun
+from seedbed.report.summary import WORSE
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family, across
 from seedbed.report.words import duration, lost_words, metric_words, number, seeds_words, spread
 
 _VERBS = {"better": "beats", "worse": "loses to", "no difference shown": "not shown to differ from"}
+
+
+def _verb(family: Family, v: Verdict) -> str:
+    """The outcome, and whose number is a bound where the other's is exact."""
+    verb, group = _VERBS.get(v.outcome, v.outcome), family.group
+    kind = {run.label: group.kind_of(run) for run in group.runs}
+    if not group.mixed or kind[v.name_a] == kind[v.name_b] or v.outcome not in ("better", "worse"):
+        return verb
+    return f"{verb}, by its bound," if kind[v.name_a] == "upper bound" else f"{verb} the bound of"
 
 
 def summary_table(families: Sequence[Family]) -> Table:
@@ -23,21 +33,28 @@ def summary_table(families: Sequence[Family]) -> Table:
             if len(family.ranked) > 1 and run is family.ranked[0]:
                 strong.append(len(body))
             facts = _facts(family, run)
-            cells = [facts["data"], facts["model"], facts["metric"], spread(family.means[run.label])]
+            kind = f" ({facts['kind']})" if family.group.mixed else ""
+            cells = [facts["data"], facts["model"], facts["metric"] + kind, _mean_words(family, run)]
             cells += [number(facts["std"], 2), number(facts["mc_se"], 2), facts["letters"], seeds_words(run)]
-            body.append([*cells, lost_words(run, family.group.metric), duration(run.seconds)])
+            body.append([*cells, lost_words(run, family.group.metric_of(run)), duration(run.seconds)])
             raw.append(facts)
     caption = (
         f"Test split, {metric_words([f.group for f in families])}: mean over seeds with its 95 % interval, standard "
         "deviation over seeds, Monte-Carlo error of the test set. Models of one data set that share a letter are not shown "
         "to differ. Diverged seeds are counted, and left out of the mean."
+        + (f" Where every seed ended {WORSE}, the mean is over those, and says so." if any(f.poor for f in families) else "")
     )
     return Table("summary", caption, head, body, raw, words=3, strong=strong).without_constant("metric")
 
 
+def _mean_words(family: Family, run: StoredRun) -> str:
+    poor = family.poor.get(run.label)
+    return f"{spread(poor)} {WORSE}" if poor else spread(family.means[run.label])
+
+
 def _facts(family: Family, run: StoredRun) -> dict[str, Any]:
-    metric, mean = family.group.metric, family.means[run.label]
-    kept = run.kept(metric)
+    metric, mean = family.group.metric_of(run), family.poor.get(run.label, family.means[run.label])
+    kept = run.poor(metric) if run.label in family.poor else run.kept(metric)
     errors = [r.se for r in run.rows if r.split == "test" and r.metric == metric and r.seed in kept.index]
     tested = any(v.outcome != "too few" for v in family.verdicts)
     return {
@@ -46,6 +63,7 @@ def _facts(family: Family, run: StoredRun) -> dict[str, Any]:
         "experiment": run.manifest.experiment,
         "hash": run.manifest.hash,
         "metric": metric,
+        "kind": family.group.kind_of(run),
         "unit": family.group.unit,
         "mean": mean.mean,
         "low": mean.low,
@@ -71,7 +89,7 @@ def verdict_table(families: Sequence[Family]) -> Table:
         for v in family.verdicts:
             needed = f"> {MAX_SEEDS}" if v.seeds_needed is None else str(v.seeds_needed)
             won = f"{v.wins} of {v.n}" + (f" ({v.ties} tied)" if v.ties else "")
-            cells = [family.group.task, v.name_a, _VERBS.get(v.outcome, v.outcome), v.name_b, spread(v.gain), won]
+            cells = [family.group.task, v.name_a, _verb(family, v), v.name_b, spread(v.gain), won]
             body.append([*cells, number(v.p_value, 2), number(v.improvement, 2), needed])
             raw.append(_verdict_facts(family, v))
     caption = (
@@ -79,10 +97,13 @@ def verdict_table(families: Sequence[Family]) -> Table:
         "its 95 % interval, seeds at which it is better, p-value after Holm's correction within the data set, probability "
         "of improvement, and the seeds that a difference of this size would need."
     )
+    if any(family.group.mixed for family in families):
+        caption += " A bound that wins over an exact value proves it; one that loses may be loose."
     return Table("verdicts", caption, head, body, raw, words=4)
 
 
 def _verdict_facts(family: Family, v: Verdict) -> dict[str, Any]:
+    by_label = {run.label: run for run in family.group.runs}
     return {
         "data": family.group.task,
         "metric": family.group.metric,
@@ -106,6 +127,8 @@ def _verdict_facts(family: Family, v: Verdict) -> dict[str, Any]:
         "family": v.family,
         "improvement": v.improvement,
         "seeds_needed": v.seeds_needed,
+        **{f"metric_{side}": family.group.metric_of(by_label[name]) for side, name in (("a", v.name_a), ("b", v.name_b))},
+        **{f"kind_{side}": family.group.kind_of(by_label[name]) for side, name in (("a", v.name_a), ("b", v.name_b))},
     }
 
 

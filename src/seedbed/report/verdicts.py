@@ -1,17 +1,20 @@
 """Which differences within a group of runs are real: every pair judged as one family, and the outcome in words."""
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 
+from seedbed.core.metric import GAP, NLL
 from seedbed.report.groups import Group
-from seedbed.report.sentences import amount
+from seedbed.report.sentences import amount, sentence
 from seedbed.report.statistics import FEWEST, Interval, Outcome, Verdict, compare, compare_family, interval
 from seedbed.report.stored import StoredRun
+from seedbed.report.summary import WORSE
 from seedbed.report.words import kind_words, listed
 
 _MIRROR: dict[Outcome, Outcome] = {"better": "worse", "worse": "better"}
@@ -27,6 +30,7 @@ class Family:
         means: their means and intervals over the seeds that did not diverge, by label.
         verdicts: one per pair; the first name is the one with more wins.
         letters: by label; two runs that share a letter are not shown to differ.
+        poor: of runs that keep no seed, means over those that ended worse than their trivial baseline, by label.
     """
 
     group: Group
@@ -34,6 +38,7 @@ class Family:
     means: dict[str, Interval]
     verdicts: list[Verdict]
     letters: dict[str, str]
+    poor: dict[str, Interval] = field(default_factory=dict)
 
     def between(self, a: str, b: str) -> Verdict | None:
         """The verdict on two labels as seen from the first."""
@@ -47,14 +52,14 @@ def judged(group: Group, level: float = 0.95) -> Family:
     """Compare every pair of a group's runs seed by seed. A run without a test number takes no part."""
     metric = group.declared
     sign = -1.0 if metric.better == "higher" else 1.0
-    values = {run.label: run.final(group.metric) for run in group.runs}
-    lost = {run.label: run.without(group.metric) for run in group.runs}
-    means = {
-        run.label: interval(run.kept(group.metric).to_numpy(), level, rng=np.random.default_rng(0), within=metric.range)
-        for run in group.runs
-    }
+    of = group.metric_of
+    values = {run.label: run.final(of(run)) for run in group.runs}
+    lost = {run.label: run.without(of(run)) for run in group.runs}
+    mean = lambda x: interval(x.to_numpy(), level, rng=np.random.default_rng(0), within=metric.range)
+    means = {run.label: mean(run.kept(of(run))) for run in group.runs}
+    poor = {run.label: mean(found) for run in group.runs if len(found := run.poor(of(run)))}
     ranked = [run for run in group.runs if len(values[run.label])]
-    ranked.sort(key=lambda run: sign * means[run.label].mean if means[run.label].n else np.inf)
+    ranked.sort(key=lambda run: _place(means[run.label], poor.get(run.label), sign))
     pairs = {}
     for a, b in combinations([run.label for run in ranked], 2):
         pairs[f"{a}\n{b}"] = compare(
@@ -72,7 +77,14 @@ def judged(group: Group, level: float = 0.95) -> Family:
         )
     verdicts = [mirrored(v) if v.wins < v.losses else v for v in compare_family(pairs).values()]
     same = [{v.name_a, v.name_b} for v in verdicts if v.outcome not in _MIRROR]
-    return Family(group, ranked, means, verdicts, letters([run.label for run in ranked], same))
+    return Family(group, ranked, means, verdicts, letters([run.label for run in ranked], same), poor)
+
+
+def _place(mean: Interval, poor: Interval | None, sign: float) -> tuple[int, float]:
+    """Where a run stands: those whose seeds count, then those worse than their baseline, then those without a number."""
+    if mean.n:
+        return 0, sign * mean.mean
+    return (1, sign * poor.mean) if poor else (2, 0.0)
 
 
 def mirrored(v: Verdict) -> Verdict:
@@ -111,8 +123,52 @@ def _letter(index: int) -> str:
 
 
 def lead(family: Family) -> str:
-    """What a group's comparisons come to, in one to three sentences."""
-    return " ".join(filter(None, (_lead(family), kind_words(family.group))))
+    """What a group's comparisons come to, in a few sentences: who is better, and which numbers are bounds."""
+    return " ".join(filter(None, (_lead(family), _kinds(family))))
+
+
+def said(family: Family, v: Verdict) -> str:
+    """One verdict in words, and what it is worth where one of the two numbers is a bound and the other exact."""
+    ended = dict.fromkeys(family.poor, f"ended {WORSE}")
+    return "; ".join(filter(None, (sentence(v, ended), _pair_words(family, v))))
+
+
+def _pair_words(family: Family, v: Verdict) -> str:
+    bound = _bound_of(family, v)
+    if not bound or v.outcome in ("too few", "no difference shown"):
+        return f"the number of {bound} is an upper bound" if bound else ""
+    winner, loser = (v.name_a, v.name_b) if v.outcome == "better" else (v.name_b, v.name_a)
+    if winner == bound:
+        return f"proven: the upper bound of {winner} is below the exact value of {loser} already"
+    return f"but the number of {loser} is an upper bound, which may be loose"
+
+
+def _bound_of(family: Family, v: Verdict) -> str:
+    """The one of two runs whose number is a bound while the other's is exact; empty where both are alike."""
+    kinds = {run.label: family.group.kind_of(run) for run in family.ranked}
+    both = {kinds[v.name_a]: v.name_a, kinds[v.name_b]: v.name_b}
+    return both["upper bound"] if both.keys() == {"exact", "upper bound"} else ""
+
+
+def _met(group: Group, best: StoredRun, run: StoredRun) -> str:
+    """What of a run the best one has met: the run, or its bound alone."""
+    kinds = group.kind_of(best), group.kind_of(run)
+    return f"the bound of {run.label}" if kinds == ("exact", "upper bound") else run.label
+
+
+def _kinds(family: Family) -> str:
+    """Which numbers are exact and which are bounds where a group has both, what follows, how to tighten one that lost."""
+    group = family.group
+    if not (text := kind_words(group)):
+        return ""
+    best = family.ranked[0]
+    if group.kind_of(best) == "upper bound":
+        return f"{text} A bound that is below an exact value proves that its model is better."
+    bounded = [run for run in family.ranked if group.kind_of(run) == "upper bound"]
+    places = shlex.join(str(run.folder.path) for run in bounded[:4])
+    then = f", then compare with --metric {NLL.name}" if group.metric == GAP.name else ""
+    more = " with more samples (-k)" if all(group.metric_of(run) == NLL.name for run in bounded) else ""
+    return f"{text} A bound that loses may do so for being loose: `seedbed evaluate {places}`{more} tightens it{then}."
 
 
 def _lead(family: Family) -> str:
@@ -122,10 +178,10 @@ def _lead(family: Family) -> str:
     if not ranked:
         return f"No run on {group.task} has a test number yet."
     best = ranked[0].label
-    value = f"{amount(family.means[best], group.unit)}" if family.means[best].n else "every seed diverged"
+    value = value_words(family, best)
     if len(ranked) == 1:
         return f"{best} on {group.task}: {value}; there is nothing to compare it with.{tail}"
-    against = {run.label: family.between(best, run.label) for run in ranked[1:]}
+    against = {_met(group, ranked[0], run): family.between(best, run.label) for run in ranked[1:]}
     beaten = [name for name, v in against.items() if v and v.outcome == "better"]
     open_ = [name for name, v in against.items() if v and v.outcome == "no difference shown"]
     few = [name for name, v in against.items() if v and v.outcome == "too few"]
@@ -141,8 +197,23 @@ def _lead(family: Family) -> str:
     if above:
         parts.append(f"yet it loses to {listed(above)}, for it diverges more")
     if few:
-        parts.append(f"too few shared seeds for a verdict on {listed(few)}")
-    return "; ".join(parts) + "." + _out_of_reach(family) + tail
+        parts.append(f"too few shared seeds for a verdict on {listed(few)}, of {FEWEST} that it takes")
+    return "; ".join(parts) + "." + _untrained(family) + _out_of_reach(family) + tail
+
+
+def value_words(family: Family, label: str) -> str:
+    """A run's mean with its interval and unit; of a run that keeps no seed why, and the mean all the same if it has one."""
+    if family.means[label].n:
+        return amount(family.means[label], family.group.unit)
+    if label in family.poor:
+        return f"{amount(family.poor[label], family.group.unit)} (every seed {WORSE})"
+    return "every seed diverged"
+
+
+def _untrained(family: Family) -> str:
+    """That runs too short to beat their baseline cannot be told apart, and what mends that."""
+    poor = [run.label for run in family.ranked if run.label in family.poor]
+    return f" Every seed of {listed(poor)} ended {WORSE}: train longer (--steps) for a verdict." if len(poor) > 1 else ""
 
 
 def _out_of_reach(family: Family) -> str:

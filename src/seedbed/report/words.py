@@ -8,6 +8,7 @@ from seedbed.report.groups import Group
 from seedbed.report.sentences import amount
 from seedbed.report.statistics import Interval
 from seedbed.report.stored import StoredRun
+from seedbed.report.summary import WORSE
 
 NONE = "\N{EN DASH}"  # where a number does not exist
 CROSS = "\N{MULTIPLICATION SIGN}"  # marks a seed that diverged or ended worse than its baseline
@@ -44,7 +45,7 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 def lost_words(run: StoredRun, metric: str) -> str:
     """How many seeds are left out of the mean and why, e.g. ``2 (1 worse than baseline)``."""
     count, worse = len(run.without(metric)), len(run.ended("worse_than_baseline"))
-    return f"{count} ({worse} worse than baseline)" if worse else str(count)
+    return f"{count} ({worse} {WORSE})" if worse else str(count)
 
 
 def seeds_words(run: StoredRun) -> str:
@@ -66,17 +67,15 @@ def metric_words(groups: Sequence[Group]) -> str:
 
 def kind_words(group: Group) -> str:
     """Which runs' numbers are exact and which are bounds, where a group has both; else nothing."""
-    kinds: dict[str, list[str]] = {}
-    for run in group.runs:
-        if group.metric in run.judged:
-            kinds.setdefault(run.declared(group.metric).kind, []).append(run.label)
-    if not {"exact", "upper bound"} <= kinds.keys():
+    if not group.mixed:
         return ""
-    exact, bounds = listed(kinds["exact"]), listed(kinds["upper bound"])
-    return (
-        f"{group.metric} on {group.task} is exact of {exact}, and an upper bound on {group.declared.of} of {bounds}: "
-        "a bound that loses may do so for being loose."
-    )
+    kinds: dict[str, dict[str, list[str]]] = {}
+    for run in group.runs:
+        if (metric := group.metric_of(run)) in run.judged:
+            kinds.setdefault(group.kind_of(run), {}).setdefault(metric, []).append(run.label)
+    whose = lambda kind: " and ".join(f"of {listed(who)} ({metric})" for metric, who in kinds[kind].items())
+    exact, bounds = whose("exact"), whose("upper bound")
+    return f"On {group.task} the numbers {exact} are exact, those {bounds} upper bounds on {group.declared.of}."
 
 
 def fate_words(fate: str, step: int) -> str:

@@ -1,0 +1,148 @@
+"""A comparison of runs as one value: what the shell prints, what a notebook shows, what a program reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from seedbed.core.errors import SeedbedError, unknown
+from seedbed.report.document import compose
+from seedbed.report.files import write_report
+from seedbed.report.groups import Group, differences, grouped
+from seedbed.report.stored import StoredRun
+from seedbed.report.tables import Table
+from seedbed.report.verdict_tables import across_table, summary_table, verdict_table
+from seedbed.report.verdicts import Family, judged, lead, said
+from seedbed.report.words import metric_words
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Every pair of runs on one data set, judged seed by seed. ``str()`` is what ``seedbed compare`` prints.
+
+    Args:
+        runs: that were compared.
+        metric: the test metric that was asked for; ``None`` for what they have in common.
+        families: of those that may stand beside each other, the verdicts.
+        alone: runs that have nothing to be compared with.
+    """
+
+    runs: Sequence[StoredRun]
+    metric: str | None
+    families: Sequence[Family]
+    alone: Sequence[Group] = field(default=())
+
+    @property
+    def sentences(self) -> list[str]:
+        """The outcome of each data set, and below it that of each pair."""
+        pairs = lambda family: [f"  {said(family, v)}" for v in family.verdicts]
+        return [text for family in self.families for text in (lead(family), *pairs(family))]
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """Means with intervals, and over several data sets who beat whom on how many."""
+        return [table for table in (summary_table(self.families), across_table(self.families)) if table is not None]
+
+    @cached_property
+    def verdict_table(self) -> Table:
+        """Every pair: to be written as CSV, Markdown or LaTeX."""
+        return verdict_table(self.families)
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """A row for each pair: ``a``, ``b``, ``outcome``, ``gain`` in ``unit`` with ``low`` and ``high``, ``p_holm``."""
+        return pd.DataFrame(self.verdict_table.raw)
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A row for each run: ``model``, ``mean`` with ``low`` and ``high``, ``seeds``, ``diverged``."""
+        return pd.DataFrame(self.tables[0].raw)
+
+    def report(self, path: Path | str = "report.html") -> Path:
+        """Write the page about these runs, its tables and figures beside it, and say where.
+
+        Raises:
+            SeedbedError: for a name that is no web page's.
+        """
+        path = page_path(path)
+        return write_report(compose(self.runs, metric=self.metric), path)[0]
+
+    def __str__(self) -> str:
+        lines = self.sentences
+        only = lambda group: f"{group.task}: only {group.runs[0].label} has {group.metric}; nothing to compare it with"
+        lines += map(only, self.alone)
+        lines += ["", f"On the test split, by {metric_words([family.group for family in self.families])}:"]
+        return "\n".join([*lines, *(f"\n{table.text()}" for table in self.tables)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the sentences and the tables."""
+        said_ = "".join(f"<li>{escape(text)}</li>" for text in self.sentences)
+        return f"<ul>{said_}</ul>" + "".join(table.html() for table in self.tables)
+
+
+def compared(runs: Sequence[StoredRun], metric: str | None = None) -> Comparison:
+    """Judge every pair of runs on one data set under one protocol.
+
+    Args:
+        runs: with a test number each.
+        metric: the test metric to compare on; see ``groups.grouped``.
+
+    Raises:
+        SeedbedError: if no two of them share data and a number, or none has the metric.
+    """
+    if metric is not None:
+        check_metric(runs, metric)
+    groups = [group for group in grouped(runs, metric) if group.runs]
+    families = [judged(group) for group in groups if len(group.runs) > 1]
+    if not families:
+        raise _nothing_to_compare(runs, metric)
+    return Comparison(runs, metric, families, [group for group in groups if len(group.runs) == 1])
+
+
+def check_metric(runs: Sequence[StoredRun], metric: str) -> None:
+    """Refuse a metric that no run has, or that says nothing about better and worse.
+
+    Raises:
+        SeedbedError: with the nearest match, or with what there is.
+    """
+    known = {m for run in runs for m in run.judged}
+    if any(metric in run.metrics("test") and run.declared(metric).better is None for run in runs):
+        raise SeedbedError(f"{metric} explains a result and has no better or worse; compare on {', '.join(sorted(known))}")
+    if known and metric not in known:
+        raise unknown("test metric", metric, known)
+
+
+def page_path(path: Path | str) -> Path:
+    """Where a page is written.
+
+    Raises:
+        SeedbedError: for a name that is no web page's.
+    """
+    path = Path(path)
+    if path.suffix not in (".html", ".htm"):
+        raise SeedbedError(f"the report is a web page, got {path}; choose a name that ends in .html")
+    return path
+
+
+def _nothing_to_compare(runs: Sequence[StoredRun], metric: str | None) -> SeedbedError:
+    if not runs:
+        return SeedbedError("no run has a test number yet; run the same `seedbed run` command again to finish one")
+    if len(runs) == 1:
+        return SeedbedError(f"one run is nothing to compare: {runs[0].folder.path}; name another of {runs[0].data}")
+    for run in runs[1:]:
+        if why := differences(runs[0], run):
+            return SeedbedError(
+                f"{runs[0].folder.path} and {run.folder.path} cannot be compared, they differ in {'; '.join(why)}"
+            )
+    having = [run for run in runs if metric in run.judged]
+    if len(having) == 1:
+        return SeedbedError(
+            f"only {having[0].folder.path} has {metric}; leave the metric out, or compare on one that two have"
+        )
+    have = "; ".join(f"{run.manifest.experiment}: {', '.join(run.judged)}" for run in runs[:4])
+    return SeedbedError(f"no two of these runs share data and a test metric ({have}); choose with -d, -m or --metric")
