@@ -416,4 +416,6 @@ def test_a_run_evaluated_before_notes_declared_anything_is_read(capsys, work):
     kinds = {name: StoredRun.read(folder(name).path).declared("nll_nats").kind for name in ("ladder", "flow")}
     assert kinds == {"ladder": "upper bound", "flow": "exact"}
     code, out, _ = call(capsys, "compare", "ladder", "flow", "--metric", "nll_nats")
-    assert code == 0 and "nll_nats on 8gaussians is exact of flow, and an upper bound on -log p(x) of lvae" in out
+    assert (
+        code == 0 and "the numbers of flow (nll_nats) are exact, those of lvae (nll_nats) upper bounds on -log p(x)" in out
+    )

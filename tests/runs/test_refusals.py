@@ -219,10 +219,6 @@ REFUSED = {
         lambda: task_of(utility=lambda m, x, ctx: m.nope(x)),
         r"the utility of 'model' does not run: AttributeError: .* \(line \d+ of .*test_refusals.py, in <lambda>\)",
     ),
-    "a decision by a value": (
-        value_of(lambda v: v if v.mean() * 0 == 0 else 2 * v),
-        "an update of 'model' over several seeds does not run.*--strategy sequential",
-    ),
     "its batch in place": (
         lambda: task_of(utility=lambda m, x, ctx: fit(m, x.mul_(2), ctx)),
         "changes its batch in place",
@@ -289,6 +285,38 @@ def test_it_is_one_line_and_no_run(tmp_path, kind):
         seedbed.run(Own(made=made), seeds=3, out=tmp_path, threads=1)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.rglob("run.json"))
+
+
+DECIDES = value_of(lambda v: v if v.mean() * 0 == 0 else 2 * v)
+REASON = r"Net trains one seed after another: `if` on a tensor's value in <lambda> \(test_refusals.py:\d+\) cannot be mapped"
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_strategy_that_a_model_cannot_take(tmp_path, capsys, seeds):
+    """Refused where it was asked for; ``auto`` takes another, and says why in one line, here and in the manifest."""
+    with pytest.raises(SeedbedError, match=REASON + " over seeds; .* --strategy sequential$"):
+        seedbed.run(Own(made=DECIDES), seeds=seeds, strategy="vectorized", out=tmp_path, threads=1)
+    assert not list(tmp_path.rglob("*")) and not capsys.readouterr().err
+    run = seedbed.run(Own(made=DECIDES), seeds=seeds, out=tmp_path, threads=1)
+    said = capsys.readouterr().err
+    assert re.fullmatch(REASON + " over seeds\n", said) and run.manifest.reason == said.strip()
+    assert run.manifest.strategy == "sequential" and run.manifest.groups == [[seed] for seed in range(seeds)]
+    more = seedbed.run(Own(made=DECIDES), seeds=seeds + 1, out=tmp_path, threads=1)
+    assert more.manifest.groups[-1] == [seeds] and not capsys.readouterr().err
+    alone = seedbed.run(Own(made=DECIDES), seeds=seeds, strategy="sequential", out=tmp_path / "asked", threads=1)
+    assert not alone.manifest.reason and not capsys.readouterr().err
+    mapped = seedbed.run(Own(made=task_of), seeds=seeds, out=tmp_path / "mapped", threads=1)
+    assert (mapped.manifest.strategy, mapped.manifest.reason) == ("vectorized", "")
+
+
+def test_what_cannot_be_mapped_outside_of_training_alone_is_seen_as_well(tmp_path, capsys):
+    class Evaluated(Net):
+        def forward(self, x):
+            out = super().forward(x)
+            return out if self.training else out + 0 * out.mean().item()
+
+    run = seedbed.run(Own(made=lambda: task_of(build=Evaluated)), seeds=2, out=tmp_path, threads=1)
+    assert run.manifest.strategy == "sequential" and "`.item()`" in capsys.readouterr().err
 
 
 def test_what_is_refused_does_not_stand_in_the_way(tmp_path):

@@ -1,6 +1,7 @@
 """What a model can do. Classes are abstract or final; a model takes only the capabilities that it has.
 
-Every entry point takes a ``Context``; a model that has no use for it passes it on.
+Every entry point takes a ``Context``; a model that has no use for it passes it on. Whoever calls ``sample`` or ``log_prob``
+by hand may leave it out, see ``core.by_hand``.
 """
 
 import operator
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from seedbed.core.by_hand import ByHand
 from seedbed.core.context import Context
 from seedbed.core.domain import REAL, Domain
 from seedbed.core.errors import SeedbedError
@@ -48,7 +50,7 @@ class Layer:
 LAW = "a law with rank, reparameterised, log_prob and draw"
 
 
-class HasLogProb(ABC):
+class HasLogProb(ByHand, ABC):
     """A model with an exact density."""
 
     @abstractmethod
@@ -56,7 +58,7 @@ class HasLogProb(ABC):
         """log p(x) in nats, ``[batch]``."""
 
 
-class HasSample(ABC):
+class HasSample(ByHand, ABC):
     """A model that draws examples."""
 
     @abstractmethod
@@ -120,7 +122,7 @@ class LatentVariable(HasSample, ABC):
     """
 
     # Whether log p(x | z) is finite and has a gradient in z, as annealing from p(z) to p(z | x) needs.
-    smooth: ClassVar[bool] = True
+    smooth: bool = True
 
     @property
     @abstractmethod

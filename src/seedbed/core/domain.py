@@ -1,7 +1,7 @@
 """What kind of number an example is made of. A likelihood declares the domain that it accepts."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from seedbed.core.errors import SeedbedError
 
@@ -10,7 +10,7 @@ Kind = Literal["real", "binary", "levels", "tokens"]
 _REMEDY = {
     ("binary", "levels"): "binarise them (data 'mnist-dynamic' instead of 'mnist', ',binarise=dynamic' behind your own)",
     ("binary", "real"): "use a density over real values (a Gaussian likelihood or a flow)",
-    ("real", "levels"): "dequantise them first, or use a discretised likelihood",
+    ("real", "levels"): "use a model that scores levels, such as a VAE (`likelihood_of` of its domain)",
     ("real", "binary"): "use a Bernoulli likelihood, or dequantise them first",
 }
 
@@ -29,6 +29,20 @@ class Domain:
 
     def __str__(self) -> str:
         return self.kind if self.size is None else f"{self.kind}[{self.size}]"
+
+    @classmethod
+    def parse(cls, text: str) -> "Domain":
+        """What ``str`` made text of.
+
+        Raises:
+            SeedbedError: for any other text.
+        """
+        name, _, size = text.removesuffix("]").partition("[")
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        for kind in kinds:
+            if kind == name and (found := cls(kind, int(size) if size.isdigit() else None)) and str(found) == text:
+                return found
+        raise SeedbedError(f"expected a domain, real, binary, levels[N] or tokens[N]; got {text!r}")
 
     def check(self, data: "Domain", likelihood: str) -> None:
         """Refuse data that the likelihood owning this domain cannot score.

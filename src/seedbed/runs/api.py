@@ -79,6 +79,6 @@ def check_count(seeds: int) -> int:
     Raises:
         SeedbedError: otherwise.
     """
-    if seeds < 1:
+    if seeds < 1 or isinstance(seeds, bool):
         raise SeedbedError(f"seeds must be at least 1, got {seeds}")
     return seeds

@@ -13,6 +13,7 @@ from seedbed.core.metric import METRICS
 from seedbed.data import loaded_once
 from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Limits, Option, no_estimator, offered
 from seedbed.runs.load import Run
+from seedbed.runs.places import at_hand
 from seedbed.store.atomic import write_atomic
 from seedbed.store.manifest import command_line, versions
 from seedbed.store.table import Row
@@ -93,7 +94,13 @@ def _names() -> set[str]:
 
 @loaded_once()
 def evaluate(
-    run: Run, request: Request, *, again: bool = False, device: str = "cpu", progress: "Progress | None" = None
+    run: Run,
+    request: Request,
+    *,
+    again: bool = False,
+    device: str = "cpu",
+    progress: "Progress | None" = None,
+    data_at: str | None = None,
 ) -> list[Row]:
     """Measure every seed of a finished run and keep the rows in its folder; what is there is not measured again.
 
@@ -103,10 +110,17 @@ def evaluate(
         again: measure anew what is there.
         device: where.
         progress: called with (examples done, examples in all) of each group of seeds, where that takes long.
+        data_at: where data of one's own are now, e.g. ``array:/new/place/x.npy``; they must be those of the run.
 
     Raises:
-        SeedbedError: for an unfinished run, an estimator that the model does not have, or what does not fit in memory.
+        SeedbedError: for an unfinished run, an estimator that the model does not have, data that are not there any more or
+            have changed, or what does not fit in memory.
     """
+    with at_hand(run.folder, run.manifest, run.experiment, data_at):
+        return _evaluated(run, request, again, device, progress)
+
+
+def _evaluated(run: Run, request: Request, again: bool, device: str, progress: "Progress | None") -> list[Row]:
     ends = {row.seed: row for row in run.folder.rows() if row.split == "status"}
     if missing := [seed for seed in run.seeds if seed not in ends]:
         command = run.manifest.command or "the command that started it"

@@ -1,51 +1,127 @@
 """A run as it is stored: its table, its models, and draws from them."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from seedbed.core.errors import SeedbedError
+from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data import loaded_once
 from seedbed.experiments import EXPERIMENTS, MODELS, find
 from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.files import checksums, is_in_file, read_file, split_name
+from seedbed.experiments.own import is_fitted, refitted
+from seedbed.runs.places import at_hand
+from seedbed.runs.resume import changed_code
+from seedbed.runs.trust import choose, is_chosen
 from seedbed.store.folder import Folder
-from seedbed.store.manifest import Manifest
+from seedbed.store.manifest import Manifest, config_hash
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+    from matplotlib.figure import Figure
     from torch import Tensor, nn
 
     from seedbed.core.stack import Stack
+    from seedbed.report.comparison import Comparison
+    from seedbed.report.stored import StoredRun
 
 
-def load(path: Path | str, experiment: Experiment | None = None) -> "Run":
-    """Open a run folder.
+def load(
+    path: Path | str,
+    experiment: Experiment | str | None = None,
+    *,
+    build: "Callable[..., nn.Module] | None" = None,
+    data: Any = None,
+) -> "Run":
+    """Open a run folder. Its table is there in any case; its models need the code that they are made of.
 
     Args:
         path: what ``run`` wrote.
-        experiment: the declaration, for runs of your own experiments; no code is executed because a folder names it.
+        experiment: the declaration, or ``file.py:variable``, for runs of your own experiments whose file is elsewhere, was
+            changed, or was never run by you: no code is executed because a folder names it.
+        build: what makes a module, for runs of ``fit``.
+        data: of such a run, where more than its models is asked for.
 
     Raises:
-        SeedbedError: if it is no run folder, or of another version.
+        SeedbedError: if it is no run folder, or of another version, or of another experiment.
     """
     folder = Folder(path)
-    return Run(folder, resolve(folder.manifest(), experiment))
+    manifest = folder.manifest()
+    if build is not None:
+        return Run(folder, refitted(manifest.config, build, data))
+    return Run(folder, resolve(manifest, experiment) if experiment is not None or not is_own(manifest) else None)
 
 
-def resolve(manifest: Manifest, experiment: Experiment | None = None) -> Experiment:
-    """The experiment of a run: given, or registered.
+def is_own(manifest: Manifest) -> bool:
+    """Whether a run is of code of one's own, not of a registered experiment."""
+    return manifest.experiment not in EXPERIMENTS and manifest.experiment not in MODELS
+
+
+def resolve(manifest: Manifest, experiment: Experiment | str | None = None) -> Experiment:
+    """The experiment of a run: given, registered, or of the file that it was run from if this user has run that before.
 
     Raises:
-        SeedbedError: for a user's own experiment that was not given; no file is executed because a manifest names it.
+        SeedbedError: for an experiment of one's own whose code is not to be had, or was changed, with what to pass.
     """
-    if experiment is None:
-        if ".py:" in manifest.experiment:
-            raise SeedbedError(f"this run is of {manifest.experiment}; pass that experiment to load it")
-        if manifest.experiment not in EXPERIMENTS and manifest.experiment not in MODELS:
-            raise SeedbedError(f"this run is of an experiment of one's own, {manifest.experiment}; pass that to load it")
-        experiment = find(manifest.experiment)
-    return experiment.with_config(manifest.config)
+    if experiment is not None:
+        found = find(experiment) if isinstance(experiment, str) else experiment
+        out = found.with_config(manifest.config)
+        if changed_code(manifest, found) and config_hash(manifest.experiment, out.config()) != manifest.hash:
+            raise SeedbedError(
+                f"this run is of {manifest.experiment} with other settings than the experiment that is given has"
+            )
+        if found.source is not None:
+            choose(found.source.record())
+        return out
+    if not is_own(manifest):
+        return find(manifest.experiment).with_config(manifest.config)
+    if not is_in_file(manifest.experiment) and is_fitted(manifest.config):
+        raise SeedbedError(f"this run is of a module given in Python, {manifest.experiment}; pass it: load(path, build=...)")
+    if not is_in_file(manifest.experiment):
+        raise SeedbedError(f"this run is of an experiment of one's own, {manifest.experiment}; pass that to load it")
+    return _of_file(manifest).with_config(manifest.config)
+
+
+def _of_file(manifest: Manifest) -> Experiment:
+    """The experiment of the file that a run remembers, if it is what it was and this user has chosen it."""
+    _, variable = split_name(manifest.experiment)
+    what = f"--experiment FILE.py:{variable} (experiment=... in Python)"
+    sources = manifest.source.get("sha256", {})
+    if not sources:
+        raise SeedbedError(f"this run is of {manifest.experiment}; pass that experiment to load it: {what}")
+    file = Path(manifest.source["file"])
+    if not file.is_file():
+        raise SeedbedError(f"this run is of {file}, which is not there any more; say where it is now: {what}")
+    if changed := [name for name, sha in checksums(file, sources).items() if sha != sources[name]]:
+        raise SeedbedError(f"{', '.join(changed)} changed since this run was made; to use what there is now: {what}")
+    if not is_chosen(sources):
+        raise SeedbedError(f"this run is of {file}, which you have not run here; if you trust it: {what}")
+    return read_file(file, allowed=sources).find(variable)
+
+
+def compare(*runs: "Run | Path | str", metric: str | None = None) -> "Comparison":
+    """Say which differences between runs are real: every pair on one data set, seed by seed.
+
+    Args:
+        runs: two or more, or their folders.
+        metric: the test metric to compare on; by default the gap to the known floor where all have it, else the first in
+            common, else what each knows of -log p(x), exact or a bound, and then it says which is which.
+
+    Raises:
+        SeedbedError: for runs of other data, without a test number yet, or with none in common.
+    """
+    from seedbed.report.comparison import compared
+    from seedbed.report.stored import StoredRun
+
+    stored = [run.stored if isinstance(run, Run) else StoredRun.read(Path(run)) for run in runs]
+    for run in stored:
+        if not run.judged:
+            raise SeedbedError(f"{run.folder.path} has no test number yet; run the same command again to finish it")
+    return compared(stored, metric)
 
 
 class Run:
@@ -53,13 +129,23 @@ class Run:
 
     Args:
         folder: where it is stored.
-        experiment: its declaration.
+        experiment: its declaration; ``None`` to look for it when it is needed (see ``resolve``).
     """
 
-    def __init__(self, folder: Folder, experiment: Experiment) -> None:
+    def __init__(self, folder: Folder, experiment: Experiment | None) -> None:
         self.folder = folder
-        self.experiment = experiment
+        self._given = experiment
         self.manifest = folder.manifest()
+        self._compared: Comparison | None = None
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """Its declaration.
+
+        Raises:
+            SeedbedError: if it is of code of one's own that is not to be had (see ``resolve``).
+        """
+        return resolve(self.manifest) if self._given is None else self._given
 
     def __repr__(self) -> str:
         return f"Run({self.manifest.experiment}, seeds={self.seeds}, path={str(self.path)!r})"
@@ -81,7 +167,10 @@ class Run:
 
     @cached_property
     def models(self) -> Sequence["nn.Module"]:
-        """One plain ``nn.Module`` per seed, in the order of ``seeds``, with the weights that were evaluated."""
+        """One plain ``nn.Module`` per seed, in the order of ``seeds``, with the weights that were evaluated.
+
+        The data need not be there: all numbers are in the run's folder. ``run.models[0].sample(100)`` draws from one.
+        """
         return self.models_of(self.seeds)
 
     def models_of(self, seeds: Sequence[int]) -> Sequence["nn.Module"]:
@@ -92,9 +181,11 @@ class Run:
         """
         for seed in seeds:
             self._check_seed(seed)
+        from seedbed.core.by_hand import drawing
+
         with loaded_once():
             stacks = self.stacks(groups=self._groups(seeds))
-            rows = {seed: stack.model(row) for group, stack in stacks for row, seed in enumerate(group)}
+            rows = {seed: drawing(stack.model(row)) for group, stack in stacks for row, seed in enumerate(group)}
         return [rows[seed] for seed in seeds]
 
     def stacks(self, device: str = "cpu", groups: Sequence[list[int]] | None = None) -> "Iterator[tuple[list[int], Stack]]":
@@ -109,16 +200,27 @@ class Run:
         """
         import torch
 
-        from seedbed.train.weights import restored
-
         for group in self.manifest.groups if groups is None else groups:
             found = self.folder.latest(group)
             if found is None:
                 raise SeedbedError(
                     f"{self.path} has no checkpoint for seeds {group} yet; run the same command to continue it"
                 )
-            streams = self.experiment.streams(group)
-            yield group, restored(self.experiment.task(streams), streams, torch.device(device), *found)
+            yield group, self._restored(group, torch.device(device), *found)
+
+    def _restored(
+        self, group: list[int], device: "torch.device", tree: "Mapping[str, Any]", meta: "Mapping[str, Any]"
+    ) -> "Stack":
+        """One group's stack: of its checkpoint and manifest alone, or, of a model that reads its data, with these."""
+        from seedbed.runs.weights import NeedsData, bare_task
+        from seedbed.train.weights import restored
+
+        streams = self.experiment.streams(group)
+        try:
+            return restored(bare_task(self.experiment, self.manifest.data), streams, device, tree, meta)
+        except NeedsData:
+            with at_hand(self.folder, self.manifest, self.experiment):
+                return restored(self.experiment.task(streams), streams, device, tree, meta)
 
     @overload
     def sample(self, count: int, seed: int) -> "Tensor": ...
@@ -128,18 +230,88 @@ class Run:
         """Draws from the trained models, ``[seeds, count, *example]``, or ``[count, *example]`` of one seed."""
         import torch
 
-        from seedbed.core.capabilities import HasSample
         from seedbed.evaluate.estimate import draw_samples
+        from seedbed.models.adapted import draw, draws
 
         if seed is not None:
             self._check_seed(seed)
-        draws: dict[int, Tensor] = {}
+        drawn: dict[int, Tensor] = {}
         with loaded_once():
             for group, stack in self.stacks(groups=self._groups(self.seeds if seed is None else [seed])):
-                if not isinstance(stack.module, HasSample):
-                    raise SeedbedError(f"{self.manifest.experiment} has no `sample`: its model draws no examples")
-                draws |= zip(group, draw_samples(stack, _draw, count), strict=True)
-        return torch.stack([draws[s] for s in self.seeds]) if seed is None else draws[seed]
+                if not draws(stack.module):
+                    raise SeedbedError(f"{self.manifest.experiment} has no `sample(count)`: its model draws no examples")
+                drawn |= zip(group, draw_samples(stack, draw, count), strict=True)
+        return torch.stack([drawn[s] for s in self.seeds]) if seed is None else drawn[seed]
+
+    @property
+    def stored(self) -> "StoredRun":
+        """The run as reports see it: what its folder says now."""
+        from seedbed.report.stored import StoredRun
+
+        return StoredRun.read(self.path)
+
+    @property
+    def summary(self) -> "pd.DataFrame":
+        """A row for each test metric: mean over seeds with its 95 % interval, standard deviation, seeds, diverged."""
+        import pandas as pd
+
+        from seedbed.report.summary import summarise_run
+
+        return pd.DataFrame([vars(row) for row in summarise_run(self.folder)])
+
+    def compare(self, *others: "Run | Path | str", metric: str | None = None) -> "Comparison":
+        """Judge this run against others, seed by seed; see ``compare``."""
+        self._compared = compare(self, *others, metric=metric)
+        return self._compared
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write the page about this run, its tables and figures beside it, and say where.
+
+        Args:
+            path: ending in ``.html``; by default ``report.html`` in the run's folder.
+
+        Raises:
+            SeedbedError: for a name that is no web page's.
+        """
+        from seedbed.report.comparison import page_path
+        from seedbed.report.document import compose
+        from seedbed.report.files import write_report
+
+        target = page_path(path if path is not None else self.path / "report.html")
+        return write_report(compose([self.stored]), target)[0]
+
+    def figure(self, kind: str = "samples") -> "Figure":
+        """A figure of matplotlib's that a notebook shows by itself; nothing of ``pyplot`` is touched.
+
+        Args:
+            kind: ``samples`` (what the models draw beside the data) or ``curves`` (validation, a line for each seed).
+
+        Raises:
+            SeedbedError: for another kind, or a run that has stored nothing for it yet.
+        """
+        from seedbed.report.figures import KINDS, house_style
+
+        if kind not in KINDS:
+            raise unknown("figure", kind, KINDS)
+        with house_style():
+            figure = KINDS[kind](self.stored)
+        if figure is None:
+            why = "its model draws nothing that is pictured" if self.stored.finished else "continue it by the same command"
+            raise SeedbedError(f"{self.path} has stored nothing for a figure of {kind}: {why}")
+        return figure
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what it is, how its seeds ended, its numbers, and what it was compared with last."""
+        from seedbed.report.summary import runs_table, summarise_run
+
+        fates = Counter(fate.replace("_", " ") for fate, _ in self.stored.fates.values())
+        fates["still training"] = len(self.seeds) - fates.total()
+        ended = ", ".join(f"{count} {fate}" for fate, count in fates.items() if count)
+        head = f"<p><b>{escape(self.manifest.experiment)}</b>, {len(self.seeds)} seeds: {escape(ended)}<br>"
+        rows = summarise_run(self.folder)
+        table = runs_table(rows).html() if rows else "<p>no finished seed yet</p>"
+        said = self._compared._repr_html_() if self._compared is not None else ""
+        return f"{head}<code>{escape(str(self.path))}</code></p>{table}{said}"
 
     def _groups(self, seeds: Collection[int]) -> list[list[int]]:
         return [group for group in self.manifest.groups if not set(group).isdisjoint(seeds)]
@@ -147,7 +319,3 @@ class Run:
     def _check_seed(self, seed: int) -> None:
         if seed not in self.seeds:
             raise SeedbedError(f"seed {seed} is not in this run; it has {self.seeds}")
-
-
-def _draw(model: Any, count: int, ctx: Any) -> "Tensor":
-    return model.sample(count, ctx)
