@@ -1,5 +1,6 @@
 """Data of one's own on the command line: shown, checked, trained on, refused in one line; never mistaken for a study's."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from seedbed.cli.main import main
 from seedbed.cli.run import chosen, with_flags
 from seedbed.cli.targets import find_targets
 from seedbed.core.errors import SeedbedError
-from seedbed.report.stored import StoredRun, find_runs
+from seedbed.report.stored import StoredRun
+from seedbed.store.folder import find_runs
 
 TINY = ["-n", "1", "--steps", "4", "--eval-every", "2", "--batch-size", "4", "--hidden", "4,4", "--quiet"]
 VAE = "mnist/mnist-dynamic/vae"
@@ -83,17 +85,31 @@ def test_epochs_are_of_the_given_data():
     [
         (["-d", "folder:none"], "none is not a folder"),
         (["-d", "array:none.npy"], "none.npy cannot be read as .npy or .npz without pickle: no such file"),
-        (
-            ["-d", "folder:pics,size=6"],
-            "folder:pics,size=6 is levels[256], [3, 6, 6]; binarise it: put ,binarise=dynamic behind its name",
-        ),
         (["-d", "array:x.npy", "--record"], "are those on mnist-dynamic, not on array:x.npy; leave --record out"),
-        (["-d", "array:x.npy", "--batch-size", "50"], "batch size 50 is larger than the 8 training examples"),
         (["-d", "mnist-static"], "is on mnist-dynamic; for other data name a model: `seedbed run vae -d mnist-static`"),
     ],
 )
 def test_refused_before_anything_is_written(arguments, says, capsys):
     assert says in refused(capsys, "run", VAE, *TINY, *arguments)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_them(capsys):
+    tiny = ["-n", "1", "--steps", "2", "--eval-every", "1", "--hidden", "4", "--quiet"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        code, _, err = call(capsys, "run", "vae", "-d", "array:x.npy", *tiny)
+    assert code == 0 and err.count("array:x.npy has 8 training examples, so a batch is all of them, not 128") == 1
+    code, _, err = call(capsys, "run", "vae", "-d", "array:x.npy", *tiny, "-n", "2")  # what is known is not said again
+    assert code == 0 and "training examples" not in err
+    chosen("vae", None, "array:x.npy")["vae"].task([])  # nor of a task, as a stored run is measured by
+
+
+def test_a_batch_that_was_chosen_and_is_larger_than_the_data_is_refused(capsys):
+    tiny = ["-n", "1", "--steps", "2", "--eval-every", "1", "--hidden", "4", "--quiet"]
+    says = refused(capsys, "run", "vae", "-d", "array:x.npy", *tiny, "--batch-size", "64")
+    assert "batch size 64 is larger than the 8 training examples of array:x.npy; say --batch-size 8" in says
+    code, _, err = call(capsys, "run", "vae", "-d", "array:x.npy", *tiny, "--batch-size", "8")
+    assert code == 0 and "training examples" not in err
 
 
 def test_refusals_name_the_file_and_what_a_net_takes(capsys):

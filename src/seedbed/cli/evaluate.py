@@ -49,7 +49,14 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     table, measured, collapsed = [], [], []
     for found in find_targets(targets, options).runs:
         with examples_bar(found.manifest.experiment, options["quiet"]) as progress:
-            rows = evaluate(load(found.folder.path), request, again=options["again"], device=device, progress=progress)
+            rows = evaluate(
+                load(found.folder.path, options["experiment"]),
+                request,
+                again=options["again"],
+                device=device,
+                progress=progress,
+                data_at=options["data_at"],
+            )
         kl = {(row.metric, row.seed): row.value for row in rows if row.split == request.split}
         collapsed += [f"{found.manifest.experiment}: {says}" for says in collapsed_layers(kl)]
         # Fates come with the run's own rows: a seed that diverged is measured, counted, and left out of the mean.

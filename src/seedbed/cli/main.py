@@ -2,13 +2,18 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
+from seedbed.cli.completion import data_sets, runs, studies, targets
 from seedbed.cli.estimators import estimator_help, estimator_options
-from seedbed.cli.options import common, experiment_options
+from seedbed.cli.options import common, experiment_options, own_code
 from seedbed.cli.targets import metric_choice, run_choice
 from seedbed.core.errors import SeedbedError, unknown
+
+if TYPE_CHECKING:
+    from seedbed.data.dataset import Dataset
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -20,11 +25,15 @@ def cli() -> None:
 
 
 @cli.command("list")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=studies)
 def list_(study: str | None) -> None:
-    """List studies, or the experiments of one STUDY."""
+    """List studies, the experiments of one STUDY, or what a file of your own holds."""
     from seedbed.experiments import MODELS, STUDIES
+    from seedbed.experiments.files import listing
 
+    if study is not None and study.endswith(".py"):
+        click.echo("\n".join(listing(study)))
+        return
     if study is None:
         for name, entry in STUDIES.items():
             click.echo(f"{name:20} {len(entry.experiments):4} experiments  {entry.doc}")
@@ -51,10 +60,11 @@ def _list_experiments(study: str) -> None:
 
 
 @cli.command()
-@click.argument("experiment", metavar="EXPERIMENT_OR_STUDY")
-def show(experiment: str) -> None:
+@click.argument("experiment", metavar="EXPERIMENT_OR_STUDY", shell_complete=targets)
+@click.option("-d", "--data", help="of a model: on which data, as its training depends on them", shell_complete=data_sets)
+def show(experiment: str, data: str | None) -> None:
     """Show what an experiment declares, every field, its value and what it means; or the experiments of a study."""
-    from seedbed.experiments import STUDIES, find
+    from seedbed.experiments import STUDIES, find, find_on
     from seedbed.experiments.experiment import PARTS
 
     if experiment in STUDIES:
@@ -63,7 +73,7 @@ def show(experiment: str) -> None:
         _list_experiments(experiment)
         click.echo("\n`seedbed show EXPERIMENT` explains one of them. Times are of ten seeds on two cores.")
         return
-    found = find(experiment)
+    found = find(experiment) if data is None else find_on(experiment, data)
     width = max(len(name) for name in found.settings) + 2
     click.echo(f"{experiment}: {_first_line(found.model)}")
     shown = found.described()
@@ -80,11 +90,12 @@ def _first_line(part: object) -> str:
 
 
 @cli.command(cls=experiment_options(), context_settings=CONTEXT)
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 @common
 def run(target: str, **options: object) -> None:
-    """Train TARGET over many seeds, or continue it: an experiment, a study, a model, or file.py:variable.
+    """Train TARGET over many seeds, or continue it: an experiment, a study, a model, or file.py:NAME of your own.
 
+    NAME is an Experiment, or a class of nn.Module on data that -d names; `seedbed run file.py` lists what there is.
     A study takes -m and -d to choose from its grid, a model takes -d: any data that it fits. Every field of the experiment
     is a flag: see `seedbed run EXPERIMENT --help`.
     """
@@ -94,15 +105,16 @@ def run(target: str, **options: object) -> None:
 
 
 @cli.command()
-@click.argument("run_folder")
+@click.argument("run_folder", shell_complete=runs)
 @click.option("-n", "--count", type=click.IntRange(min=1), default=64, show_default=True, help="draws per seed")
 @click.option("--seed", type=int, help="of this seed only; by default of all")
 @click.option("--out", type=click.Path(dir_okay=False), help="an .npz file; by default samples.npz in the run folder")
-def sample(run_folder: str, count: int, seed: int | None, out: str | None) -> None:
+@own_code
+def sample(run_folder: str, count: int, seed: int | None, out: str | None, experiment: str | None) -> None:
     """Draw from the trained models of a run and save the draws. RUN_FOLDER is its folder, or its name below runs/."""
     from seedbed.cli.run import sample_run
 
-    sample_run(run_folder, count, seed, out)
+    sample_run(run_folder, count, seed, out, experiment)
 
 
 @cli.command()
@@ -143,6 +155,10 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 @cli.command(epilog=estimator_help())
 @run_choice
 @estimator_options
+@own_code
+@click.option(
+    "--data-at", metavar="NAME", help="where data of your own are now, e.g. array:/new/place/x.npy", shell_complete=data_sets
+)
 @click.option("--split", default="test", show_default=True, help="test, valid or train")
 @click.option("--examples", type=int, help="only so many, evenly spread over the split; by default all")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="of matrix products; by default the run's own")
@@ -164,6 +180,24 @@ def evaluate(targets: tuple[str, ...], **options: object) -> None:
     evaluate_runs(targets, options)
 
 
+@cli.command()
+@click.argument("target")
+@click.option("-d", "--data", help="data that it is a model of: a name, csv:FILE, folder:PATH, array:FILE")
+@click.option("--domain", help="in their place, what an example is made of: real, binary, levels:17; by default real")
+@click.option("--shape", help="and of which shape, e.g. 2 or 1,28,28")
+@click.option("--only", multiple=True, help="only this check; may be repeated")
+@click.option("-q", "--quiet", is_flag=True, help="no progress line")
+def certify(target: str, **options: object) -> int:
+    """Check what a model promises: densities, bounds, axes, gradients, stacks of seeds, resume, bf16.
+
+    TARGET is a model, an experiment, or my_model.py:MyVAE. One line for each check, with the deviation that was measured
+    and what is allowed. Exit code 1 if one fails.
+    """
+    from seedbed.cli.certify import certify_model
+
+    return certify_model(target, options)
+
+
 @cli.group()
 def data() -> None:
     """The data sets: what there is, where it comes from, whether it is intact."""
@@ -177,8 +211,11 @@ def data_list() -> None:
 
     for name in names():
         click.echo(f"{name:24} {_files(len(FILES[name]))}" if name in FILES else name)
+    click.echo("csv:FILE                 your table; options behind: ,columns=a+b ,drop=c ,decimal=comma ,split=COLUMN")
     click.echo("folder:PATH              your images; options behind: ,size=28 ,crop=none ,colour=grey ,binarise=dynamic")
-    click.echo("array:FILE               your .npy or .npz; options behind: ,binarise=dynamic ,stream=yes")
+    click.echo(
+        "array:FILE               your .npy, .npz, IDX, .mat; options behind: ,levels=17 ,binarise=dynamic ,stream=yes"
+    )
 
 
 def _files(count: int) -> str:
@@ -186,7 +223,7 @@ def _files(count: int) -> str:
 
 
 @data.command("fetch")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...", shell_complete=data_sets)
 @click.option("--data-dir", type=click.Path(), help="folder to look in first; by default SEEDBED_DATA, then the cache")
 def data_fetch(names: tuple[str, ...], data_dir: str | None) -> None:
     """Find the files of data sets, download what is missing into the cache, verify all checksums."""
@@ -205,7 +242,7 @@ def data_fetch(names: tuple[str, ...], data_dir: str | None) -> None:
 
 
 @data.command("check")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=data_sets)
 @click.option("--data-dir", type=click.Path(), help="folder to look in first; by default SEEDBED_DATA, then the cache")
 def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
     """Verify the files of data sets without downloading anything; of all by default. Exit code 1 if one is not whole.
@@ -232,7 +269,7 @@ def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
 
 
 @data.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=data_sets)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="data seed")
 def data_show(name: str, seed: int) -> None:
     """Load a data set and say what it is."""
@@ -243,11 +280,21 @@ def data_show(name: str, seed: int) -> None:
         f"{loaded.name}: {loaded.protocol}\n  domain {loaded.domain}, shape {list(loaded.shape)}{_picture(loaded.shape)}"
     )
     for split, examples in loaded.splits.items():
-        mean, std = examples.moments()
-        click.echo(f"  {split:6} {len(examples):>9} examples, mean {mean:.4f}, std {std:.4f}")
+        click.echo(f"  {split:6} {len(examples):>9} examples{_moments(loaded, split)}")
+    if loaded.units is not None and len(loaded.shape) == 1:
+        for number, (mean, std) in enumerate(zip(loaded.units.location, loaded.units.scale, strict=True), 1):
+            click.echo(f"  #{number:<5} mean {float(mean):.6g}, std {float(std):.6g} of train")
     if loaded.entropy is not None:
         click.echo(f"  entropy {loaded.entropy:.4f} nats: no model's expected loss is below it")
     click.echo(f"  sha256 {loaded.checksum()}")
+
+
+def _moments(data: "Dataset", split: str) -> str:
+    """Over all values, where they are of one kind."""
+    if data.units is not None:
+        return ""
+    mean, std = data.splits[split].moments()
+    return f", mean {mean:.4f}, std {std:.4f}"
 
 
 def _picture(shape: Sequence[int]) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seedbed.cli.completion import budgets, data_sets, models, runs, tags
 from seedbed.core.errors import SeedbedError
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def experiment_options() -> type[click.Command]:
         def make_context(
             self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
         ) -> click.Context:
-            targets = _targets(args)
+            # A file is executed by who runs it, not by who types its name and asks what may follow.
+            typing = extra.get("resilient_parsing", False)
+            targets = _targets([arg for arg in args if not (typing and ".py" in arg)])
             if targets:
                 known = {name for param in self.params for name in param.opts}
                 added: dict[str, click.Option] = {}
@@ -112,7 +115,7 @@ def experiment_options() -> type[click.Command]:
 
 def _given(args: list[str], short: str, long: str) -> str | None:
     """The value of a flag, in any of the ways to write it."""
-    for arg, after in zip(args, [*args[1:], ""], strict=True):
+    for arg, after in zip(args, [*args[1:], ""], strict=False):
         if arg in (short, long):
             return after
         if arg.startswith(f"{long}=") or (arg.startswith(short) and not arg.startswith("--")):
@@ -123,6 +126,7 @@ def _given(args: list[str], short: str, long: str) -> str | None:
 def _targets(args: list[str]) -> "list[Experiment]":
     """The experiments named by the first argument that is one; unknown names are left to the command to refuse."""
     from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES, find
+    from seedbed.experiments.files import is_in_file
 
     model, data = _given(args, "-m", "--model"), _given(args, "-d", "--data")
     for before, arg in zip(["", *args], args, strict=False):
@@ -131,28 +135,48 @@ def _targets(args: list[str]) -> "list[Experiment]":
         if arg in STUDIES:
             found = STUDIES[arg].experiments
             return [e for name, e in found.items() if model is None or name.split("/", 2)[2] == model]
-        if arg in MODELS and data:
+        if (arg in MODELS or is_in_file(arg)) and data:
             return [find(arg).on(data)]  # whose own settings are flags too
-        if arg in EXPERIMENTS or arg in MODELS or ".py:" in arg:
+        if arg in EXPERIMENTS or arg in MODELS or is_in_file(arg):
             return [find(arg)]
     return []
+
+
+def own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flag of the verbs that execute the code of one's own that a run was made with."""
+    help_ = "file.py:variable of your own that the run was made with, where it is now; only what you trust"
+    return click.option("--experiment", metavar="FILE.py:NAME", help=help_)(function)
 
 
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """The flags that every run takes."""
     options = [
-        click.option("-m", "--model", help="model of a study, e.g. vae"),
-        click.option("-d", "--data", help="data set, e.g. 8gaussians, or your own: folder:PATH[,size=28,...], array:FILE"),
+        click.option("-m", "--model", help="model of a study, e.g. vae", shell_complete=models),
+        click.option(
+            "-d",
+            "--data",
+            help="data set, e.g. 8gaussians, or your own: csv:FILE, array:FILE, folder:PATH[,size=28,...]",
+            shell_complete=data_sets,
+        ),
         click.option("-n", "--seeds", help="a count (10), a range (0:10) or a list (1,5,9)"),
-        click.option("--budget", default="laptop", show_default=True, help="smoke, demo, laptop or full"),
+        click.option(
+            "--budget", default="laptop", show_default=True, help="smoke, demo, laptop or full", shell_complete=budgets
+        ),
         click.option("--steps", type=int, help="updates in all"),
         click.option("-e", "--epochs", type=int, help="passes over the data instead of --steps"),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:N or mps"),
         click.option("--strategy", default="auto", show_default=True, help="auto, vectorized, sequential or processes"),
         click.option("--precision", type=click.Choice(["fp32", "bf16", "fp64"]), help="of matrix products"),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default"),
-        click.option("--name", help="name of the run; by default the hash of its settings"),
-        click.option("--from", "--warm-start", "warm_start", metavar="RUN", help="start each seed from its weights there"),
+        click.option("--name", help="name of the run; by default the hash of its settings", shell_complete=tags),
+        click.option(
+            "--from",
+            "--warm-start",
+            "warm_start",
+            metavar="RUN",
+            help="start each seed from its weights there",
+            shell_complete=runs,
+        ),
         click.option("--data-dir", type=click.Path(), help="folder of data files; by default SEEDBED_DATA or the cache"),
         click.option("--out", default="runs", show_default=True, help="folder of all runs"),
         click.option(

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from seedbed.cli.targets import check_metric, find_targets
-from seedbed.core.errors import SeedbedError
+from seedbed.cli.targets import find_targets
 
 
 def report_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -17,9 +16,9 @@ def report_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     Raises:
         SeedbedError: if nothing was found, or the page cannot be written.
     """
-    path = Path(options["out_file"])
-    if path.suffix not in (".html", ".htm"):
-        raise SeedbedError(f"the report is a web page, got {path}; choose an --out-file that ends in .html")
+    from seedbed.report.comparison import page_path
+
+    path = page_path(options["out_file"])
     while True:
         started = time.monotonic()
         waiting = _write(targets, options, path)
@@ -31,6 +30,7 @@ def report_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
 
 def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str:
     """Write the page once; what is still to come, in words, or an empty string if nothing is or nobody follows."""
+    from seedbed.report.comparison import check_metric
     from seedbed.report.document import compose
     from seedbed.report.files import write_report
 

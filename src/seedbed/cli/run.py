@@ -14,6 +14,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.data import is_own
 from seedbed.experiments import MODELS, STUDIES, Experiment, find, find_on
 from seedbed.experiments.fields import RESERVED
+from seedbed.experiments.files import listing
 from seedbed.runs.execute import execute
 
 RUN_FLAGS = ("out", "strategy", "device", "threads", "checkpoint_seconds", "again", "quiet")
@@ -76,7 +77,10 @@ def set_data_dir(folder: str | None) -> None:
 
 
 def run_target(target: str, options: dict[str, Any]) -> None:
-    """Train what was named, then print its table and write its figures."""
+    """Train what was named, then print its table and write its figures; of a file alone, list what it holds."""
+    if target.endswith(".py"):
+        click.echo("\n".join(listing(target)))
+        return
     experiments = chosen(target, options["model"], options["data"])
     if options["record"]:
         check_budget(options["budget"])
@@ -111,7 +115,7 @@ def run_target(target: str, options: dict[str, Any]) -> None:
         record_runs(measured, budget, seeds)
 
 
-def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None:
+def sample_run(path: str, count: int, seed: int | None, out: str | None, experiment: str | None = None) -> None:
     """Draw from a run and save ``[seeds, count, *example]``; of tokens that the run can name, print the first sample."""
     import numpy as np
 
@@ -120,7 +124,7 @@ def sample_run(path: str, count: int, seed: int | None, out: str | None) -> None
     from seedbed.runs.load import load as load_run
     from seedbed.store.atomic import write_atomic
 
-    run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path)
+    run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path, experiment)
     draws = (run.sample(count) if seed is None else run.sample(count, seed)[None]).cpu().numpy()
     target = Path(out) if out else run.path / "samples.npz"
     if target.suffix != ".npz":

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from seedbed.cli.completion import data_sets, metrics, models, runs, tags
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.metric import GAP
-from seedbed.data import is_own
+from seedbed.data import is_own, rooted
 
 if TYPE_CHECKING:
     from seedbed.report.stored import StoredRun
@@ -18,10 +19,26 @@ if TYPE_CHECKING:
 def run_choice(function: Callable[..., Any]) -> Callable[..., Any]:
     """The argument and the flags that choose runs."""
     options = [
-        click.argument("targets", nargs=-1, required=True, metavar="RUN_OR_STUDY..."),
-        click.option("-m", "--model", "models", multiple=True, help="of a study only these models; may be repeated"),
-        click.option("-d", "--data", "sets", multiple=True, help="of a study only these data sets; may be repeated"),
-        click.option("--name", help="only runs of this name (the last folder: a --name given to run, or a hash)"),
+        click.argument("targets", nargs=-1, metavar="[RUN_OR_STUDY]...", shell_complete=runs),
+        click.option(
+            "-m",
+            "--model",
+            "models",
+            multiple=True,
+            help="of a study only these models; may be repeated",
+            shell_complete=models,
+        ),
+        click.option(
+            "-d",
+            "--data",
+            "sets",
+            multiple=True,
+            help="of a study only these data sets; may be repeated",
+            shell_complete=data_sets,
+        ),
+        click.option(
+            "--name", help="only runs of this name (the last folder: a --name given to run, or a hash)", shell_complete=tags
+        ),
         click.option("--out", default="runs", show_default=True, help="folder of all runs, where studies are looked up"),
     ]
     for option in reversed(options):
@@ -32,20 +49,7 @@ def run_choice(function: Callable[..., Any]) -> Callable[..., Any]:
 def metric_choice(function: Callable[..., Any]) -> Callable[..., Any]:
     """The flag that chooses what runs are judged by."""
     help_ = f"test metric to compare on; {GAP.name} where all have it, else the first in common"
-    return click.option("--metric", help=help_)(function)
-
-
-def check_metric(runs: "Sequence[StoredRun]", metric: str) -> None:
-    """Refuse a metric that no run has, or that says nothing about better and worse.
-
-    Raises:
-        SeedbedError: with the nearest match, or with what there is.
-    """
-    known = {m for run in runs for m in run.judged}
-    if any(metric in run.metrics("test") and run.declared(metric).better is None for run in runs):
-        raise SeedbedError(f"{metric} explains a result and has no better or worse; compare on {', '.join(sorted(known))}")
-    if known and metric not in known:
-        raise unknown("test metric", metric, known)
+    return click.option("--metric", help=help_, shell_complete=metrics)(function)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,14 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     """
     from seedbed.report.stored import StoredRun
 
+    if not targets:  # every run there is of these models and data
+        if not (options["models"] or options["sets"] or options["name"]):
+            raise SeedbedError("name a run, an experiment or a study, or choose among all runs with -d, -m or --name")
+        if not Path(options["out"]).is_dir():
+            raise SeedbedError(
+                f"no run is below {options['out']}/; `seedbed run` makes some, or say where they are with --out"
+            )
+        targets = (options["out"],)
     found: dict[Path, StoredRun] = {}
     named: set[Path] = set()
     for target in targets:
@@ -104,8 +116,7 @@ def one_run(target: str, out: str) -> Path:
 def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
     """The run folders of one target, and whether it names just one."""
     from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES
-    from seedbed.report.stored import find_runs
-    from seedbed.store.folder import Folder
+    from seedbed.store.folder import Folder, find_runs
 
     path, out = Path(target), Path(options["out"])
     if Folder(path).exists():
@@ -139,10 +150,29 @@ def _of_study(target: str, runs: "list[StoredRun]", options: dict[str, Any]) -> 
     expected = _expected(target, options)
     newest = {(run.manifest.experiment, _own(run)): run for run in sorted(runs, key=lambda run: run.manifest.created)}
     kept = [run for (name, own), run in newest.items() if (options["sets"] if own else name in expected)]
-    if others := len(runs) - len(kept):
-        what = "older, or not of its grid; choose them with -m, -d, --name, an experiment's name or a folder"
-        click.echo(f"{target}: {len(kept)} runs; {others} passed over ({what})", err=True)
+    if others := [run for run in runs if run not in kept]:
+        _offer(target, kept, others)
     return kept
+
+
+OFFERED = 8  # lines at most
+
+
+def _offer(target: str, kept: "Sequence[StoredRun]", others: "Sequence[StoredRun]") -> None:
+    """Say by name which runs of a study are not among those that it stands for, and how to have them compared."""
+    from seedbed.report.groups import settings_words
+
+    click.echo(
+        f"{target}: {len(kept)} runs, the newest of each experiment of its grid; {len(others)} more are there, to be "
+        "compared by their folder, by --name or -m, or by an experiment's name (all its runs):",
+        err=True,
+    )
+    for run in others[:OFFERED]:
+        twins = [one for one in kept if one.manifest.experiment == run.manifest.experiment]
+        differs = settings_words(run, twins) if twins else ""
+        click.echo(f"  {run.folder.path}" + (f" ({differs})" if differs else ""), err=True)
+    if len(others) > OFFERED:
+        click.echo(f"  and {len(others) - OFFERED} more", err=True)
 
 
 def _own(run: "StoredRun") -> str:
@@ -159,8 +189,8 @@ def _parts(run: "StoredRun") -> tuple[str, str]:
 
 
 def _wanted(model: str, data: str, options: dict[str, Any]) -> bool:
-    models, sets = options["models"], options["sets"]
-    return (not models or model in models) and (not sets or data in sets)
+    models, sets = options["models"], {rooted(name) for name in options["sets"]}
+    return (not models or model in models) and (not sets or rooted(data) in sets)
 
 
 def _expected(target: str, options: dict[str, Any]) -> list[str]:
