@@ -25,11 +25,14 @@ def interval(ratios: list[float]) -> tuple[float, float, float]:
     return float(np.median(values)), float(low), float(high)
 
 
+def commit() -> str:
+    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+
+
 def row(
     workload: str, ours: list[float], other: list[float], label: str, command: str, unit: str, **more: object
 ) -> dict[str, object]:
     ratio, low, high = interval([b / a for a, b in zip(ours, other, strict=True)])
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     out = {
         "workload": workload,
         "ours": round(float(np.median(ours)), 3),
@@ -41,7 +44,7 @@ def row(
         "unit": unit,
         "runs": len(ours),
         "device": f"cpu, {torch.get_num_threads()} threads",
-        "commit": commit,
+        "commit": commit(),
         "command": command,
         **more,
     }
