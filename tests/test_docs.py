@@ -94,11 +94,26 @@ def test_the_page_is_full_of_names():
     assert sum(bool(re.fullmatch(r"\w+(\.\w+)+", name)) for name in NAMES) > 80
 
 
+MY_MODEL = """
+from torch import nn
+
+class MyVAE(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.decoder = nn.Linear(2, 5)
+
+    def forward(self, x):
+        mean, log_var = x[:, :2], x[:, 2:4]
+        return self.decoder(mean), mean, log_var
+"""
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_is_one(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("tests").symlink_to(ROOT / "tests")
     shutil.copy("tests/costs/preset.py", "my_file.py")
+    Path("my_model.py").write_text(MY_MODEL)
     parse(cli, shlex.split(command)[1:])
 
 
