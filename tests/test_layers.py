@@ -21,12 +21,19 @@ LAYERS = (
     "store",
     "train",
     "experiments",
-    "runs",
+    "certificate",
     "report",
+    "runs",
     "cli",
 )
 # Whole layers that one must not see although they come before it.
-BLIND = {"nets": {"distributions"}, "store": {"models", "objectives", "evaluate"}, "report": {"train", "models", "evaluate"}}
+BLIND = {
+    "nets": {"distributions"},
+    "store": {"models", "objectives", "evaluate"},
+    "report": {"train", "models", "evaluate", "experiments", "certificate"},
+}
+# A certificate is of a model, not of a run.
+BLIND |= {"certificate": {"evaluate"}}
 # Networks and data know the core alone, the report only the store, the loop no model family.
 BLIND |= {"data": {"nets", "distributions"}, "train": {"models", "nets", "distributions", "evaluate"}}
 SOURCE = Path(seedbed.__file__).parent

@@ -17,6 +17,7 @@ from seedbed.core.capabilities import LatentVariable, Layer
 from seedbed.core.context import Context
 from seedbed.core.domain import REAL, Domain
 from seedbed.core.law import Distribution
+from seedbed.core.products import linear
 from seedbed.distributions.mixture import NormalMixture
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.evaluate.distances import sliced_wasserstein
@@ -24,7 +25,6 @@ from seedbed.evaluate.likelihood import ladder_of
 from seedbed.models.flow import Flow
 from seedbed.models.spline import spline_forward
 from seedbed.models.transforms import ActNorm, Transform
-from seedbed.nets.linear import linear
 from seedbed.objectives.adversarial import gradient_penalty, score
 from seedbed.objectives.bounds import elbo
 from seedbed.train.optim import SGD

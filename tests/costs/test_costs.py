@@ -21,8 +21,8 @@ from seedbed.evaluate.pictures import points
 from seedbed.experiments import find
 from seedbed.models.vae import VAE
 from seedbed.objectives.bounds import iwae
-from seedbed.report.stored import find_runs
 from seedbed.runs.evaluate import Request, evaluate
+from seedbed.store.folder import find_runs
 
 HERE = Path(__file__).parent
 # The most lines that a thing may cost, and the definitions that it takes; what stands beside them only shows it in use.

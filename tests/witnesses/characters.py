@@ -15,6 +15,7 @@ from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.core.terms import Terms
 from seedbed.data.dataset import Dataset
+from seedbed.distributions.numeric import full
 from seedbed.evaluate.estimate import draw_samples
 from seedbed.evaluate.pictures import Artefacts, Reference
 from seedbed.evaluate.sequences import SequenceMeasure
@@ -81,7 +82,7 @@ class NextToken:
         logits, after = model.logits(batch[:, :-1], ctx.state, ctx)
         ctx.state["hidden"] = after["hidden"]
         value = logits.log_softmax(-1).gather(-1, batch[:, 1:, None]).squeeze(-1).sum(1)
-        return Terms(value, {"log_likelihood": value})
+        return Terms(full(value), {"log_likelihood": full(value)})
 
 
 @dataclass(frozen=True)
