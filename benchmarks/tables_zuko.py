@@ -47,18 +47,18 @@ def theirs(flow: CouplingFlow, features: int) -> nn.Module:
     return zuko.flows.Flow(chain, plain.base)
 
 
-def trained(flow: nn.Module, training: Training, train: Tensor, valid: Tensor, seed: int) -> nn.Module:
+def trained(flow: nn.Module, training: Training, train: Tensor, valid: Tensor, seed: int, steps: int = STEPS) -> nn.Module:
     """The weight average that was best on validation, by a loop as anyone would write it."""
     g, factor = torch.Generator().manual_seed(seed), SCHEDULES[training.schedule]()
     optimizer = torch.optim.Adam(flow.parameters(), lr=training.lr)
     average, best, value, since = copy.deepcopy(flow), copy.deepcopy(flow), math.inf, 0
     rows, first = torch.randperm(len(train), generator=g), 0
-    for step in range(STEPS):
+    for step in range(steps):
         if first + training.batch_size > len(train):
             rows, first = torch.randperm(len(train), generator=g), 0
         x, first = train[rows[first : first + training.batch_size]], first + training.batch_size
         for group in optimizer.param_groups:
-            group["lr"] = training.lr * factor(step, STEPS)
+            group["lr"] = training.lr * factor(step, steps)
         optimizer.zero_grad()
         (-flow().log_prob(x).mean()).backward()
         torch.nn.utils.clip_grad_norm_(flow.parameters(), training.clip)
