@@ -78,7 +78,7 @@ class Own(Experiment):
     data: Data = field(default_factory=Points)
     model: Model = field(default_factory=DeclaredVAE)
     objective: Objective = field(default_factory=Elbo)
-    training: Training = field(default_factory=lambda: Training(steps=2))
+    training: Training = field(default_factory=lambda: Training(steps=2, batch_size=24))
     made: Callable = task_of
 
     def task(self, streams):

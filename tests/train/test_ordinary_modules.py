@@ -47,6 +47,7 @@ def test_a_stack_is_its_seeds(name):
         assert not torch.allclose(measured[0][row], measured[0][row - 1])
 
 
+@pytest.mark.slow  # through `fit` it is among the fast ones
 @pytest.mark.parametrize("name", MODULES)
 def test_a_run_that_is_continued_is_the_run(name, tmp_path):
     """Bit for bit, whether it was recorded or not."""
