@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from seedbed.store.manifest import processor
+
 
 def milliseconds(step: Callable[[], object], steps: int) -> float:
     start = time.perf_counter()
@@ -43,7 +45,7 @@ def row(
         "high": round(high, 3),
         "unit": unit,
         "runs": len(ours),
-        "device": f"cpu, {torch.get_num_threads()} threads",
+        "device": f"cpu ({processor()}), {torch.get_num_threads()} threads",
         "commit": commit(),
         "command": command,
         **more,

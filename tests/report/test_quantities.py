@@ -173,7 +173,7 @@ def test_a_run_whose_seeds_diverged_has_no_number_to_show(tmp_path, write):
 
 
 def test_a_name_of_ones_own_file_is_short_and_a_page_of_it_has_a_title(tmp_path, write):
-    own = write(tmp_path, "x", experiment="/home/me/work/my_model.py:MyVAE", path=tmp_path / "a")
+    own = write(tmp_path, "x", experiment=f"{tmp_path}/my_model.py:MyVAE", path=tmp_path / "a")
     other = write(tmp_path, "y", experiment="sub/other.py:flow", path=tmp_path / "b")
     runs = read(own, other)
     assert [run.model for run in runs] == ["my_model.py:MyVAE", "other.py:flow"]

@@ -1,12 +1,15 @@
 """``results/<study>.json``: one row per promised number, with the samples that it took."""
 
 import json
+import statistics
+from dataclasses import replace
 
 import pytest
 
 from seedbed.core.errors import SeedbedError
 from seedbed.report.page import page
 from seedbed.report.record import Measured, Promise, record
+from seedbed.store.manifest import processor
 from seedbed.store.table import Row
 
 VAE, FLOW = "toy/rings/vae", "toy/rings/flow"
@@ -81,6 +84,16 @@ def test_what_the_budget_full_would_give_stays_declared(tmp_path, write):
             row for row in json.loads(path.read_text())["rows"] if row["metric"] == "gap_nats" and row["experiment"] == VAE
         ]
         assert [row["status"] for row in rows] == status and [row["budget"] for row in rows] == ["full", "laptop"]
+
+
+def test_a_row_has_the_value_of_each_seed_and_names_the_processor(tmp_path, write):
+    vae = write(tmp_path / "runs", "vae", lost=(4,))
+    replace(vae.manifest(), versions={"processor": "a chip, AVX2"}).write(vae.path)
+    record(tmp_path / "results.json", [trained(vae)], "laptop", {})
+    row = read(tmp_path / "results.json")[VAE, "gap_nats"]
+    assert row["values"][4] is None and len(row["values"]) == row["seeds"] == 6
+    assert row["mean"] == pytest.approx(statistics.mean(value for value in row["values"] if value is not None), abs=1e-6)
+    assert row["device"].startswith("cpu (a chip, AVX2), ") and processor()
 
 
 def test_best_and_last_validation_stand_apart(tmp_path, write):

@@ -13,6 +13,7 @@ from seedbed.core.metric import GAP, NEG_IW, NLL_SAMPLED, declared
 from seedbed.report.summary import LOST, Summary, summarise_run
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
+from seedbed.store.manifest import Manifest
 from seedbed.store.table import Row
 
 # (experiment, metric) -> the number that the literature or the source gives.
@@ -149,6 +150,7 @@ def _row(one: Measured, row: Summary, budget: str, published: Published, samples
         "low": _number(row.low),
         "high": _number(row.high),
         "std": _number(row.std),
+        "values": [value if value is None else _number(value) for value in row.values],
         "mc_se": _number(row.mc_se),
         "n": row.n,
         "k": samples if row.metric == NLL_SAMPLED.name else _bound_samples(row.metric),
@@ -156,7 +158,7 @@ def _row(one: Measured, row: Summary, budget: str, published: Published, samples
         "diverged": row.diverged,
         "protocol": f"{manifest.data.get('protocol', '')}; test split; {steps} steps of {batch}{trained}{bound}{note}",
         "budget": budget,
-        "device": f"{manifest.device}, {manifest.threads} threads x {manifest.strategy}",
+        "device": f"{_device(manifest)}, {manifest.threads} threads x {manifest.strategy}",
         "seconds": round(row.seconds, 1),
         "commit": manifest.versions.get("commit"),
         "command": one.command,
@@ -164,9 +166,15 @@ def _row(one: Measured, row: Summary, budget: str, published: Published, samples
     }
 
 
+def _device(manifest: Manifest) -> str:
+    """With the processor, where that did the work and older runs do not keep silent about it."""
+    processor = manifest.versions.get("processor")
+    return f"{manifest.device} ({processor})" if processor and manifest.device == "cpu" else manifest.device
+
+
 def _not_run(what: Promise, published: Published) -> dict[str, Any]:
     empty = dict.fromkeys(
-        ("mean", "low", "high", "std", "mc_se", "n", "k", "seeds", "diverged", "device", "seconds", "commit")
+        ("mean", "low", "high", "std", "values", "mc_se", "n", "k", "seeds", "diverged", "device", "seconds", "commit")
     )
     return {
         "experiment": what.experiment,

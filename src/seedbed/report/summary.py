@@ -29,6 +29,7 @@ class Summary:
         high: upper end.
         std: sample standard deviation over seeds (n - 1).
         mc_se: Monte-Carlo error of the mean, from the examples, not from the seeds.
+        values: of each seed in their order; none of one that diverged.
         n: examples.
         seeds: seeds that were run.
         diverged: of them, those that diverged, ended worse than their trivial baseline or in no finite number.
@@ -45,6 +46,7 @@ class Summary:
     high: float
     std: float
     mc_se: float
+    values: tuple[float | None, ...]
     n: int
     seeds: int
     diverged: int
@@ -104,6 +106,7 @@ def summarise_run(
                 std=float(values.std(ddof=1)) if len(kept) > 1 else math.nan,
                 # Seeds are evaluated on the same examples, so their errors are not independent: not divided by the seeds.
                 mc_se=float(np.mean([row.se for row in kept])) if kept else math.nan,
+                values=tuple(None if seed in without else by_seed[seed].value for seed in sorted(by_seed)),
                 n=some.n,
                 seeds=len(asked),
                 diverged=len(without),

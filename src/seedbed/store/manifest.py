@@ -26,11 +26,28 @@ def config_hash(experiment: str, config: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the code (and its ``commit``, where it runs from a checkout) and of the libraries that decide numbers."""
+    """What decides a number's last bits: versions of the code (and its ``commit``, where it runs from a checkout) and of the
+    libraries, and the processor."""
     names = ("seedbed", "torch", "numpy", "scipy")
     commit = _commit()
-    found = {"python": platform.python_version(), **{name: version(name) for name in names}}
+    found = {"python": platform.python_version(), **{name: version(name) for name in names}, "processor": processor()}
     return found | ({"commit": commit} if commit else {})
+
+
+@cache
+def processor() -> str:
+    """The processor by its name, with its widest instructions where it says them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not on this system
+        lines = []
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = told.get("flags", "").split()
+    widest = next((name for flag, name in _INSTRUCTIONS.items() if flag in flags), "")
+    return ", ".join(filter(None, (told.get("model name") or platform.processor() or platform.machine(), widest)))
+
+
+_INSTRUCTIONS = {"amx_bf16": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}  # widest first
 
 
 @cache
