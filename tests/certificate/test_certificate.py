@@ -171,7 +171,11 @@ def per_batch(module, x):
 @pytest.mark.parametrize(
     ("model", "given", "says"),
     [
-        (PlainVAE, {"shape": 3, "loss": per_batch}, r"a loss must give one value per example, \[7\], got \[\]"),
+        (
+            PlainVAE,
+            {"shape": 3, "loss": per_batch},
+            r"the loss must return one value per example, \[7\], not their mean, got \[\]",
+        ),
         (
             PlainVAE,
             {"shape": 4, "loss": plain_loss("sum", "sum")},

@@ -12,6 +12,7 @@ from seedbed.certificate.subject import SEEDS, Claim, Probe, Subject, Utility
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.experiments.experiment import Experiment
+from seedbed.objectives.own import Negative
 
 PROBES: tuple[Probe, ...] = (
     *domains.PROBES,
@@ -68,7 +69,7 @@ def certify(
     if k and bound is None:
         raise SeedbedError("k is of a bound of your own; give bound=..., or leave it out")
     subject = examined(model, data, domain, shape, utilities or {}, raw=loss is not None)
-    subject = with_claims(subject, bound and Claim(bound, k), loss and Claim(loss, sign=-1.0))
+    subject = with_claims(subject, bound and Claim(bound, k), loss and Claim(Negative(loss)))
     probes = [probe for probe in PROBES if not only or probe.name in only]
     checks: list[Check] = []
     for number, probe in enumerate(probes):

@@ -1,6 +1,5 @@
 """What somebody wrote and calls a bound, or a loss in nats: held against what the model, or any model, can be."""
 
-import inspect
 import math
 from collections.abc import Callable, Generator
 from typing import Any
@@ -15,10 +14,10 @@ from seedbed.certificate.sums import Grid, points_of
 from seedbed.core.capabilities import LatentVariable, Layer
 from seedbed.core.context import Context
 from seedbed.core.domain import BINARY, REAL, Domain
-from seedbed.core.errors import SeedbedError
 from seedbed.core.terms import Terms
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.objectives.bounds import elbo, elbo_kl, iwae
+from seedbed.objectives.own import value_of, with_context
 
 EXACT = 1e-6
 ENOUGH = 256  # draws from which on a bound can be told from another without knowing log p(x)
@@ -238,22 +237,14 @@ class _Shifted:
 
 
 def as_utility(claim: Claim) -> Callable[..., Terms]:
-    """A bound as it is, ``(model, x, ctx)``; a loss ``(module, batch)`` as its negative. Tensors become ``Terms``."""
-    required = [p for p in inspect.signature(claim.function).parameters.values() if p.default is p.empty]
-    takes = len(required)
+    """What somebody claims as a utility that gives ``Terms``, whether it gives them or a tensor."""
+    function = with_context(claim.function)
 
-    def utility(model: Any, x: Any, ctx: Context) -> Terms:
-        out = claim.function(model, x) if takes == 2 else claim.function(model, x, ctx)
-        value = out.value if isinstance(out, Terms) else out
-        if not isinstance(value, Tensor) or value.ndim != 1 or len(value) != len(x):
-            got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            what = "a loss" if claim.sign < 0 else "a bound"
-            raise SeedbedError(
-                f"{what} must give one value per example, [{len(x)}], got {got}; sum over pixels, not examples"
-            )
-        return Terms(claim.sign * value)
+    def value(model: Any, x: Any, ctx: Context) -> Any:
+        out = function(model, x, ctx)
+        return out.value if isinstance(out, Terms) else out
 
-    return utility
+    return lambda model, x, ctx: Terms(value_of(value, model, x, ctx, "the bound"))
 
 
 # A bound is no better than what it is made of.

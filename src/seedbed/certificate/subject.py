@@ -50,14 +50,12 @@ class Claim:
     """What somebody wrote and says of it.
 
     Args:
-        function: a utility ``(model, x, ctx) -> Terms``, or a loss ``(module, batch) -> [batch]``.
+        function: a utility, ``(model, x, ctx) -> Terms`` or ``[batch]``.
         k: importance samples of the bound that it is said to estimate; 0 of one that is only said to bound log p(x).
-        sign: of what it gives, as a utility: -1 of a loss.
     """
 
     function: Callable[..., Any]
     k: int = 0
-    sign: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -142,16 +142,17 @@ class OwnLoss(Objective):
 
     def _each(self) -> "Iterator[tuple[str, OwnUtility]]":
         """The utility of every player, by the beginning of the names that it owns; the first is what is judged by."""
-        from seedbed.objectives.own import OwnUtility
+        from seedbed.objectives.own import Negative, OwnUtility
 
-        given, sign = (self.utility, 1) if self.loss is None else (self.loss, -1)
+        given = self.utility if self.loss is None else self.loss
+        utility = (lambda function: function) if self.loss is None else Negative
         if not self.players:
-            yield "", OwnUtility(_lost if given is None else given, sign, self.metric)
+            yield "", OwnUtility(_lost if given is None else utility(given), self.metric)
             return
         if given is not None and sorted(given) != sorted(self.players):
             raise SeedbedError(f"players must be those of the losses, {', '.join(given)}, got {', '.join(self.players)}")
         for name in self.players:
-            yield name, OwnUtility(_lost if given is None else given[name], sign, f"{name}_{self.metric}")
+            yield name, OwnUtility(_lost if given is None else utility(given[name]), f"{name}_{self.metric}")
 
     def game(self, training: Training, model: Trained) -> "Game":
         """One player that owns all that is not frozen, or those that have a loss each."""

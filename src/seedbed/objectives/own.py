@@ -16,23 +16,42 @@ from seedbed.core.units import HasUnits, standard_of, standardised_for
 
 
 class OwnUtility:
-    """A loss or a utility of one's own; what it is of each example is recorded under its name.
+    """A utility of one's own; its negative, the loss of each example, is recorded under a name.
 
     Args:
         function: ``(module, batch) -> [batch]``, or with the context as a third argument. ``couples_examples = True`` on it
             says that examples see each other.
-        sign: 1 of a utility, -1 of a loss.
         name: of the loss.
     """
 
-    def __init__(self, function: Callable[..., Any], sign: int, name: str) -> None:
-        self.function, self.sign, self.name = with_context(function), sign, name
-        self.couples_examples = bool(getattr(function, "couples_examples", False))
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        self.function, self.name = with_context(function), name
+        self.couples_examples = couples(function)
 
     def __call__(self, model: Any, batch: Any, ctx: Context) -> Terms:
         """Its value per example."""
-        value = self.sign * value_of(self.function, model, batch, ctx, "the loss" if self.sign < 0 else "the utility")
+        value = value_of(self.function, model, batch, ctx, "the utility")
         return Terms(value, {self.name: -value})
+
+
+class Negative:
+    """A loss of one's own as a utility, ``(module, batch, ctx) -> [batch]``.
+
+    Args:
+        loss: ``(module, batch) -> [batch]``, see ``OwnUtility``.
+    """
+
+    def __init__(self, loss: Callable[..., Any]) -> None:
+        self.loss, self.couples_examples = with_context(loss), couples(loss)
+
+    def __call__(self, model: Any, batch: Any, ctx: Context) -> Float[Tensor, "batch"]:
+        """Minus the loss of each example."""
+        return -value_of(self.loss, model, batch, ctx, "the loss")
+
+
+def couples(function: Callable[..., Any]) -> bool:
+    """Whether a loss or a utility says that examples see each other in it."""
+    return bool(getattr(function, "couples_examples", False))
 
 
 def value_of(function: Callable[..., Any], model: Any, batch: Any, ctx: Context, what: str) -> Float[Tensor, "batch"]:
