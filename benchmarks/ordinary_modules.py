@@ -3,7 +3,7 @@
 The same modules, losses, batches of the same size and Adam, measured in turn in one run; what counts is the ratio of a pair
 (above 1: ours is faster), its median and interval. Modules whose seeds cannot be one stack have no pair.
 
-    python benchmarks/ordinary.py [--rounds 15] [--only NAME] [--record]
+    python benchmarks/ordinary_modules.py [--rounds 15] [--only NAME] [--record]
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
-    command, rows = "python benchmarks/ordinary.py --record", []
+    command, rows = "python benchmarks/ordinary_modules.py --record", []
     for name in [options.only] if options.only else [name for name, kind in MODULES.items() if not kind.reason]:
         ours, theirs = stacked(name), plain(MODULES[name])
         milliseconds(ours, WARM_UP)
