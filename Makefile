@@ -13,12 +13,20 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/seedbed run toy -d 8gaussians --seeds 10 --budget demo --name demo
 
+# Every call of a signature with shapes is checked against them: three times the time. So for the tests of the mathematics in
+# `test`, but for the long chains and the sums over many samples, and for every test in `test-all`.
+SHAPES := --jaxtyping-packages=seedbed,beartype.beartype
+LONG := tests/evaluate/test_annealing.py tests/evaluate/test_likelihood.py
+SHAPED := $(filter-out $(LONG),$(wildcard tests/evaluate/test_*.py)) tests/core tests/distributions tests/models tests/nets \
+	tests/objectives tests/test_shapes.py
+
 # A file of tests stays with one of the two workers: what its tests share is made once.
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(SHAPES) $(SHAPED)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(SHAPED:%=--ignore=%)
 
 test-all: .venv/ready
-	$(BIN)/python -m pytest -m 'slow or not slow' --timeout 3600
+	$(BIN)/python -m pytest $(SHAPES) -m 'slow or not slow' --timeout 3600
 
 # Do the tests notice planted mistakes? All groups, or `make mutants GROUP=bounds`.
 mutants: .venv/ready

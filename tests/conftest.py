@@ -1,7 +1,11 @@
 """What holds for every test."""
 
+from unittest import mock
+
 import pytest
 import torch
+
+from seedbed import data
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +21,10 @@ def one_thread():
 def nothing_chosen(tmp_path_factory, monkeypatch):
     """No test knows which files anyone has chosen to execute, nor chooses some for good."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_registered():
+    """No file of tests knows what data sets another has given a name."""
+    with mock.patch.dict(data.DATA), mock.patch.object(data, "_REGISTERED", set(data._REGISTERED)):
+        yield

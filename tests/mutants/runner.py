@@ -195,6 +195,7 @@ class Copy:
         watch, said = Watch(modules, self.source), io.StringIO()
         base = self.folder / "tmp"
         options = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={base}", "--rootdir", str(self.root)]
+        options += ["--jaxtyping-packages=seedbed,beartype.beartype"]  # a wrong shape is noticed, too
         options += [f"--timeout={SECONDS}"] if find_spec("pytest_timeout") else []
         with redirect_stdout(said), redirect_stderr(said):
             code = pytest.main([*options, *(f"tests/{test}" for test in tests)], plugins=[watch])
