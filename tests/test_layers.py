@@ -22,6 +22,7 @@ LAYERS = (
     "train",
     "experiments",
     "certificate",
+    "judge",
     "report",
     "runs",
     "cli",
@@ -34,6 +35,8 @@ BLIND = {
 }
 # A certificate is of a model, not of a run.
 BLIND |= {"certificate": {"evaluate"}}
+# Tables of numbers, whoever measured them.
+BLIND |= {"judge": set(LAYERS[1 : LAYERS.index("judge")])}
 # Networks and data know the core alone, the report only the store, the loop no model family.
 BLIND |= {"data": {"nets", "distributions"}, "train": {"models", "nets", "distributions", "evaluate"}}
 SOURCE = Path(seedbed.__file__).parent

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from seedbed.judge.pairs import compare
 from seedbed.report.groups import differences, grouped, labelled
-from seedbed.report.statistics import compare
 from seedbed.report.stored import StoredRun
 from seedbed.report.verdicts import judged, lead, letters, mirrored, overall
 from seedbed.store.table import Row

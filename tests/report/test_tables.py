@@ -9,6 +9,8 @@ import pytest
 from scipy import stats
 
 from seedbed.core.metric import declared
+from seedbed.judge.intervals import Interval
+from seedbed.judge.sentences import amount, sentence
 from seedbed.report.document import compose
 from seedbed.report.figures import house_style
 from seedbed.report.html import render
@@ -16,8 +18,6 @@ from seedbed.report.page import page
 from seedbed.report.paper_figures import intervals_plate
 from seedbed.report.pictures import best_seed, chosen_seeds
 from seedbed.report.record import Measured, record
-from seedbed.report.sentences import amount, sentence
-from seedbed.report.statistics import Interval
 from seedbed.report.stored import StoredRun
 from seedbed.report.summary import summarise, text_table
 from seedbed.report.svg import intervals_svg

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seedbed.report.convergence import Marks, metrics_by_seed, over_seeds, rate
+from seedbed.judge.convergence import Marks, metrics_by_seed, over_seeds
+from seedbed.judge.intervals import Interval, rate
 from seedbed.report.curves import Curves, curve_groups
-from seedbed.report.statistics import Interval
 from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seedbed.core.metric import declared
-from seedbed.report.statistics import Interval, interval
+from seedbed.judge.intervals import Interval, interval
 from seedbed.report.tables import Table
 from seedbed.store.folder import Folder
 from seedbed.store.table import Row

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.report.sentences import NAMES, share_sentence
-from seedbed.report.shares import VarianceShares, variance_shares
+from seedbed.judge.sentences import NAMES, share_sentence
+from seedbed.judge.shares import VarianceShares, variance_shares
 from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
 from seedbed.report.words import number, spread

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from seedbed.report.statistics import MAX_SEEDS, Verdict
+from seedbed.judge.pairs import MAX_SEEDS, Verdict
 from seedbed.report.stored import StoredRun
 from seedbed.report.summary import WORSE
 from seedbed.report.tables import Table

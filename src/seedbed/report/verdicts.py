@@ -10,9 +10,10 @@ from itertools import combinations
 import numpy as np
 
 from seedbed.core.metric import GAP, NLL
+from seedbed.judge.intervals import Interval, interval
+from seedbed.judge.pairs import FEWEST, Outcome, Verdict, compare, compare_family
+from seedbed.judge.sentences import amount, sentence
 from seedbed.report.groups import Group
-from seedbed.report.sentences import amount, sentence
-from seedbed.report.statistics import FEWEST, Interval, Outcome, Verdict, compare, compare_family, interval
 from seedbed.report.stored import StoredRun
 from seedbed.report.summary import WORSE
 from seedbed.report.words import kind_words, listed

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from seedbed.core.metric import Metric
+from seedbed.judge.intervals import Interval
+from seedbed.judge.sentences import amount
 from seedbed.report.groups import Group
-from seedbed.report.sentences import amount
-from seedbed.report.statistics import Interval
 from seedbed.report.stored import StoredRun
 from seedbed.report.summary import WORSE
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from seedbed.core.errors import SeedbedError
-from seedbed.report.convergence import METRICS, Marks, area, curve_metrics, metrics_by_seed, over_seeds, plateau, rate
+from seedbed.judge.convergence import METRICS, Marks, area, curve_metrics, metrics_by_seed, over_seeds, plateau, rate
 
 
 def table(curves, split="valid", metric="nll_nats", unit="nats"):

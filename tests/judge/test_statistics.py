@@ -9,16 +9,11 @@ import pytest
 from scipy import stats
 
 from seedbed.core.errors import SeedbedError
+from seedbed.judge.intervals import interval
+from seedbed.judge.pairs import compare, compare_family, holm, seeds_needed
+from seedbed.judge.sentences import sentence, share_sentence
+from seedbed.judge.shares import variance_shares
 from seedbed.report import statistics
-from seedbed.report.sentences import sentence, share_sentence
-from seedbed.report.shares import variance_shares
-from seedbed.report.statistics import (
-    compare,
-    compare_family,
-    holm,
-    interval,
-    seeds_needed,
-)
 
 STUDIES = 2000
 Z = 4.0  # about 30 statistical assertions below: z corrected for their number at 1 in 500

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seedbed.core.errors import SeedbedError
-from seedbed.report.statistics import RESAMPLES, Interval, finite
+from seedbed.judge.intervals import RESAMPLES, Interval, finite
 
 
 @dataclass(frozen=True)

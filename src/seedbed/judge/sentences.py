@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from seedbed.report.shares import VarianceShares
-from seedbed.report.statistics import MAX_SEEDS, Interval, Verdict
+from seedbed.judge.intervals import Interval
+from seedbed.judge.pairs import MAX_SEEDS, Verdict
+from seedbed.judge.shares import VarianceShares
 
 
 def sentence(v: Verdict, lost: Mapping[str, str] = MappingProxyType({})) -> str:

@@ -1,4 +1,4 @@
-"""Which differences between models are real: intervals, paired verdicts and corrections.
+"""Which differences between models are real: paired verdicts and corrections for a family of them.
 
 Pure functions of numbers. Chance enters only through the generator that is passed. A metric is a loss (lower is better)
 unless said otherwise, and a *gain* is always positive where the first model is better, in the metric's unit.
@@ -6,98 +6,24 @@ unless said otherwise, and a *gain* is always positive where the first model is 
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from seedbed.core.errors import SeedbedError
+from seedbed.judge.intervals import RESAMPLED_FROM, RESAMPLES, Floats, Interval, finite, interval
 
-Floats = NDArray[np.float64]
-Outcome = Literal["better", "worse", "no difference shown", "too few"]
+Outcome = Literal["better", "worse", "same", "no difference shown", "too few"]
 
 FEWEST = 5  # shared seeds below which no verdict is given
-BOOTSTRAP_FROM = 10  # values from which intervals and tests stop assuming normal data
+ENUMERATED = 14  # pairs up to which every choice of signs is tried
 MAX_SEEDS = 10_000  # beyond this a plan for more seeds is not a plan
-RESAMPLES = 9999  # (resamples + 1) * 0.025 is whole
 SAME = 1e-12  # relative difference below which two metrics are one number that was rounded twice
-# With one outlier among near-equal values the resamples without it put t in the hundreds. Student's interval covers as well
-# there (65 % either way at 10 % outliers, 10 values) and stays readable; skewed data meet the limit in 1 % of studies.
-UNSTABLE = 4.0
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its confidence bounds, in the unit of the data. ``method`` says how, ``n`` over how many values."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    method: str
-
-    def __neg__(self) -> "Interval":
-        """The interval of the negated mean."""
-        return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
-
-
-def interval(
-    values: ArrayLike,
-    level: float = 0.95,
-    *,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    within: tuple[float, float] = (-math.inf, math.inf),
-) -> Interval:
-    """The mean with a two-sided confidence interval.
-
-    Below 10 values Student's ``m -+ t(n-1) s / sqrt(n)``, exact for normal data. From 10 the studentised bootstrap
-    ``[m - q_high s / sqrt(n), m - q_low s / sqrt(n)]``, with ``q`` the quantiles of ``t* = sqrt(n) (m* - m) / s*`` over
-    resamples (Efron, 1982; Hall, "The bootstrap and Edgeworth expansion", 1992), which follows the skew of the data. Where a
-    few values make it more than 4 times wider than Student's it is unstable; Student's is given and ``method`` says so.
-
-    The mean of values that all lie ``within`` a range does so as well: what of the interval lies beyond is cut off, which
-    cannot lower its coverage.
-    """
-    x = finite(values, "interval")
-    found = _interval(x, level, rng, resamples)
-    if not x.size or x.min() < within[0] or x.max() > within[1]:
-        return found
-    return replace(found, low=max(found.low, within[0]), high=min(found.high, within[1]))
-
-
-def _interval(x: Floats, level: float, rng: np.random.Generator, resamples: int) -> Interval:
-    n, mean = x.size, float(x.mean()) if x.size else math.nan
-    if n < 2:
-        return Interval(mean, math.nan, math.nan, n, "none")
-    if np.ptp(x) == 0:
-        return Interval(float(x[0]), float(x[0]), float(x[0]), n, "constant")
-    error = float(x.std(ddof=1)) / math.sqrt(n)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
-    student = Interval(mean, mean - half, mean + half, n, "student-t")
-    if n < BOOTSTRAP_FROM:
-        return student
-    t = _bootstrap_t(x - mean, rng, resamples)
-    low, high = np.quantile(t, [(1 - level) / 2, (1 + level) / 2])
-    if not (high - low) * error < UNSTABLE * 2 * half:
-        return replace(student, method="student-t (bootstrap unstable)")
-    return Interval(mean, mean - float(high) * error, mean - float(low) * error, n, "bootstrap-t")
-
-
-def _bootstrap_t(centred: Floats, rng: np.random.Generator, resamples: int) -> Floats:
-    n, block = centred.size, max(1, 2_000_000 // centred.size)  # bounds the memory for long arrays
-    parts = []
-    for start in range(0, resamples, block):
-        draws = centred[rng.integers(0, n, (min(block, resamples - start), n))]
-        mean, spread = draws.mean(axis=1), draws.std(axis=1, ddof=1)
-        # A resample of one repeated value has no spread: its t is huge (not inf: quantiles interpolate) or 0.
-        parts.append(math.sqrt(n) * mean / np.maximum(spread, 1e-12 * np.abs(centred).max()))
-    return np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -113,10 +39,13 @@ class Verdict:
         unpaired: seeds that only one of the two has; they take no part.
         diverged_a, diverged_b: every seed of a, of b, that diverged.
         p_value: two-sided, by ``test``, Holm-adjusted over ``family`` comparisons; ``nan`` with too few seeds.
+        margin: differences below it do not matter; ``nan`` where none was declared.
+        p_same: of "they differ by ``margin`` or more", adjusted likewise: the larger of two one-sided tests.
         seeds_needed: pairs at which a paired t-test (on the signs where a seed diverged) finds what was observed with 80 %
             power; ``None`` above 10 000. As uncertain as the gain itself: a plan, not a finding.
         level: confidence level of ``gain`` and of the verdict.
-        outcome: better or worse need the test and the interval to agree.
+        outcome: better or worse need the test and the interval to agree, and so does *same*: an interval within the margin.
+            What is shown to be the same within the margin is not called better or worse for being so by less.
     """
 
     name_a: str
@@ -136,6 +65,8 @@ class Verdict:
     seeds_needed: int | None
     level: float
     outcome: Outcome
+    margin: float = math.nan
+    p_same: float = math.nan
 
     @property
     def ties(self) -> int:
@@ -161,6 +92,7 @@ def compare(
     diverged_a: Collection[int] = (),
     diverged_b: Collection[int] = (),
     level: float = 0.95,
+    margin: float = math.nan,
 ) -> Verdict:
     """Compare two models seed by seed: final metrics indexed by seed, and the seeds that diverged.
 
@@ -171,7 +103,30 @@ def compare(
       ``(1 + hits) / (1 + draws)``; assumes only that the labels may be swapped within a seed;
     - with a diverged seed in any pair the sign test (exact binomial, ties left out) of "a wins half of the seeds": such a
       seed has lost but has no size, and the mean over the rest would flatter the model that diverges.
+
+    With a ``margin`` the same test is asked twice more, each time of one side: whether the gain is above ``-margin``, and
+    whether it is below ``margin`` (Schuirmann, 1987). Where a seed diverged, nothing is shown to be the same.
+
+    Args:
+        a: the model that is judged.
+        b: the model that it is judged against.
+        name_a: its name.
+        name_b: its name.
+        unit: of the metric.
+        rng: of resamples and Monte Carlo tests.
+        task: what both were tried on.
+        higher_is_better: of a metric that is no loss.
+        diverged_a: seeds.
+        diverged_b: seeds.
+        level: of confidence.
+        margin: the least difference that matters, in the unit.
+
+    Raises:
+        SeedbedError: for a seed with two values, a value that is not finite of a seed that is not told as diverged, or a
+            margin that is not above zero.
     """
+    if not (math.isnan(margin) or 0 < margin < math.inf):
+        raise SeedbedError(f"the least difference that matters must be above 0 and finite, got {margin}")
     x, y = _by_seed(a, name_a, diverged_a), _by_seed(b, name_b, diverged_b)
     shared = sorted(x.keys() & y.keys())
     ours, theirs = np.array([x[s] for s in shared]), np.array([y[s] for s in shared])
@@ -181,34 +136,54 @@ def compare(
     sign = np.where(whole, np.sign(gain), np.isnan(theirs) * 1.0 - np.isnan(ours) * 1.0)
     wins, losses, n = int((sign > 0).sum()), int((sign < 0).sum()), len(shared)
     p_value, test = _test(gain, sign, rng) if n >= FEWEST else (math.nan, "none")
+    p_same = _same(gain, margin, rng) if n >= FEWEST else math.nan
     fates = tuple(sorted(map(int, diverged_a))), tuple(sorted(map(int, diverged_b)))
     unpaired, needed = len(x.keys() ^ y.keys()), _needed(gain, sign, level)
     mean, counts = interval(gain[whole], level, rng=rng), (n, wins, losses, unpaired)
-    verdict = Verdict(name_a, name_b, task, unit, mean, *counts, *fates, p_value, test, 1, needed, level, "too few")
+    verdict = Verdict(
+        name_a, name_b, task, unit, mean, *counts, *fates, p_value, test, 1, needed, level, "too few", margin, p_same
+    )
     return replace(verdict, outcome=_outcome(verdict))
 
 
 def compare_family(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
-    """Judge a declared family of comparisons together: p-values become Holm's, outcomes follow; intervals stay as they are.
+    """Judge a declared family of comparisons together: p-values are adjusted, outcomes follow; intervals stay as they are.
 
     Comparisons with too few seeds were not tested, so they do not count towards the size of the family.
     """
-    adjusted = holm({key: v.p_value for key, v in verdicts.items() if v.n >= FEWEST})
-    judged = {key: replace(verdicts[key], p_value=p, family=len(adjusted)) for key, p in adjusted.items()}
-    return {key: replace(judged[key], outcome=_outcome(judged[key])) if key in judged else v for key, v in verdicts.items()}
+    tested = {key: v for key, v in verdicts.items() if v.n >= FEWEST}
+    adjusted = step_down({key: (v.p_value, *(() if math.isnan(v.p_same) else (v.p_same,))) for key, v in tested.items()})
+    out = dict(verdicts)
+    for key, (p_value, *p_same) in adjusted.items():
+        judged = replace(tested[key], p_value=p_value, p_same=p_same[0] if p_same else math.nan, family=len(tested))
+        out[key] = replace(judged, outcome=_outcome(judged))
+    return out
+
+
+def step_down(pvalues: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+    """Adjust p-values of which, under each key, only one null hypothesis can be true at once (Shaffer, 1986).
+
+    ``max over j <= i of min(1, m_j p_(j))``, p-values ascending, with ``m_j`` the keys that have one not rejected before j.
+    With one p-value a key these are Holm's (1979). "They are equal" and "they differ by the margin" cannot both be true, so
+    asking for both costs nothing. Holds the chance of any false claim at the level, whatever the dependence between tests.
+
+    Raises:
+        SeedbedError: for a p-value that is not finite.
+    """
+    finite([p for each in pvalues.values() for p in each], "p-values")
+    order = sorted(((p, key, at) for key, each in pvalues.items() for at, p in enumerate(each)), key=lambda entry: entry[0])
+    open_ = {key: len(each) for key, each in pvalues.items()}
+    adjusted, largest = {key: [0.0] * len(each) for key, each in pvalues.items()}, 0.0
+    for p, key, at in order:
+        largest = max(largest, min(1.0, sum(count > 0 for count in open_.values()) * p))
+        adjusted[key][at] = largest
+        open_[key] -= 1
+    return {key: tuple(each) for key, each in adjusted.items()}
 
 
 def holm(pvalues: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down adjustment (Holm, 1979): ``max over j <= i of min(1, (m - j + 1) p_(j))``, p-values ascending.
-
-    Holds the chance of any false claim in the family at the level, whatever the dependence between the tests.
-    """
-    finite(list(pvalues.values()), "holm")
-    adjusted, largest = {}, 0.0
-    for rank, key in enumerate(sorted(pvalues, key=lambda k: pvalues[k])):
-        largest = max(largest, min(1.0, (len(pvalues) - rank) * pvalues[key]))
-        adjusted[key] = largest
-    return {key: adjusted[key] for key in pvalues}
+    """Holm's step-down adjustment (Holm, 1979): ``max over j <= i of min(1, (m - j + 1) p_(j))``, p-values ascending."""
+    return {key: p for key, (p,) in step_down({key: (p,) for key, p in pvalues.items()}).items()}
 
 
 def seeds_needed(effect: float, power: float = 0.8, level: float = 0.95) -> int | None:
@@ -229,13 +204,35 @@ def seeds_needed(effect: float, power: float = 0.8, level: float = 0.95) -> int 
 def _outcome(v: Verdict) -> Outcome:
     if v.n < FEWEST:
         return "too few"
-    if not v.p_value <= 1 - v.level + SAME:
+    alpha = 1 - v.level + SAME
+    if v.p_same <= alpha and -v.margin < v.gain.low and v.gain.high < v.margin:
+        return "same"
+    if not v.p_value <= alpha:
         return "no difference shown"
     if v.test == "sign test":  # the interval does not see divergence: it may be silent, but must not say the opposite
         better, worse = v.wins > v.losses and not v.gain.high < 0, v.wins < v.losses and not v.gain.low > 0
     else:
         better, worse = v.gain.low > 0, v.gain.high < 0
     return "better" if better else "worse" if worse else "no difference shown"
+
+
+def _same(gain: Floats, margin: float, rng: np.random.Generator) -> float:
+    """p of "the mean gain is not within the margin": the larger of two one-sided tests."""
+    if math.isnan(margin):
+        return math.nan
+    if not np.isfinite(gain).all():
+        return 1.0
+    return max(_above(gain + margin, rng), _above(margin - gain, rng))
+
+
+def _above(x: Floats, rng: np.random.Generator) -> float:
+    """One-sided p of "the mean is not above zero", by the test that fits so many pairs."""
+    n = x.size
+    if not np.ptp(x):
+        return 0.0 if x[0] > 0 else 1.0
+    if n < RESAMPLED_FROM:
+        return float(stats.t.sf(x.mean() * math.sqrt(n) / x.std(ddof=1), n - 1))
+    return _flipped(x, rng, two_sided=False)[0]
 
 
 def _test(gain: Floats, sign: Floats, rng: np.random.Generator) -> tuple[float, str]:
@@ -245,14 +242,29 @@ def _test(gain: Floats, sign: Floats, rng: np.random.Generator) -> tuple[float, 
     if not np.isfinite(gain).all():
         wins, losses = int((sign > 0).sum()), int((sign < 0).sum())
         return float(stats.binomtest(wins, wins + losses).pvalue), "sign test"
-    if n < BOOTSTRAP_FROM:
+    if n < RESAMPLED_FROM:
         error = float(gain.std(ddof=1)) / math.sqrt(n) if np.ptp(gain) else 0.0
         return (2 * float(stats.t.sf(abs(gain.mean()) / error, n - 1)) if error else 0.0), "paired t-test"
-    observed = abs(gain.sum()) * (1 - SAME)  # rounding must not lose the observed arrangement itself
-    if n <= 14:
-        return float((np.abs(_all_signs(n) @ gain) >= observed).mean()), "sign-flip test"
-    hits = int((np.abs((rng.integers(0, 2, (RESAMPLES, n)) * 2 - 1) @ gain) >= observed).sum())
-    return (1 + hits) / (1 + RESAMPLES), "sign-flip test (Monte Carlo)"
+    p, exact = _flipped(gain, rng, two_sided=True)
+    return p, "sign-flip test" if exact else "sign-flip test (Monte Carlo)"
+
+
+def _flipped(x: Floats, rng: np.random.Generator, *, two_sided: bool) -> tuple[float, bool]:
+    """p of a sum that is as far from zero, or as high, if signs mean nothing; and whether all of them were tried.
+
+    ``scipy.stats.permutation_test`` does the same and takes 100 times as long over 14 pairs.
+    """
+    exact = x.size <= ENUMERATED
+    signs = _all_signs(x.size) if exact else rng.integers(0, 2, (RESAMPLES, x.size)) * 2 - 1
+    sums, observed = signs @ x, float(x.sum())
+    slack = SAME * float(np.abs(x).sum())  # rounding must not lose the observed arrangement itself
+    if two_sided:
+        hits = np.abs(sums) >= abs(observed) - slack
+    else:
+        hits = sums >= observed - slack
+        if exact:  # the half that is not there has the opposite sums
+            hits = np.concatenate([hits, -sums >= observed - slack])
+    return (float(hits.mean()), True) if exact else ((1 + int(hits.sum())) / (1 + RESAMPLES), False)
 
 
 @lru_cache(maxsize=8)
@@ -281,11 +293,3 @@ def _by_seed(series: pd.Series, name: str, diverged: Collection[int]) -> dict[in
     if bad := sorted(seed for seed, value in values.items() if not math.isfinite(value) and seed not in diverged):
         raise SeedbedError(f"{name}: the metric is not finite at seeds {bad}; name them as diverged, do not drop them")
     return values | {int(seed): math.nan for seed in diverged}
-
-
-def finite(values: ArrayLike, what: str) -> Floats:
-    """The values as an array; ``SeedbedError`` if one is not finite, for nothing is left out silently."""
-    x = np.asarray(values, dtype=np.float64)
-    if lost := int((~np.isfinite(x)).sum()):
-        raise SeedbedError(f"{what}: {lost} of {x.size} values are not finite; leave them out and show their count")
-    return x

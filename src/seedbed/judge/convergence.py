@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from seedbed.core.errors import SeedbedError
-from seedbed.report.statistics import Interval, interval
+from seedbed.judge.intervals import interval, rate
 
 FIRST = 5  # evaluations that the source project calls the first
 
@@ -165,11 +164,3 @@ def over_seeds(
         rows[metric] = (mean.mean, mean.low, mean.high, mean.n, mean.method, spread, chosen.size - x.size, left_out)
     columns = ["mean", "low", "high", "n", "method", "std", "missing", "diverged"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("metric")
-
-
-def rate(count: int, n: int, level: float = 0.95) -> Interval:
-    """The share of seeds that met a fate, e.g. divergence, with exact binomial bounds (Clopper and Pearson, 1934)."""
-    if not n:
-        return Interval(math.nan, math.nan, math.nan, 0, "none")
-    bounds = stats.binomtest(count, n).proportion_ci(level, method="exact")
-    return Interval(count / n, float(bounds.low), float(bounds.high), n, "clopper-pearson")
