@@ -10,6 +10,7 @@ import pytest
 
 from seedbed.cli.main import main
 from seedbed.experiments import STUDIES
+from seedbed.store.manifest import config_hash
 
 TINY = [
     "--steps",
@@ -142,13 +143,16 @@ def test_another_run_in_the_folder_is_refused(capsys, tmp_path, monkeypatch):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert "was run with lr=" in refused(capsys, *base, "--lr", "0.5")
     manifest = json.loads((folder / "run.json").read_text())
+    other = config_hash("toy/8gaussians/flow", manifest["config"])
     (folder / "run.json").write_text(json.dumps({**manifest, "format": 99}))
     assert "run format 99" in refused(capsys, *base)
     (folder / "run.json").write_text("{")
+    (folder / ".run.json").unlink()
     assert "damaged" in refused(capsys, *base)
-    (folder / "run.json").write_text(json.dumps({**manifest, "experiment": "toy/8gaussians/flow"}))
+    (folder / "run.json").write_text(json.dumps({**manifest, "experiment": "toy/8gaussians/flow", "hash": other}))
     assert "is a run of toy/8gaussians/flow" in refused(capsys, *base)
-    (folder / "run.json").write_bytes(before[folder / "run.json"])
+    for name in ("run.json", ".run.json"):
+        (folder / name).write_bytes(before[folder / name])
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 

@@ -3,15 +3,15 @@
 import pytest
 
 from seedbed import SeedbedError
-from seedbed.store.atomic import exclusive
+from seedbed.store.locks import held
 
 
 def test_a_second_writer_is_refused_and_a_later_one_is_not(tmp_path):
     with (
-        exclusive(tmp_path / ".lock"),
-        pytest.raises(SeedbedError, match="another process is training"),
-        exclusive(tmp_path / ".lock"),
+        held(tmp_path / ".lock", "training"),
+        pytest.raises(SeedbedError, match=r"process \d+ on .* is training"),
+        held(tmp_path / ".lock", "training"),
     ):
         pass
-    with exclusive(tmp_path / ".lock"):
+    with held(tmp_path / ".lock", "training"):
         pass
