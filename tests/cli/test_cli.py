@@ -174,7 +174,7 @@ def test_a_damaged_checkpoint_falls_back(capsys, tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written(capsys, tmp_path, monkeypatch):
     (tmp_path / "runs").write_text("a file where the folder should be")
     monkeypatch.chdir(tmp_path)
-    assert "cannot write" in refused(capsys, "run", "toy/8gaussians/vae", "-n", "1", *TINY)
+    assert "runs is a file, not a folder" in refused(capsys, "run", "toy/8gaussians/vae", "-n", "1", *TINY)
 
 
 def test_a_full_disk_keeps_what_is_there(capsys, tmp_path, monkeypatch):

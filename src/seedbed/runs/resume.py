@@ -120,7 +120,9 @@ def check_place(folder: Folder) -> None:
             if not place.is_dir():
                 raise SeedbedError(f"{place} is a file, not a folder; choose another --name or --out")
             break
-    if not folder.exists() and folder.foreign():
+    if folder.exists():
+        return
+    if folder.foreign():
         raise SeedbedError(f"{folder.path} holds other files and no run; choose another --name or --out")
     with folder.locked():  # which writes a file
         pass

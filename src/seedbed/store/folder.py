@@ -95,7 +95,9 @@ class Folder:
         with ExitStack() as stack:
             with self.locked():  # so that who has that one, and sees no other, is alone
                 manifest = self.manifest()
-                lock = stack.enter_context(held(self.path / within / f"{_LOCK}-{name}", doing))
+                place = self.path / within / f"{_LOCK}-{name}"
+                stack.enter_context(tentative(place.parent))
+                lock = stack.enter_context(held(place, doing))
             yield lock, manifest
 
     @contextmanager

@@ -65,13 +65,13 @@ class LongTable:
         Raises:
             SeedbedError: if they cannot be written, or somebody else has changed the file.
         """
-        data = _text(rows, header=not self.path.exists())
         with clear_os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: what a full disk refused must not be written after all when the file is closed.
             with open(self.path, "ab", buffering=0) as handle:
                 size = handle.tell()
                 self._check(size)
+                data = _text(rows, header=size == 0)
                 try:
                     while data:
                         data = data[handle.write(data) :]
@@ -112,7 +112,9 @@ class LongTable:
 
     def restore(self, content: bytes) -> None:
         """Make the file what it was, where it is not."""
-        if self.content() != content:
+        if not content:
+            self.path.unlink(missing_ok=True)
+        elif self.content() != content:
             write_atomic(self.path, lambda temporary: temporary.write_bytes(content))
         self._size = len(content)
 

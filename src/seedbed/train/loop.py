@@ -210,7 +210,8 @@ def _continue(
             "start anew with --again or another --name"
         )
     rows = folder.rows_at(seeds, meta["step"])
-    if rows is None and not _measured_until(table, seeds, meta, learner.task):
+    again = meta.get("layout", 1) >= CONTINUED  # what an earlier version has trained is all that there is
+    if rows is None and again and not _measured_until(table, seeds, meta, learner.task):
         said = f"the table {table.path} is lost, and no checkpoint has it: its seeds are trained anew"
         print(f"seedbed: {said}", file=sys.stderr)
         table.put([])
