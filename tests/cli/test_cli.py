@@ -231,11 +231,11 @@ def test_what_is_refused_leaves_the_finished_run_as_it_was(capsys, tmp_path, mon
     tiny = ("--steps", "2", "--eval-every", "1", "--batch-size", "8", "-q")
     seedbed_run = (*run, *tiny)
     assert call(capsys, *seedbed_run)[0] == 0
-    before = sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*"))
+    before = sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*") if path.is_file())
     for more in (("--k", "5", "--beta", "2"), ("--k", "5", "--warm-up", "0.5"), ("--warm-up", "1.5"), ("--k", "0")):
         refused(capsys, *seedbed_run, *more)
         refused(capsys, *seedbed_run, *more, "--again")
-    assert sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*")) == before
+    assert sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*") if path.is_file()) == before
 
 
 def test_an_experiment_of_ones_own(capsys, tmp_path, monkeypatch):
