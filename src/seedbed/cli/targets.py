@@ -87,7 +87,7 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     named: set[Path] = set()
     for target in targets:
         paths, single = _folders(target, options)
-        runs = [StoredRun.read(path) for path in paths]
+        runs = [StoredRun.read(path) for path in paths] if single else _readable(paths)
         if single:
             named |= set(paths)
         else:
@@ -99,6 +99,19 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     runs.sort(key=_declared_order)
     have = {run.manifest.experiment for run in runs if not _own(run)}
     return Found(runs, named, [name for target in targets for name in _expected(target, options) if name not in have])
+
+
+def _readable(paths: Sequence[Path]) -> "list[StoredRun]":
+    """The runs that can be read; the others, which were not named, are told of and do not spoil the rest."""
+    from seedbed.report.stored import StoredRun
+
+    runs = []
+    for path in paths:
+        try:
+            runs.append(StoredRun.read(path).checked())
+        except SeedbedError as error:
+            click.echo(f"left out: {error}", err=True)
+    return runs
 
 
 def one_run(target: str, out: str) -> Path:

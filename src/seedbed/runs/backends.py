@@ -12,6 +12,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.group import train
 from seedbed.store.folder import Folder
+from seedbed.store.locks import Busy
 from seedbed.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -52,11 +53,21 @@ def train_groups(work: Work) -> None:
 
 
 def _here(work: Work) -> None:
-    """One group after the other, in this process."""
+    """One group after the other, in this process; those that another process is training come last."""
+    busy = []
     for index, group in enumerate(work.groups):
-        report = lambda *values, index=index: work.progress(index, *values)
-        task = work.tasks.pop(tuple(group), None)  # of one that has been trained nothing stays in memory
-        train(work.folder, work.experiment, group, work.manifest, work.checkpoint_seconds, report, task)
+        try:
+            _group(work, index, group)
+        except Busy:
+            busy.append((index, group))
+    for index, group in busy:
+        _group(work, index, group)
+
+
+def _group(work: Work, index: int, group: Sequence[int]) -> None:
+    report = lambda *values: work.progress(index, *values)
+    task = work.tasks.pop(tuple(group), None)  # of one that has been trained nothing stays in memory
+    train(work.folder, work.experiment, group, work.manifest, work.checkpoint_seconds, report, task)
 
 
 def _processes(work: Work) -> None:

@@ -1,6 +1,5 @@
 """Measure a finished run again: an estimator that training does not pay for, on a split, for every seed."""
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ from seedbed.data import loaded_once
 from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Limits, Option, no_estimator, offered
 from seedbed.runs.load import Run
 from seedbed.runs.places import at_hand
-from seedbed.store.atomic import write_atomic
+from seedbed.store import notes
 from seedbed.store.manifest import command_line, versions
 from seedbed.store.table import Row
 
@@ -137,17 +136,21 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, progress: "
         way = _way(run, request, task)
     name = _name(request, way, task)
     table = run.folder.evaluation(name)
-    have = set() if again else {row.seed for row in table.read()}
-    for group, stack in run.stacks(device) if set(run.seeds) - have else ():
-        new = [seed not in have for seed in group]
-        if any(new):
-            rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), way, request, progress)
-            if again:
-                table.path.unlink(missing_ok=True)  # not before there is something in its place
-                again = False
-            table.append(rows)
-            _note(run, name, way, request, device, seconds, group)
-    return [row for row in run.folder.evaluation(name).read() if row.seed in ends]
+    if again or set(run.seeds) - {row.seed for row in table.read()}:
+        with run.folder.working(name, f"evaluating {name} of {run.path}", "evaluations") as (lock, now):
+            if (now.created, now.hash) != (run.manifest.created, run.manifest.hash):
+                raise SeedbedError(f"{run.path} was started anew since it was opened; open it again")
+            have = set() if again else {row.seed for row in table.read()}
+            for group, stack in run.stacks(device):
+                new = [seed not in have for seed in group]
+                if not any(new):
+                    continue
+                rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), way, request, progress)
+                lock.check()
+                # Rows without a note would be judged by what nobody declared: it comes first.
+                _note(run, name, way, request, device, seconds, group)
+                table.put([row for row in table.read() if row.seed not in group or row.seed in have] + rows)
+    return [row for row in table.read() if row.seed in ends]
 
 
 def _measured(
@@ -237,8 +240,6 @@ def _note(run: Run, name: str, way: Estimator, request: Request, device: str, se
     """How the rows came about, beside them: one entry per group of seeds."""
     import torch
 
-    path = run.folder.evaluation(name).path.with_suffix(".json")
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     entry = {
         "estimator": way.name,
         "split": request.split,
@@ -254,5 +255,4 @@ def _note(run: Run, name: str, way: Estimator, request: Request, device: str, se
         "command": command_line(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    text = json.dumps({**old, ",".join(map(str, group)): entry}, indent=1)
-    write_atomic(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    notes.add(run.folder.evaluation(name).path.with_suffix(".json"), group, entry)

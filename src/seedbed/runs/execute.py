@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,13 @@ from seedbed.experiments.check import check_batch
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.backends import BACKENDS, Work, train_groups
 from seedbed.runs.group import look, task_of
-from seedbed.runs.machine import groups_of, usable_device
+from seedbed.runs.machine import groups_of, usable_device, usable_threads
 from seedbed.runs.places import at_hand, with_data_of
 from seedbed.runs.progress import bar
-from seedbed.runs.resume import AUTO, begun, written_manifest
+from seedbed.runs.resume import AUTO, Start, begun, check_place
 from seedbed.runs.trust import choose
 from seedbed.runs.warm_start import source_of
+from seedbed.store.atomic import tentative
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import config_hash
 
@@ -82,10 +82,13 @@ def execute(
         raise unknown("strategy", strategy, STRATEGIES)
     folder = run_folder(name, experiment, out, tag)
     # Workers load their own: what they train on is not held here as well.
-    with nullcontext() if strategy == "processes" else loaded_once():
+    with nullcontext() if strategy == "processes" else loaded_once(), tentative(folder.path):
         new = again or not begun(folder)
-        experiment = experiment if new else with_data_of(folder, experiment)
         # What is refused leaves no run behind, and throws none away.
+        if new:
+            check_place(folder)
+            usable_threads(threads)
+        experiment = experiment if new else with_data_of(folder, experiment)
         looked = _looked_at(name, experiment, seeds, strategy, device) if new else Looked(strategy, {})
         tasks = looked.tasks
         if looked.reason:
@@ -96,7 +99,7 @@ def execute(
             if says := experiment.model.taken_as(data):
                 print(f"seedbed: {says}", file=sys.stderr)
         if again and folder.exists():
-            _discard(folder)
+            folder.move_aside()
 
         def data_of(group: list[int]) -> "Dataset":
             with at_hand(folder, folder.manifest(), experiment):
@@ -105,8 +108,18 @@ def execute(
 
         if experiment.source is not None:
             choose(experiment.source.record())
-        how = strategy if folder.exists() else looked.strategy
-        manifest = written_manifest(folder, name, experiment, seeds, how, device, threads, data_of, looked.reason)
+        manifest = Start(
+            folder=folder,
+            name=name,
+            experiment=experiment,
+            seeds=seeds,
+            strategy=strategy,
+            device=device,
+            threads=threads,
+            data_of=data_of,
+            found=looked.strategy,
+            reason=looked.reason,
+        ).written()
         groups = [group for group in manifest.groups if set(group) & set(seeds)]
         with bar(name, experiment.training.steps, len(groups), quiet) as progress:
             train_groups(
@@ -176,10 +189,3 @@ def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: st
         if strategy != "auto":
             raise SeedbedError(f"{reason}; leave out --strategy, or say --strategy sequential") from reason
         return looked("sequential", str(reason))
-
-
-def _discard(folder: Folder) -> None:
-    """Move a run aside rather than delete it."""
-    folder.manifest()
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder.path.rename(folder.path.with_name(f"{folder.path.name}.replaced-{stamp}"))

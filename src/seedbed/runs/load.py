@@ -201,7 +201,7 @@ class Run:
         import torch
 
         for group in self.manifest.groups if groups is None else groups:
-            found = self.folder.latest(group)
+            found = self.folder.newest(group)
             if found is None:
                 raise SeedbedError(
                     f"{self.path} has no checkpoint for seeds {group} yet; run the same command to continue it"

@@ -18,11 +18,30 @@ def usable_device(device: str) -> str:
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, device=device).item()  # a number must come back
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise SeedbedError(f"device {device!r} cannot be used here ({reason}); use --device auto or cpu") from error
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
+
+
+def usable_threads(threads: int | None) -> None:
+    """See that so many CPU threads can be had; nothing is changed.
+
+    Raises:
+        SeedbedError: if not.
+    """
+    if threads is None:
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise SeedbedError(f"threads must be from 1 to {os.cpu_count()}, got {threads!r}; leave --threads out") from error
+    finally:
+        torch.set_num_threads(before)
 
 
 def groups_of(seeds: Sequence[int], strategy: str) -> list[list[int]]:

@@ -65,8 +65,7 @@ def _checksum(experiment: Experiment, typed: str, place: str) -> str:
 
 def moved_to(folder: Folder, place: str) -> None:
     """Write down where the data of a run were found."""
-    manifest = folder.manifest()
-    replace(manifest, data={**manifest.data, "place": rooted(place)}).write(folder.path)
+    folder.change(lambda manifest: replace(manifest, data={**manifest.data, "place": rooted(place)}))
 
 
 def with_data_of(folder: Folder, experiment: Experiment) -> Experiment:

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError
@@ -59,22 +59,13 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file while writing; the system lets go of it however the process ends.
-
-    Raises:
-        SeedbedError: if another process holds it.
-    """
+def tentative(folder: Path) -> Iterator[None]:
+    """Remove the folders on the way to a place that were made inside and are empty, if what is done inside fails."""
+    new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
-        import fcntl
-    except ImportError:  # no such locks on this system: two writers are the user's to avoid
         yield
-        return
-    with ExitStack() as opened:
-        with clear_os_errors(path):  # of opening alone: what happens while it is held is not an error of this file
-            handle = opened.enter_context(open(path, "a"))
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SeedbedError(f"another process is training {path.parent}; wait for it or choose another --name") from None
-        yield
+    except BaseException:
+        for place in new:
+            with suppress(OSError):  # there is something in it
+                place.rmdir()
+        raise
