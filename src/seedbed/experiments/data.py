@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seedbed.core.errors import SeedbedError
+from seedbed.core.numbers import SEED_MOST
 from seedbed.data import entry as registered
 from seedbed.data import load
 from seedbed.experiments.fields import Part, option, settings_of
@@ -25,7 +26,7 @@ class Data(Part):
     """A data set, its splits, and how batches are drawn from it."""
 
     data: str = option("", "data set")
-    data_seed: int = option(0, "seed of the data, apart from the models'", least=0)
+    data_seed: int = option(0, "seed of the data, apart from the models'", least=0, most=SEED_MOST)
 
     @abstractmethod
     def load(self, seed: int | None = None) -> "Dataset":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from seedbed.core.errors import SeedbedError
+from seedbed.core.numbers import shown, whole
 
 
 def usable_device(device: str) -> str:
@@ -41,3 +42,23 @@ def threads_of(asked: int | None, groups: Sequence[Sequence[int]], strategy: str
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     cores = asked or (int(allowed) if allowed.isdigit() and int(allowed) else 0) or os.cpu_count() or 1
     return max(1, cores // min(len(groups), cores)) if strategy == "processes" else cores
+
+
+def cores() -> int:
+    """CPU cores that this process may run on."""
+    granted = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(granted(0)) if granted is not None else os.cpu_count() or 1
+
+
+def check_threads(threads: object) -> int | None:
+    """CPU threads that somebody asked for: no more than this process has cores; ``None`` for as many as there are.
+
+    Raises:
+        SeedbedError: for another number, with that of the cores.
+    """
+    if threads is None:
+        return None
+    count, there = whole("threads", threads, 1), cores()
+    if count > there:
+        raise SeedbedError(f"threads must be at most {there}, the cores that there are, got {shown(threads)}; leave it out")
+    return count
