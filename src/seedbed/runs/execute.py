@@ -147,6 +147,8 @@ def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: st
     Raises:
         SeedbedError: with the first of what is wrong, and for a strategy that the model cannot take.
     """
+    from seedbed.runs.memory import check_fits
+
     if experiment.training.warm_start:
         source_of(experiment, name, seeds)
     where = usable_device(device)
@@ -154,6 +156,7 @@ def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: st
     def looked(chosen: str, reason: str = "") -> Looked:
         group = groups_of(seeds, chosen)[0]
         task = task_of(experiment, name, group, new=True)
+        check_fits(task, len(seeds) if chosen == "processes" else len(group), where)
         look(task, experiment, group, where, mapped=chosen == "vectorized")
         return Looked(chosen, {tuple(group): task}, reason)
 
