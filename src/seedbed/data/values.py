@@ -51,7 +51,7 @@ def kind_of(
             raise SeedbedError(f"{name} holds values that are not finite ({at}); remove those examples")
         if values.dtype.kind == "f" and values.dtype.itemsize > 4 and (large := np.abs(values) > REAL_MOST).any():
             at = _where(large, first, split)
-            raise SeedbedError(f"{name} holds values beyond {REAL_MOST:.3g}, infinite in float32 ({at}); scale them down")
+            raise SeedbedError(f"{name} holds values beyond fp32, whose largest is {REAL_MOST:.3g} ({at}); scale them down")
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         whole = whole and _whole(values)
         shares = shares and low >= 0 and high <= 1 and _whole(values * (top or 255), 1e-3)
