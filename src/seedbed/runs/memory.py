@@ -48,9 +48,7 @@ def check_fits(task: "Task", seeds: int, device: str) -> None:
     batch = getattr(task.batches, "batch_size", 1) * task.data.features
     numbers = 3 * size + remembered + averages + 2 * states + batch
     kind = device.split(" ")[0]
-    check_memory(
-        f"training {seeds} seed{'s' * (seeds > 1)} as one stack", seeds * numbers * task.dtype.itemsize, REMEDY, kind
-    )
+    check_memory(f"training {seeds} seed{'s' * (seeds > 1)} at once", seeds * numbers * task.dtype.itemsize, REMEDY, kind)
 
 
 class _Bounded(TorchDispatchMode):
@@ -65,7 +63,6 @@ class _Bounded(TorchDispatchMode):
         if "device" in kwargs and args and isinstance(args[0], list | tuple):  # the sizes, of `empty` and its like
             need = prod(args[0]) * (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
             if need > self.left:
-                raise SeedbedError(
-                    f"the model of one seed takes at least {need / GIB:.3g} GiB, and {self.left / GIB:.3g} GiB are free; {REMEDY}"
-                )
+                free = f"{self.left / GIB:.3g} GiB are free"
+                raise SeedbedError(f"the model of one seed takes at least {need / GIB:.3g} GiB, and {free}; {REMEDY}")
         return func(*args, **kwargs)
