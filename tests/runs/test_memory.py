@@ -20,7 +20,7 @@ def test_both_numbers_and_the_remedy_are_said():
 
 @pytest.mark.parametrize("settings", [{"hidden": 1_000_000_000}, {"latents": 1_000_000_000}])
 def test_a_model_beyond_memory_leaves_no_folder(tmp_path, settings):
-    with pytest.raises(SeedbedError, match="the model of one seed takes at least .* GiB"):
+    with pytest.raises(SeedbedError, match=r"the model of one seed takes at least .* GiB"):
         seedbed.run("digits/digits-binary/vae", seeds=2, budget="smoke", out=tmp_path, **settings)
     assert not any(tmp_path.iterdir())
 
