@@ -106,7 +106,7 @@ def test_it_is_in_the_models_precision_and_keeps_its_other_arguments():
     assert density.requires_grad and torch.equal(density, torch.zeros(5))
     with pytest.raises(seedbed.SeedbedError, match="takes a context or a seed, not both"):
         model.sample(5, seedbed.Context.of(0), seed=1)
-    with pytest.raises(seedbed.SeedbedError, match="seed must be a whole number of at least 0, got -1"):
+    with pytest.raises(seedbed.SeedbedError, match="seed must be at least 0, got -1"):
         model.sample(5, seed=-1)
 
 

@@ -353,7 +353,7 @@ class OnLayer(Coder):
         (Coder, {"metrics": {"loss": error}}, "call one of them by another name"),
         (Coder, {"metric": ""}, "a metric is called by a word"),
         (Coder, {"frozen": "into"}, r"write frozen=\['into'\]"),
-        (Coder, {"seeds": True}, "seeds must be at least 1"),
+        (Coder, {"seeds": True}, "seeds must be how many"),
         (Coder, {"name": "a\0b"}, "one folder's name"),
         (Coder, {"name": "x" * 300}, "one folder's name"),
     ],

@@ -106,7 +106,7 @@ def run(target: str, **options: object) -> None:
 
 @cli.command()
 @click.argument("run_folder", shell_complete=runs)
-@click.option("-n", "--count", type=click.IntRange(min=1), default=64, show_default=True, help="draws per seed")
+@click.option("-n", "--count", type=int, default=64, show_default=True, help="draws per seed")
 @click.option("--seed", type=int, help="of this seed only; by default of all")
 @click.option("--out", type=click.Path(dir_okay=False), help="an .npz file; by default samples.npz in the run folder")
 @own_code
@@ -140,7 +140,7 @@ def compare(targets: tuple[str, ...], **options: object) -> None:
 @click.option("--threshold", type=float, help="validation loss that convergence is timed to")
 @click.option("--out-file", default="report.html", show_default=True, help="the page; its figures and tables go beside it")
 @click.option("--follow", is_flag=True, help="write it again until every run is finished")
-@click.option("--every", type=click.FloatRange(min=1), default=30.0, show_default=True, help="seconds between two looks")
+@click.option("--every", type=float, default=30.0, show_default=True, help="seconds between two looks")
 def report(targets: tuple[str, ...], **options: object) -> None:
     """Write one self-contained page about runs, finished or not: verdicts, tables, curves, pictures, how to reproduce.
 
@@ -164,7 +164,7 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="of matrix products; by default the run's own")
 @click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what it may take beside models and data")
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda:N or mps")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default")
+@click.option("--threads", type=int, help="CPU threads; all by default")
 @click.option("--again", is_flag=True, help="measure anew what is there")
 @click.option("--record", is_flag=True, help="write the rows of results/<study>.json, with k, the samples of each")
 @click.option("--budget", default="laptop", show_default=True, help="of the runs that are recorded: laptop or full")
@@ -270,7 +270,7 @@ def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
 
 @data.command("show")
 @click.argument("name", shell_complete=data_sets)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="data seed")
+@click.option("--seed", type=int, default=0, show_default=True, help="data seed")
 def data_show(name: str, seed: int) -> None:
     """Load a data set and say what it is."""
     from seedbed.data import load

@@ -11,6 +11,7 @@ from seedbed.cli.options import parse_seeds
 from seedbed.cli.record import check_budget, check_data, record_runs, training_command
 from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError
+from seedbed.core.numbers import whole
 from seedbed.data import is_own
 from seedbed.experiments import MODELS, STUDIES, Experiment, find, find_on
 from seedbed.experiments.fields import RESERVED
@@ -50,8 +51,8 @@ def with_flags(experiments: Mapping[str, Experiment], options: dict[str, Any]) -
     at_budget = {name: experiment.with_budget(options["budget"]) for name, experiment in experiments.items()}
     if options["epochs"] is not None and options["steps"] is not None:
         raise SeedbedError("say --steps or --epochs, not both")
-    if options["epochs"] is not None and options["epochs"] < 1:
-        raise SeedbedError(f"epochs must be at least 1, got {options['epochs']}")
+    if options["epochs"] is not None:
+        options["epochs"] = whole("epochs", options["epochs"], 1)
     out, without = {}, {}
     for name, experiment in at_budget.items():
         given = {k: v for k, v in options.items() if v is not None and k not in RESERVED | {"data"}}

@@ -16,6 +16,7 @@ from seedbed.core.context import Context, State
 from seedbed.core.dialect import speaking
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.numbers import SEED_MOST, whole
 
 CALLS = ("sample", "log_prob")
 
@@ -80,10 +81,9 @@ def context_of(model: object, seed: int) -> Context:
     """``Context.of(seed)`` on a model's device and in its precision, with the state that it begins with.
 
     Raises:
-        SeedbedError: if the seed is no whole number of at least 0.
+        SeedbedError: if the seed is no whole number from 0 to ``SEED_MOST``.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise SeedbedError(f"seed must be a whole number of at least 0, got {seed!r}")
+    seed = whole("seed", seed, 0, SEED_MOST)
     held = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else iter(())
     first = next((tensor for tensor in held if tensor.is_floating_point()), torch.empty(()))
     state: Any = getattr(model, "state", None)

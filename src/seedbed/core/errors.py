@@ -1,7 +1,6 @@
 """The one error that users see: what was expected, what was got, what to do."""
 
 import difflib
-import math
 import os
 import traceback
 from collections.abc import Iterable, Iterator
@@ -74,29 +73,3 @@ def _message(error: BaseException) -> str:
         return str(error)
     except Exception:  # of an exception of somebody's own
         return ""
-
-
-def within(
-    what: str, value: object, least: int | float, most: int | float, *, above: bool = False, below: bool = False
-) -> None:
-    """Check that a number lies between two bounds, which are included unless ``above`` and ``below`` exclude them.
-
-    Raises:
-        SeedbedError: otherwise, for NaN too, and for what is no number.
-    """
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    if least <= number <= most and not (above and number == least) and not (below and number == most):
-        return
-    low = f"above {least:g}" if above else f"at least {least:g}"
-    high = "" if most == math.inf and not below else f" and below {most:g}" if below else f" and at most {most:g}"
-    raise SeedbedError(f"{what} must be a number {low}{high.replace('inf', 'infinity')}, got {value!r}")
-
-
-def whole(what: str, value: object, least: int) -> None:
-    """Check that a number is whole and large enough.
-
-    Raises:
-        SeedbedError: otherwise.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SeedbedError(f"{what} must be a whole number of at least {least}, got {value!r}")

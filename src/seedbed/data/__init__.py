@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.numbers import SEED_MOST, shown, whole
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset as TorchDataset
@@ -176,6 +177,9 @@ def load(name: str, seed: int = 0, **options: object) -> "Dataset":
     Raises:
         SeedbedError: if there is no such data set.
     """
+    if not isinstance(name, str):
+        raise SeedbedError(f"data must be the name of a data set, got {shown(name)}")
+    seed = whole("the seed of the data", seed, 0, SEED_MOST)
     loaded, key = _LOADED.get(), (name, seed, repr(sorted(options.items())))
     if (place := _PLACES.get({}).get(name, name)) != name:
         return replace(load(place, seed, **options), name=name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.numbers import shown
 from seedbed.report.document import compose
 from seedbed.report.files import write_report
 from seedbed.report.groups import Group, differences, grouped
@@ -123,6 +124,8 @@ def page_path(path: Path | str) -> Path:
     Raises:
         SeedbedError: for a name that is no web page's.
     """
+    if not isinstance(path, str | Path):
+        raise SeedbedError(f"the report is a web page, got {shown(path)} for its path; give a name that ends in .html")
     path = Path(path)
     if path.suffix not in (".html", ".htm"):
         raise SeedbedError(f"the report is a web page, got {path}; choose a name that ends in .html")

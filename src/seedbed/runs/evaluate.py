@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.metric import METRICS
+from seedbed.core.numbers import number, shown, whole
 from seedbed.data import loaded_once
 from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Limits, Option, no_estimator, offered
 from seedbed.runs.load import Run
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from seedbed.train.task import Task
 
 SPLITS = ("test", "valid", "train")
+PRECISIONS = ("", "fp32", "bf16", "fp64")
+GIB_MOST = 1_000_000  # more than any machine has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +53,19 @@ class Request:
     memory_gib: float = 4.0
 
     def __post_init__(self) -> None:
-        if not self.memory_gib > 0:
-            raise SeedbedError(f"memory must be more than 0 GiB, got {self.memory_gib}")
-        if self.examples < 0:
-            raise SeedbedError(f"examples must be at least 0 (all), got {self.examples}")
+        object.__setattr__(self, "memory_gib", number("memory in GiB", self.memory_gib, 0, GIB_MOST, above=True))
+        object.__setattr__(self, "examples", whole("examples", self.examples, 0))
+        if not isinstance(self.estimator, str | Estimator):
+            raise SeedbedError(f"estimator must be a name or an Estimator, got {shown(self.estimator)}")
+        if not isinstance(self.split, str) or self.split not in SPLITS:
+            raise unknown("split", self.split if isinstance(self.split, str) else shown(self.split), SPLITS)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", shown(self.precision), PRECISIONS)
+        if not isinstance(self.options, Mapping):
+            raise SeedbedError(f"options must be settings by name, got {shown(self.options)}; e.g. {{'samples': 100}}")
         if not isinstance(self.estimator, str) and self.estimator not in ESTIMATORS and self.name in _names():
             raise SeedbedError(f"{self.name} is an estimator of Seedbed; give your own another name")
-        for name, value in self.options.items():
-            self._option(name).check(value)
+        object.__setattr__(self, "options", {name: self._option(name).taken(value) for name, value in self.options.items()})
 
     @property
     def name(self) -> str:
@@ -124,8 +132,6 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, progress: "
     if missing := [seed for seed in run.seeds if seed not in ends]:
         command = run.manifest.command or "the command that started it"
         raise SeedbedError(f"{run.path} is not finished (seeds {missing}); continue it with: {command}")
-    if request.split not in SPLITS:
-        raise unknown("split", request.split, SPLITS)
     streams = run.experiment.streams(run.seeds[:1])
     task = run.experiment.task(streams)
     if (given := run.manifest.data.get("checksum")) not in (None, task.data.checksum()):

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedbed.core.errors import SeedbedError, UnmappedError, unknown
+from seedbed.core.numbers import number
 from seedbed.data import loaded_once
 from seedbed.experiments.check import check_batch
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.backends import BACKENDS, Work, train_groups
 from seedbed.runs.group import look, task_of
-from seedbed.runs.machine import groups_of, usable_device, usable_threads
+from seedbed.runs.machine import check_threads, groups_of, usable_device
 from seedbed.runs.places import at_hand, with_data_of
 from seedbed.runs.progress import bar
 from seedbed.runs.resume import AUTO, Start, begun, check_place
+from seedbed.runs.seeds import check_seeds
 from seedbed.runs.trust import choose
 from seedbed.runs.warm_start import source_of
 from seedbed.store.atomic import tentative
@@ -46,7 +48,7 @@ def run_folder(name: str, experiment: Experiment, out: Path | str = "runs", tag:
 def execute(
     name: str,
     experiment: Experiment,
-    seeds: Iterable[int],
+    seeds: Iterable[int] | int,
     *,
     out: Path | str = "runs",
     tag: str | None = None,
@@ -62,13 +64,13 @@ def execute(
     Args:
         name: the experiment's registered name or ``file.py:variable``.
         experiment: its declaration, possibly with changed fields.
-        seeds: distinct non-negative integers.
+        seeds: how many, or which; see ``seeds.check_seeds``.
         out: folder of all runs.
         tag: name of the run; by default the hash of its settings.
         strategy: how the seeds are executed; never what they compute. ``auto`` is one stack where the model can be mapped
             over seeds, else one seed after another, and one line says why.
         device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
-        threads: CPU threads; all by default.
+        threads: CPU threads; all by default, and no more than there are.
         checkpoint_seconds: least time between checkpoints.
         quiet: no progress bar.
         again: discard what is there and train anew.
@@ -77,7 +79,8 @@ def execute(
         SeedbedError: for bad input, or if the folder holds something else.
         KeyboardInterrupt: after Ctrl-C; what was done is kept.
     """
-    seeds = check_seeds(seeds)
+    seeds, threads = check_seeds(seeds), check_threads(threads)
+    checkpoint_seconds = number("checkpoint seconds", checkpoint_seconds, 0)
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
     folder = run_folder(name, experiment, out, tag)
@@ -87,7 +90,6 @@ def execute(
         # What is refused leaves no run behind, and throws none away.
         if new:
             check_place(folder)
-            usable_threads(threads)
         experiment = experiment if new else with_data_of(folder, experiment)
         looked = _looked_at(name, experiment, seeds, strategy, device) if new else Looked(strategy, {})
         tasks = looked.tasks
@@ -136,22 +138,6 @@ def execute(
     return folder
 
 
-def check_seeds(seeds: Iterable[int]) -> list[int]:
-    """Distinct non-negative seeds, at least one.
-
-    Raises:
-        SeedbedError: otherwise.
-    """
-    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
-        raise SeedbedError(f"seeds must be how many, or whole numbers, got {seeds!r}; e.g. seeds=10 or seeds=[0, 1]")
-    seeds = list(seeds)
-    if not seeds:
-        raise SeedbedError("seeds must be at least 1, got none; say --seeds 10 or --seeds 0:10")
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise SeedbedError(f"seeds must be distinct and not negative, got {seeds}")
-    return seeds
-
-
 @dataclass(frozen=True)
 class Looked:
     """What a look at a new run found.
@@ -173,6 +159,8 @@ def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: st
     Raises:
         SeedbedError: with the first of what is wrong, and for a strategy that the model cannot take.
     """
+    from seedbed.runs.memory import check_fits
+
     if experiment.training.warm_start:
         source_of(experiment, name, seeds)
     where = usable_device(device)
@@ -180,6 +168,7 @@ def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: st
     def looked(chosen: str, reason: str = "") -> Looked:
         group = groups_of(seeds, chosen)[0]
         task = task_of(experiment, name, group, new=True)
+        check_fits(task, len(seeds) if chosen == "processes" else len(group), where)
         look(task, experiment, group, where, mapped=chosen == "vectorized")
         return Looked(chosen, {tuple(group): task}, reason)
 

@@ -10,9 +10,9 @@ from seedbed.core.errors import SeedbedError, told
 from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.own import Loss, fitted
-from seedbed.runs.api import check_count
-from seedbed.runs.execute import check_seeds, execute
+from seedbed.runs.execute import execute
 from seedbed.runs.load import Run
+from seedbed.runs.seeds import check_seeds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +82,7 @@ def fit(
             "run that with --strategy processes; or use strategy='vectorized'"
         )
     label = _label(build, name)
-    chosen = list(range(check_count(seeds))) if isinstance(seeds, int) else check_seeds(seeds)
+    chosen = check_seeds(seeds)
     experiment = fitted(
         build,
         data,

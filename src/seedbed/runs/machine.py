@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from seedbed.core.errors import SeedbedError
+from seedbed.core.numbers import shown, whole
 
 
 def usable_device(device: str) -> str:
@@ -25,25 +26,6 @@ def usable_device(device: str) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.startswith("cuda") else device
 
 
-def usable_threads(threads: int | None) -> None:
-    """See that so many CPU threads can be had; nothing is changed.
-
-    Raises:
-        SeedbedError: if not.
-    """
-    if threads is None:
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads)
-    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise SeedbedError(f"threads must be from 1 to {os.cpu_count()}, got {threads!r}; leave --threads out") from error
-    finally:
-        torch.set_num_threads(before)
-
-
 def groups_of(seeds: Sequence[int], strategy: str) -> list[list[int]]:
     """Which seeds train as one stack: all of them, each alone, or one stack per process."""
     if strategy == "vectorized":
@@ -60,3 +42,23 @@ def threads_of(asked: int | None, groups: Sequence[Sequence[int]], strategy: str
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     cores = asked or (int(allowed) if allowed.isdigit() and int(allowed) else 0) or os.cpu_count() or 1
     return max(1, cores // min(len(groups), cores)) if strategy == "processes" else cores
+
+
+def cores() -> int:
+    """CPU cores that this process may run on."""
+    granted = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(granted(0)) if granted is not None else os.cpu_count() or 1
+
+
+def check_threads(threads: object) -> int | None:
+    """CPU threads that somebody asked for: no more than this process has cores; ``None`` for as many as there are.
+
+    Raises:
+        SeedbedError: for another number, with that of the cores.
+    """
+    if threads is None:
+        return None
+    count, there = whole("threads", threads, 1), cores()
+    if count > there:
+        raise SeedbedError(f"threads must be at most {there}, the cores that there are, got {shown(threads)}; leave it out")
+    return count
