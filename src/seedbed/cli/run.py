@@ -123,12 +123,12 @@ def sample_run(path: str, count: int, seed: int | None, out: str | None, experim
     from seedbed.report.texts import are_tokens, spelled, vocabulary_of
     from seedbed.runs.load import load as load_run
     from seedbed.store.atomic import write_atomic
+    from seedbed.store.outputs import output
 
+    asked = output(out, (".npz",)) if out is not None else None
     run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path, experiment)
     draws = (run.sample(count) if seed is None else run.sample(count, seed)[None]).cpu().numpy()
-    target = Path(out) if out else run.path / "samples.npz"
-    if target.suffix != ".npz":
-        raise SeedbedError(f"draws are saved as .npz, got {target}; choose a name that ends in .npz")
+    target = asked or run.path / "samples.npz"
     seeds = run.seeds if seed is None else [seed]
 
     def write(temporary: Path) -> None:
