@@ -30,18 +30,14 @@ def temporary_file(path: Path, ending: str = "tmp") -> Iterator[Path]:
         ending: ``tmp``, or ``part`` of a download.
 
     Raises:
-        OSError: if it cannot be made, or something else has taken its place.
+        OSError: if it cannot be made.
     """
     sweep(path.parent)
     place, handle = _created(path, ending)
-    made = os.fstat(handle)
     try:
         if fcntl is None:
             os.close(handle)  # systems without these locks rename no open file
         yield place
-        with suppress(FileNotFoundError):  # it was renamed
-            if not os.path.samestat(os.lstat(place), made):
-                raise OSError(f"something else has taken the place of {place}")
     finally:
         place.unlink(missing_ok=True)
         if fcntl is not None:

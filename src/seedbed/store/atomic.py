@@ -45,7 +45,10 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         with temporary_file(path) as temporary:
             if mode is not None:
                 temporary.chmod(mode)
+            made = temporary.lstat()
             write(temporary)
+            if not os.path.samestat(made, temporary.lstat()):
+                raise OSError("something else has taken the place of its temporary file")
             with open(temporary, "rb+") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
