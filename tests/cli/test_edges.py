@@ -35,7 +35,10 @@ def shell(command, **environment):
         ("$SB list >&-", 0, ""),
         ("$SB lst 2>&-", 2, ""),
         pytest.param(
-            "$SB list > /dev/full", 2, "No space left", marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="none")
+            "$SB list > /dev/full",
+            2,
+            "No space left",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="none"),
         ),
     ],
 )
@@ -63,7 +66,11 @@ ERRORS = {
     "a name that is too long": (OSError(36, "File name too long", "n" * 999), 2, "choose a shorter name"),
     "an odd error of the system": (OSError("odd"), 2, "the system refuses odd"),
     "memory": (MemoryError(), 2, "not enough memory"),
-    "an allocator's": (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), 2, "fewer"),
+    "an allocator's": (
+        RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"),
+        2,
+        "fewer",
+    ),
     "threads": (RuntimeError("can't start new thread"), 2, "--threads"),
     "letters": (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), 2, "invalid start byte"),
     "recursion": (RecursionError("maximum recursion depth exceeded"), 2, "without end"),

@@ -85,7 +85,15 @@ def test_what_a_kill_left_goes_and_nothing_else(tmp_path, monkeypatch):
     os.close(in_use[1])
 
 
-OF_A_RUN = ["run.json", "RUN.JSON", "table/x.csv", "checkpoints/x", "evaluations/deep/x.csv", "artefacts/reference.npz", ".lock"]
+OF_A_RUN = [
+    "run.json",
+    "RUN.JSON",
+    "table/x.csv",
+    "checkpoints/x",
+    "evaluations/deep/x.csv",
+    "artefacts/reference.npz",
+    ".lock",
+]
 
 
 @pytest.mark.parametrize("name", OF_A_RUN)

@@ -85,7 +85,6 @@ class _Shared:
 
     def _set_aside(self) -> None:
         import torch
-        from torch.utils import deterministic
 
         self._outside.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
@@ -95,9 +94,11 @@ class _Shared:
             warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
         )
         torch.use_deterministic_algorithms(False)
-        self._outside.callback(setattr, deterministic, "fill_uninitialized_memory", deterministic.fill_uninitialized_memory)
-        self._outside.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-        torch.set_float32_matmul_precision("highest")
+        if (
+            precision := torch.get_float32_matmul_precision()
+        ) != "highest":  # else to set it would change what it stands for
+            self._outside.callback(torch.set_float32_matmul_precision, precision)
+            torch.set_float32_matmul_precision("highest")
 
 
 _SHARED = _Shared()

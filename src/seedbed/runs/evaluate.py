@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.metric import METRICS
 from seedbed.data import loaded_once
@@ -92,6 +93,7 @@ def _names() -> set[str]:
     return {one.name for one in ESTIMATORS}
 
 
+@plain()
 @loaded_once()
 def evaluate(
     run: Run,

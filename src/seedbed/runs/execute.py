@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, UnmappedError, unknown
 from seedbed.data import loaded_once
 from seedbed.experiments.check import check_batch
@@ -43,6 +44,7 @@ def run_folder(name: str, experiment: Experiment, out: Path | str = "runs", tag:
     return Folder(Path(out) / stem / (tag or config_hash(name, experiment.config())))
 
 
+@plain()
 def execute(
     name: str,
     experiment: Experiment,

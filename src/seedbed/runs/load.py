@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data import loaded_once
 from seedbed.experiments import EXPERIMENTS, MODELS, find
@@ -173,6 +174,7 @@ class Run:
         """
         return self.models_of(self.seeds)
 
+    @plain()
     def models_of(self, seeds: Sequence[int]) -> Sequence["nn.Module"]:
         """``models`` of chosen seeds, in the order that they are asked for; only their groups are read.
 
@@ -208,6 +210,7 @@ class Run:
                 )
             yield group, self._restored(group, torch.device(device), *found)
 
+    @plain()
     def _restored(
         self, group: list[int], device: "torch.device", tree: "Mapping[str, Any]", meta: "Mapping[str, Any]"
     ) -> "Stack":
@@ -236,7 +239,7 @@ class Run:
         if seed is not None:
             self._check_seed(seed)
         drawn: dict[int, Tensor] = {}
-        with loaded_once():
+        with plain(self.manifest.threads), loaded_once():
             for group, stack in self.stacks(groups=self._groups(self.seeds if seed is None else [seed])):
                 if not draws(stack.module):
                     raise SeedbedError(f"{self.manifest.experiment} has no `sample(count)`: its model draws no examples")
