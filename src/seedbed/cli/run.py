@@ -10,7 +10,7 @@ import click
 from seedbed.cli.options import parse_seeds
 from seedbed.cli.record import check_budget, check_data, record_runs, training_command
 from seedbed.cli.targets import one_run
-from seedbed.core.errors import SeedbedError
+from seedbed.core.errors import SeedbedError, said
 from seedbed.data import is_own
 from seedbed.experiments import MODELS, STUDIES, Experiment, find, find_on
 from seedbed.experiments.fields import RESERVED
@@ -105,8 +105,11 @@ def run_target(target: str, options: dict[str, Any]) -> None:
 
     click.echo(text_table(summarise(folders, seeds)))
     for folder in folders:
-        for path in draw_figures(folder):
-            click.echo(f"wrote {path}", err=True)
+        try:
+            for path in draw_figures(folder):
+                click.echo(f"wrote {path}", err=True)
+        except Exception as error:  # a run is done without its pictures, whatever a library of pictures refuses
+            click.echo(f"seedbed: {folder.path} is done, its figures cannot be drawn: {said(error, 200)}", err=True)
     if options["record"]:
         from seedbed.report.record import Measured
 

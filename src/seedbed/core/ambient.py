@@ -1,7 +1,7 @@
 """Nothing ambient: what a caller has set for the whole process decides no number of ours, and is there again afterwards.
 
-torch and NumPy have switches that hold for everything that runs: the default type and device, autocast, gradients, precision of
-products, deterministic algorithms, what floating-point errors do. A run is computed as it was declared, whatever they say.
+torch and NumPy have switches that hold for everything that runs: the default type and device, autocast, gradients, precision
+of products, deterministic algorithms, what floating-point errors do. A run is computed as declared, whatever they say.
 """
 
 import sys
