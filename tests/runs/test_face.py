@@ -195,7 +195,7 @@ def test_what_cannot_be_compared_is_one_line(runs, tmp_path):
         vae.compare(tmp_path)
     with pytest.raises(seedbed.SeedbedError, match="did you mean 'curves'"):
         vae.figure("curve")
-    with pytest.raises(seedbed.SeedbedError, match="is a web page, got"):
+    with pytest.raises(seedbed.SeedbedError, match="expected a name that ends in"):
         vae.report(tmp_path / "page.pdf")
 
 

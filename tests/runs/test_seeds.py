@@ -11,7 +11,7 @@ import seedbed
 from seedbed.cli.options import parse_seeds
 from seedbed.core.errors import SeedbedError
 from seedbed.core.numbers import SEED_MOST
-from seedbed.runs.machine import check_threads, cores
+from seedbed.runs.machine import check_threads, granted_cores
 from seedbed.runs.seeds import SEEDS_MOST, check_seeds
 
 TAKEN = {
@@ -109,8 +109,8 @@ def test_the_command_line_refuses_the_same(text, says):
 
 
 def test_threads_are_at_most_the_cores_that_there_are(tmp_path):
-    assert check_threads(None) is None and check_threads(1) == 1 and check_threads(cores()) == cores()
-    for count, says in ((cores() + 1, f"at most {cores()}, the cores that there are"), (0, "at least 1"), (2.5, "whole")):
+    assert check_threads(None) is None and check_threads(1) == 1 and check_threads(granted_cores()) == granted_cores()
+    for count, says in ((granted_cores() + 1, f"at most {granted_cores()}, the cores that there are"), (0, "at least 1"), (2.5, "whole")):
         with pytest.raises(SeedbedError, match=f"threads must be .*{says}"):
             check_threads(count)
     with pytest.raises(SeedbedError, match="threads must be at most"):

@@ -9,6 +9,7 @@ from seedbed.certificate import axes, bijections, claims, density, domains, late
 from seedbed.certificate.build import capabilities, examined, with_claims
 from seedbed.certificate.check import Certificate, Check, NotApplicableError
 from seedbed.certificate.subject import SEEDS, Claim, Probe, Subject, Utility
+from seedbed.core.ambient import plain
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.experiments.experiment import Experiment
@@ -29,6 +30,7 @@ NAMES = tuple(probe.name for probe in PROBES)
 Progress = Callable[[str, int, int], None]
 
 
+@plain()
 def certify(
     model: str | nn.Module | Callable[[], nn.Module] | Experiment,
     data: Any = None,

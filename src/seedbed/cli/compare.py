@@ -1,6 +1,5 @@
 """What `compare` does, apart from its flags."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +19,9 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     from seedbed.report.comparison import compared
     from seedbed.report.tables import save_text
+    from seedbed.store.outputs import output
 
+    asked = {flag: output(options[flag]) for flag in ("csv", "markdown", "latex") if options[flag] is not None}
     found = find_targets(targets, options)
     runs = _comparable(found)
     if options["metric"] is not None:
@@ -29,9 +30,9 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     click.echo(comparison)
     verdicts = comparison.verdict_table
     for flag, text in (("csv", verdicts.csv), ("markdown", verdicts.markdown), ("latex", verdicts.latex)):
-        if options[flag] is not None:
-            save_text(Path(options[flag]), text())
-            click.echo(f"wrote {options[flag]}", err=True)
+        if flag in asked:
+            save_text(asked[flag], text())
+            click.echo(f"wrote {asked[flag]}", err=True)
 
 
 def _comparable(found: Found) -> "list[StoredRun]":

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seedbed.core.ambient import plain
 from seedbed.core.context import Context, State
 from seedbed.core.dialect import speaking
 from seedbed.core.errors import SeedbedError
@@ -48,7 +49,7 @@ def _by_hand(method: Callable[..., Tensor], context: str) -> Callable[..., Tenso
                 raise SeedbedError(f"{method.__name__} takes a context or a seed, not both; leave one of them out")
             return method(self, *args, **named)
         ctx = context_of(self, 0 if seed is None else seed)
-        with speaking(ctx.noise, _count(args)), torch.set_grad_enabled(method.__name__ != "sample"):
+        with plain(), speaking(ctx.noise, _count(args)), torch.set_grad_enabled(method.__name__ != "sample"):
             return method(self, *args, **{**named, context: ctx})
 
     return called
@@ -66,7 +67,7 @@ def drawing(module: nn.Module) -> nn.Module:
 
 
 def _drawn(own: Callable[..., Any], module: nn.Module, *args: Any, seed: int = 0, **named: Any) -> Any:
-    with speaking(context_of(module, seed).noise, _count(args)), torch.no_grad():
+    with plain(), speaking(context_of(module, seed).noise, _count(args)), torch.no_grad():
         return own(module, *args, **named)
 
 

@@ -58,7 +58,8 @@ def told(what: str, remedy: str = "") -> Iterator[None]:
         own = arose(error)
         place = f" (line {own.lineno} of {own.filename}, in {own.name})" if own is not None else ""
         remedy = f"; {remedy}" if remedy else ""
-        raise SeedbedError(f"{what} does not run: {type(error).__name__}: {lines[0][:200]}{place}{remedy}") from error
+        reason = f"{type(error).__name__}: {one_line(lines[0])[:200]}"
+        raise SeedbedError(f"{what} does not run: {reason}{place}{remedy}") from error
 
 
 def arose(error: BaseException) -> traceback.FrameSummary | None:
@@ -71,5 +72,17 @@ def arose(error: BaseException) -> traceback.FrameSummary | None:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # of an exception of somebody's own
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # of an exception of somebody's own
         return ""
+
+
+def said(error: BaseException, most: int | None = None) -> str:
+    """What an error says, as one line of at most so many letters; its kind, if it says nothing or cannot."""
+    return one_line(_message(error))[:most] or type(error).__name__
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks, and with control characters, which a terminal would obey, as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))

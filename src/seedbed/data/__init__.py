@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.numbers import SEED_MOST, shown, whole
@@ -166,6 +167,7 @@ def loaded_once() -> Iterator[None]:
         _LOADED.reset(outside)
 
 
+@plain()
 def load(name: str, seed: int = 0, **options: object) -> "Dataset":
     """Load a data set by name.
 

@@ -81,7 +81,7 @@ def _parts(name: str) -> Mapping[str, Forms]:
 
 def _cache() -> Path:
     if given := os.environ.get("SEEDBED_CACHE"):
-        return Path(given).expanduser()
+        return Path(os.path.expanduser(given))
     import pooch
 
     return Path(pooch.os_cache("seedbed"))
@@ -90,7 +90,7 @@ def _cache() -> Path:
 def _folders(data_dir: str | Path | None) -> Iterator[Path]:
     for source, given in (("data_dir", data_dir), ("SEEDBED_DATA", os.environ.get("SEEDBED_DATA"))):
         if given:
-            folder = Path(given).expanduser()
+            folder = Path(os.path.expanduser(given))
             if not folder.is_dir():
                 raise SeedbedError(f"{source} {str(given)!r} is not a folder; point it to one or leave it unset")
             yield folder

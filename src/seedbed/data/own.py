@@ -9,6 +9,7 @@ Real numbers keep their units: a model is shown them standardised by the trainin
 draws them as they are.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -137,7 +138,7 @@ def parse(name: str) -> tuple[str, Path, dict[str, str]]:
         if key in options:
             raise SeedbedError(f"data {name!r} has {key} twice, {options[key]} and {value}; keep one")
         options[key] = value
-    return kind, Path(path).expanduser(), options
+    return kind, Path(os.path.expanduser(path)), options
 
 
 def from_torch(

@@ -18,6 +18,7 @@ from seedbed.report.tables import Table
 from seedbed.report.verdict_tables import across_table, summary_table, verdict_table
 from seedbed.report.verdicts import Family, judged, lead, said
 from seedbed.report.words import metric_words
+from seedbed.store.outputs import output
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +123,9 @@ def page_path(path: Path | str) -> Path:
     """Where a page is written.
 
     Raises:
-        SeedbedError: for a name that is no web page's.
+        SeedbedError: for a name that is no web page's, or of a file that may not be replaced (see ``outputs.output``).
     """
-    if not isinstance(path, str | Path):
-        raise SeedbedError(f"the report is a web page, got {shown(path)} for its path; give a name that ends in .html")
-    path = Path(path)
-    if path.suffix not in (".html", ".htm"):
-        raise SeedbedError(f"the report is a web page, got {path}; choose a name that ends in .html")
-    return path
+    return output(path, (".html", ".htm"))
 
 
 def _nothing_to_compare(runs: Sequence[StoredRun], metric: str | None) -> SeedbedError:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import find, find_on
 from seedbed.experiments.experiment import Experiment
@@ -12,6 +13,7 @@ from seedbed.runs.load import Run
 from seedbed.runs.seeds import check_seeds
 
 
+@plain()
 def run(
     experiment: str | Experiment,
     seeds: Iterable[int] | int = 10,

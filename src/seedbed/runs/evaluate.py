@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.metric import METRICS
 from seedbed.core.numbers import number, shown, whole
@@ -99,6 +100,7 @@ def _names() -> set[str]:
     return {one.name for one in ESTIMATORS}
 
 
+@plain()
 @loaded_once()
 def evaluate(
     run: Run,

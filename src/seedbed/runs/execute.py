@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, UnmappedError, unknown
 from seedbed.core.numbers import number
 from seedbed.data import loaded_once
@@ -45,6 +46,7 @@ def run_folder(name: str, experiment: Experiment, out: Path | str = "runs", tag:
     return Folder(Path(out) / stem / (tag or config_hash(name, experiment.config())))
 
 
+@plain()
 def execute(
     name: str,
     experiment: Experiment,

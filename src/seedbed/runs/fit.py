@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, told
 from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES
 from seedbed.experiments.experiment import Experiment
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LONGEST = 200  # bytes of a folder's name: systems take 255, and an old run's has a date behind it
 
 
+@plain()
 def fit(
     build: "Callable[..., nn.Module]",
     data: Any,

@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.memory import check_memory
 from seedbed.core.numbers import SEED_MOST, shown, whole
@@ -184,6 +185,7 @@ class Run:
         """
         return self.models_of(self.seeds)
 
+    @plain()
     def models_of(self, seeds: Sequence[int]) -> Sequence["nn.Module"]:
         """``models`` of chosen seeds, in the order that they are asked for; only their groups are read.
 
@@ -218,6 +220,7 @@ class Run:
                 )
             yield group, self._restored(group, torch.device(device), *found)
 
+    @plain()
     def _restored(
         self, group: list[int], device: "torch.device", tree: "Mapping[str, Any]", meta: "Mapping[str, Any]"
     ) -> "Stack":
@@ -250,7 +253,7 @@ class Run:
         need = 4 * seeds * count * prod(self.manifest.data.get("shape", ()))  # of what is returned alone
         check_memory(f"drawing {count} examples of {seeds} seed{'s' * (seeds > 1)}", need, "draw fewer at once (--count)")
         drawn: dict[int, Tensor] = {}
-        with loaded_once():
+        with plain(self.manifest.threads), loaded_once():
             for group, stack in self.stacks(groups=self._groups(self.seeds if seed is None else [seed])):
                 if not draws(stack.module):
                     raise SeedbedError(f"{self.manifest.experiment} has no `sample(count)`: its model draws no examples")

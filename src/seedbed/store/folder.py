@@ -54,7 +54,7 @@ class Folder:
     """Paths and readers of one run folder. Nothing here trains or draws."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # a run stays where it is, wherever its process goes
 
     def exists(self) -> bool:
         """Whether a run was ever started here."""

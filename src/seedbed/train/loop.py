@@ -1,19 +1,18 @@
 """The one loop: steps, validation, records, checkpoints, early stopping and fates, for every game."""
 
 import ctypes
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seedbed.core.errors import SeedbedError, told, unknown
+from seedbed.core.interrupts import interrupts
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.store import checkpoint
@@ -31,35 +30,6 @@ REPORT_SECONDS = 0.5
 
 # (steps done, steps in all, the selected validation metric of each seed, or None between validations)
 StepProgress = Callable[[int, int, Tensor | None], None]
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C arrived; a checkpoint of the step it arrived in was written."""
-
-
-class CtrlC:
-    """What Ctrl-C does: a first one lets a step be finished, a second one interrupts at once; so does any at the end.
-
-    ``seen`` says whether one arrived, ``patient`` whether there is something to finish first.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        self.patient = True
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal's handler."""
-        if self.seen:
-            raise KeyboardInterrupt
-        self.seen = True
-        if not self.patient:
-            raise Interrupted
-
-    def obey(self) -> None:
-        """From now on, and if one has arrived already, interrupt at once."""
-        self.patient = False
-        if self.seen:
-            raise Interrupted
 
 
 @dataclass
@@ -117,12 +87,12 @@ def train_group(
 
     Raises:
         SeedbedError: if something cannot be written, or the game cannot be played (see ``looks.look_at``).
-        Interrupted: after Ctrl-C, with a checkpoint of the present step written; at once in the evaluation at the end, which
-            continuing repeats.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP, with a checkpoint of the present step written; at once in the
+            evaluation at the end, which continuing repeats.
     """
     keep_freed_memory()
     table, checkpoints = folder.table(seeds), folder.checkpoints(seeds)
-    with _threads(threads), _interrupts() as ctrl_c:
+    with _threads(threads), interrupts() as stop:
         learner = Learner(task, streams, device)
         best = Best.of(learner) if task.patience else None
         before, done = _continue(learner, best, folder, table, seeds)
@@ -169,12 +139,12 @@ def train_group(
             if not last and (validated if checkpoint_seconds <= 0 else now - saved >= checkpoint_seconds):
                 save()
                 saved = time.perf_counter()
-            if ctrl_c.seen and not last:
+            if stop.seen and not last:
                 save()
-                raise Interrupted
+                stop.interrupt()
         if learner.step > begun:
             save()  # what follows trains no more and may take long: interrupted, it alone is repeated
-        ctrl_c.obey()
+        stop.obey()
         if best is not None:
             learner.set_kept(best.params, best.state, torch.isfinite(best.value))
         _judge(task, learner)
@@ -313,21 +283,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _interrupts() -> Iterator[CtrlC]:
-    """Handle Ctrl-C ourselves for a while."""
-    ctrl_c = CtrlC()
-    try:
-        before = signal.signal(signal.SIGINT, ctrl_c)
-    except ValueError:  # not the main thread: Ctrl-C is somebody else's there
-        yield ctrl_c
-        return
-    try:
-        yield ctrl_c
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def keep_freed_memory() -> None:
