@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from case import RUN, A, B, Case
 from grammar import cases
 
-SECONDS = 40.0  # of one case, after which it hangs; on two free cores none takes ten
+SECONDS = 20.0  # of one case, after which it hangs; on two free cores none takes ten
 MEMORY = 4 << 30  # bytes beyond those that importing takes
 LARGEST = 1 << 28  # bytes of a file
 CHILDREN = 2

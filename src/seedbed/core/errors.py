@@ -13,11 +13,19 @@ _OURS, _STANDARD = str(Path(__file__).parents[1]), os.path.dirname(traceback.__f
 
 
 class SeedbedError(Exception):
-    """Bad input. The message is one line; the command line prints it and exits with code 2."""
+    """Bad input. The message is one line, whatever names it repeats; the command line prints it and exits with code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class UnmappedError(SeedbedError):
     """What one seed can compute, several cannot as one stack: they can train one after another."""
+
+
+def one_line(text: str) -> str:
+    """A text as one line that every output can show and no terminal obeys: what cannot be printed is escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> SeedbedError:

@@ -101,7 +101,7 @@ def entry(name: str) -> Entry | None:
 def _no_set(name: str) -> SeedbedError:
     """The error for a name of no data set, which may be a path that lacks its kind."""
     path = Path(name)
-    if not path.exists():
+    if not os.path.exists(path):
         return unknown("data set", name, DATA)
     kind = "folder" if path.is_dir() else "csv" if path.suffix.lower() in (".csv", ".tsv", ".parquet") else "array"
     return SeedbedError(f"unknown data set {name!r}; for the {'folder' if path.is_dir() else 'file'} say {kind}:{name}")

@@ -1,6 +1,7 @@
 """Files of one's own: executed where somebody chose to, remembered by checksum, and what is in them."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,7 +68,7 @@ def is_in_file(name: str) -> bool:
 def split_name(name: str) -> tuple[Path, str]:
     """The file and the variable of ``path/to/file.py:variable``."""
     path, _, variable = name.rpartition(":")
-    return Path(path).expanduser(), variable
+    return Path(os.path.expanduser(path)), variable
 
 
 _READ: dict[tuple[Path, tuple[tuple[str, str], ...]], OwnFile] = {}
@@ -83,8 +84,8 @@ def read_file(path: Path | str, allowed: Mapping[str, str] | None = None) -> Own
     Raises:
         SeedbedError: if there is none, it does not run, or it is not what may be executed.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(path))
+    if not os.path.isfile(path):
         raise SeedbedError(f"no file {path}; name your experiment as path/to/file.py:variable")
     whole = path.resolve()
     key = whole, tuple(sorted((allowed or {"": ""}).items()))

@@ -46,7 +46,7 @@ class Folder:
 
     def exists(self) -> bool:
         """Whether a run was ever started here."""
-        return (self.path / FILE).exists()
+        return os.path.exists(self.path / FILE)
 
     def manifest(self) -> Manifest:
         """The manifest; raises ``SeedbedError`` if this is no run folder of this version."""
