@@ -6,10 +6,57 @@ from collections.abc import Iterator
 from case import SMALL, A, B, Case, Expected
 from commands import examples
 
-ODD = ("None", "5", "-1", "1.5", "float('nan')", "float('inf')", "True", "'x'", "''", "b'x'", "[]", "{}", "()", "{1, 2}", "object()")
-ODD += ("lambda: 0", "int", "np.arange(3)", "np.float64('nan')", "torch.zeros(2)", "torch.tensor(float('nan'))", "Path('x')", "range(0)")
-ODD += ("iter([])", "[[1]]", "10**12", "10**30", "1j", "'a\\nb'", "'\\x00'", "'\\udcff'", "['x']", "{'x': 1}", "pd.DataFrame()", "...")
-ODD += ("np.array(None)", "slice(1)", "Exception()", "type", "{'train': 5}", "torch.nn.Linear(2, 2)", "'x' * 5000", "np.zeros((3, 2))")
+ODD = (
+    "None",
+    "5",
+    "-1",
+    "1.5",
+    "float('nan')",
+    "float('inf')",
+    "True",
+    "'x'",
+    "''",
+    "b'x'",
+    "[]",
+    "{}",
+    "()",
+    "{1, 2}",
+    "object()",
+)
+ODD += (
+    "lambda: 0",
+    "int",
+    "np.arange(3)",
+    "np.float64('nan')",
+    "torch.zeros(2)",
+    "torch.tensor(float('nan'))",
+    "Path('x')",
+    "range(0)",
+)
+ODD += (
+    "iter([])",
+    "[[1]]",
+    "10**12",
+    "10**30",
+    "1j",
+    "'a\\nb'",
+    "'\\x00'",
+    "'\\udcff'",
+    "['x']",
+    "{'x': 1}",
+    "pd.DataFrame()",
+    "...",
+)
+ODD += (
+    "np.array(None)",
+    "slice(1)",
+    "Exception()",
+    "type",
+    "{'train': 5}",
+    "torch.nn.Linear(2, 2)",
+    "'x' * 5000",
+    "np.zeros((3, 2))",
+)
 
 RUN = f"seedbed.run({A.split('/', 1)[1].rsplit('/', 1)[0]!r}, {{}}, {SMALL}, name='new')"
 SETTING = RUN.replace("{}", "seeds=2").replace(f"{SMALL}, name='new'", "{}")
@@ -31,7 +78,10 @@ PLACES: dict[str, tuple[str, int]] = {
         SETTING.replace("{}", f"{SMALL.replace(f'{name}={value}', f'{name}={{}}')}, name='new'"): (name, 3)
         for name, value in (("hidden", "(4, 4)"), ("batch_size", "16"), ("steps", "6"), ("eval_every", "3"))
     },
-    **{SETTING.replace("{}", f"{SMALL}, {name}={{}}, name='new'"): (name, 3) for name in ("lr", "ema", "activation", "betas")},
+    **{
+        SETTING.replace("{}", f"{SMALL}, {name}={{}}, name='new'"): (name, 3)
+        for name in ("lr", "ema", "activation", "betas")
+    },
     f"seedbed.fit({{}}, 'moons', loss={LOSS}, {TRAINED})": ("build", 6),
     f"seedbed.fit({NET}, {{}}, loss={LOSS}, name='n', {TRAINED})": ("data", 8),
     f"seedbed.fit({NET}, 'moons', loss={{}}, name='n', {TRAINED})": ("loss", 6),
@@ -131,7 +181,12 @@ def calls(draw: random.Random) -> Iterator[Case]:
             code = call.replace("{{", "\0").replace("}}", "\1").replace("{}", odd).replace("\0", "{").replace("\1", "}")
             trains = call.startswith(("seedbed.run", "seedbed.fit", "evaluate"))
             yield Case(
-                kind="Python", what=f"{name} = {odd}: {code:.70}", code=code, prepare=examples, expects="either", trains=trains
+                kind="Python",
+                what=f"{name} = {odd}: {code:.70}",
+                code=code,
+                prepare=examples,
+                expects="either",
+                trains=trains,
             )
     for code, expects in CALLS.items():
         yield Case(kind="Python", what=f"{code:.90}", code=code, prepare=examples, expects=expects)

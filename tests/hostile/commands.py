@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from case import RUN, SMOKE, TINY, A, B, Case, Expected, nothing
-from values import HUGE, LONG, MISSING, NAMES, NO_FLOAT, NO_NUMBER, NO_WHOLE, ODD_NUMBER, THERE, odd_paths
+from values import HUGE, LONG, MISSING, NAMES, NO_FLOAT, NO_WHOLE, ODD_NUMBER, THERE, odd_paths
 
 NEW = (*RUN, "--name", "new")
 EVALUATE = ("evaluate", A, "-q", "-k", "2")
@@ -170,7 +170,7 @@ FLAGS = (
     (*NEW, "more"),
     (*NEW, "-m", "vae"),
     (*NEW, "-d", "digits"),
-    (*NEW, "--record"),
+    (*NEW, "--record", "--budget", "smoke"),
     (*NEW, "--from", "a", "--hidden", "5,5"),
     (*NEW, "--from", "a", "-n", "5"),
     (*NEW, "-n", "1,1"),
@@ -203,10 +203,12 @@ FLAGS = (
     ("sample", A, "--experiment", "toy/8gaussians/flow"),
     ("report", A, "--out-file", "x.pdf"),
     ("report", "toy", "-m", "nosuch"),
+    ("compare", "toy", "-m", "vae"),
+    ("evaluate", "--help", "--nosuch"),
     ("evaluate", A, "--metric", "sw", "-k", "3", "-q"),
     ("evaluate", A, "--start", "prior", "-k", "2", "-q"),
     ("evaluate", A, "--data-at", "array:x.npy", "-k", "2", "-q"),
-    ("evaluate", A, "--record", "-k", "2", "-q"),
+    ("evaluate", A, "--record", "--budget", "smoke", "-k", "2", "-q"),
     ("evaluate", A, "--record", "--split", "valid", "-k", "2", "-q"),
     ("certify", "toy"),
     ("certify", "vae"),
@@ -239,7 +241,6 @@ HARMLESS = (
     ("run", "--help"),
     ("run", "toy", "--help"),
     ("run", "nosuch", "--help"),
-    ("evaluate", "--help", "--nosuch"),
     ("data", "fetch", "--help"),
     ("show", "toy"),
     ("show", "vae", "-d", "digits"),
@@ -247,13 +248,12 @@ HARMLESS = (
     ("list", "toy"),
     ("data", "list"),
     ("data", "show", "csv:table.csv"),
-    ("data", "show", "array:rows.npy"),
+    ("data", "show", "array:rows.npy,levels=17"),
     ("data", "show", "folder:pictures"),
     ("data", "check", "csv:table.csv"),
     ("data", "fetch", "moons", "moons"),
     ("compare", A, B),
     ("compare", A, B, A, B, "--metric", "gap_nats", "--metric", "neg_elbo_nats"),
-    ("compare", "toy", "-m", "vae"),
     ("report", A, A),
     ("sample", A, "-n", "3", "-n", "2"),
     (*EVALUATE, "-k", "3", "-k", "2"),
@@ -262,10 +262,35 @@ HARMLESS = (
     (*RUN, "--name", "a"),
 )
 
-COMPLETED = ("seedbed ", "seedbed run toy/", "seedbed run e.py", "seedbed compare ", "seedbed show vae -d ", "seedbed run 'x")
-COMPLETED += ("seedbed run array:", "seedbed data show csv:fi", "seedbed report --out missing ", "seedbed run --name ", "seedbed \udcff")
-COMPLETED += ("seedbed evaluate --metric ", "seedbed run toy -m ", f"seedbed run {LONG}", "seedbed run ~nosuch/", "seedbed data show csv:~nosuch/")
-COMPLETED += ("seedbed run e.py:x --", "seedbed report --out text.txt ", "seedbed compare --out loop ", "seedbed data show array:[", "seedbed --")
+COMPLETED = (
+    "seedbed ",
+    "seedbed run toy/",
+    "seedbed run e.py",
+    "seedbed compare ",
+    "seedbed show vae -d ",
+    "seedbed run 'x",
+)
+COMPLETED += (
+    "seedbed run array:",
+    "seedbed data show csv:fi",
+    "seedbed report --out missing ",
+    "seedbed run --name ",
+    "seedbed \udcff",
+)
+COMPLETED += (
+    "seedbed evaluate --metric ",
+    "seedbed run toy -m ",
+    f"seedbed run {LONG}",
+    "seedbed run ~nosuch/",
+    "seedbed data show csv:~nosuch/",
+)
+COMPLETED += (
+    "seedbed run e.py:x --",
+    "seedbed report --out text.txt ",
+    "seedbed compare --out loop ",
+    "seedbed data show array:[",
+    "seedbed --",
+)
 
 
 def examples(folder: Path) -> None:
@@ -331,7 +356,10 @@ def _harmless(words: Sequence[str], name: str) -> bool:
     known = name.strip("/") in ("toy", "toy/8gaussians/vae") or "\0" in name
     return (
         ("folder:" in place or "--out " in place or "--data-dir" in place or "csv:{}" in place or "array:{}" in place)
-        or (name in ("", "-", "--", "-x", "--nosuch", "=", "0", "a,b") and ("," in place or words[0] == ONE or len(words) > 2))
+        or (
+            name in ("", "-", "--", "-x", "--nosuch", "=", "0", "a,b")
+            and ("," in place or words[0] == ONE or len(words) > 2)
+        )
         or (folder and words[0] in ("sample", "compare", "report", "evaluate"))
         or (known and words[0] in ("sample", "compare", "report", "evaluate"))
         or "--out-file" in place
@@ -365,7 +393,14 @@ def outputs(draw: random.Random) -> Iterator[Case]:
         for name in ("null", "fifo", f"{A}/run.json", f"{A}/table/seed-0-1.csv", f"{B}/checkpoints", "folder", "socket"):
             argv = (verb, A, *((B,) if verb == "compare" else ()), flag, name)
             yield Case(kind="outputs", what=_said(argv), argv=argv, prepare=odd_paths)
-    for argv in (("list",), ("show", "toy"), ("compare", A, B), ("data", "show", "moons"), ("--help",), ("certify", "--help")):
+    for argv in (
+        ("list",),
+        ("show", "toy"),
+        ("compare", A, B),
+        ("data", "show", "moons"),
+        ("--help",),
+        ("certify", "--help"),
+    ):
         for stdout in draw.sample(("full", "closed", "ascii"), 2):
             yield Case(kind="outputs", what=f"{_said(argv)}, output {stdout}", argv=argv, expects="either", stdout=stdout)
 

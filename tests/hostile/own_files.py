@@ -27,8 +27,14 @@ FILES: dict[str, tuple[str, Expected]] = {
     "of an unknown encoding": ("# -*- coding: nosuch -*-\nx = 1\n", "refused"),
     "that raises": ("raise ValueError('a\\nb\\nc')\n", "refused"),
     "that raises without a word": ("raise ValueError\n", "refused"),
-    "whose error has no words": ("class E(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise E\n", "refused"),
-    "whose error's words are none": ("class E(Exception):\n    def __str__(self):\n        return None\nraise E\n", "refused"),
+    "whose error has no words": (
+        "class E(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise E\n",
+        "refused",
+    ),
+    "whose error's words are none": (
+        "class E(Exception):\n    def __str__(self):\n        return None\nraise E\n",
+        "refused",
+    ),
     "whose error exits": ("class E(Exception):\n    def __str__(self):\n        raise SystemExit\nraise E\n", "refused"),
     "that colours its error": ("raise ValueError('\\x1b[31mred\\x07\\r\\n')\n", "refused"),
     "that exits": ("raise SystemExit\n", "refused"),
@@ -65,10 +71,22 @@ FILES: dict[str, tuple[str, Expected]] = {
         "refused",
     ),
     "of a model without methods": (MODULE + "        self.a = nn.Linear(features, 2)\n", "refused"),
-    "of a model that takes nothing": (MODEL + "class x(nn.Module):\n    def log_prob(self, x):\n        return x.sum(-1)\n", "refused"),
-    "of a model that raises": (MODULE + "        raise KeyError('no')\n    def log_prob(self, x):\n        return x\n", "refused"),
-    "of a model that exits": (MODULE + "        raise SystemExit(0)\n    def log_prob(self, x):\n        return x\n", "refused"),
-    "of a model that recurses": (MODULE + "        self.__init__(features)\n    def log_prob(self, x):\n        return x\n", "refused"),
+    "of a model that takes nothing": (
+        MODEL + "class x(nn.Module):\n    def log_prob(self, x):\n        return x.sum(-1)\n",
+        "refused",
+    ),
+    "of a model that raises": (
+        MODULE + "        raise KeyError('no')\n    def log_prob(self, x):\n        return x\n",
+        "refused",
+    ),
+    "of a model that exits": (
+        MODULE + "        raise SystemExit(0)\n    def log_prob(self, x):\n        return x\n",
+        "refused",
+    ),
+    "of a model that recurses": (
+        MODULE + "        self.__init__(features)\n    def log_prob(self, x):\n        return x\n",
+        "refused",
+    ),
     "of densities that are None": (
         MODULE + "        self.a = nn.Linear(features, 2)\n    def log_prob(self, x):\n        return None\n",
         "refused",
@@ -85,7 +103,10 @@ FILES: dict[str, tuple[str, Expected]] = {
         MODULE + "        self.a = nn.Linear(features, 2)\n    def log_prob(self, x):\n        raise SystemExit(0)\n",
         "refused",
     ),
-    "of a model too large": (MODULE + "        self.a = nn.Linear(features, 10**12)\n    def log_prob(self, x):\n        return x\n", "refused"),
+    "of a model too large": (
+        MODULE + "        self.a = nn.Linear(features, 10**12)\n    def log_prob(self, x):\n        return x\n",
+        "refused",
+    ),
 }
 
 

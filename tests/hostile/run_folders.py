@@ -34,7 +34,24 @@ FACE = (
 # Who asks for all runs is told of a damaged one, and shown the others.
 NEIGHBOURS = (("report", "runs"), ("report", "toy", "-m", "vae"))
 
-ODD: tuple[Any, ...] = (None, 5, -1, 1.5, True, "abc", "", [], [1], [None], {}, {"x": 1}, [[0.5]], [["a"]], 10**30, "x" * 5000)
+ODD: tuple[Any, ...] = (
+    None,
+    5,
+    -1,
+    1.5,
+    True,
+    "abc",
+    "",
+    [],
+    [1],
+    [None],
+    {},
+    {"x": 1},
+    [[0.5]],
+    [["a"]],
+    10**30,
+    "x" * 5000,
+)
 FIELDS = ("experiment", "config", "groups", "strategy", "threads", "device", "data", "versions", "command", "created")
 FIELDS += ("reason", "source", "format", "hash")
 SETTINGS = ("data", "hidden", "latents", "lr", "steps", "train_size", "activation", "precision")
@@ -124,7 +141,11 @@ def _manifests(draw: random.Random) -> Iterator[Damage]:
         yield f"run.json groups = {groups}", partial(_json, ("",), "groups", groups), "either"
     yield "run.json with a field more", partial(_json, ("",), "more", 1), "either"
     yield "run.json nested 10^5 deep", lambda folder: _text(folder, "[" * 100_000), "refused"
-    yield "run.json of a BOM", lambda folder: _text(folder, "\ufeff" + (folder / A / "run.json").read_text("utf-8")), "either"
+    yield (
+        "run.json of a BOM",
+        lambda folder: _text(folder, "\ufeff" + (folder / A / "run.json").read_text("utf-8")),
+        "either",
+    )
     yield "run.json of NaN", partial(_json, ("config",), "lr", float("nan")), "either"
     yield "run.json of another device", partial(_json, ("",), "device", "cuda:0 (NVIDIA H100)"), "either"
 

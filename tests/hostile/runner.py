@@ -44,7 +44,7 @@ LARGEST = 1 << 28  # bytes of a file
 CHILDREN = 2
 QUICK = 60  # cases of the quick half
 # Lines beside the one that refuses: what happened on the way there.
-BESIDE = ("seedbed: warning: ", "left out: ", "seedbed: taken as ", "wrote ", "next look in ")
+BESIDE = ("seedbed: warning: ", "left out: ", "wrote ", "toy: ", "  runs/")
 # Answers of a few verbs that are no error: a check that found something.
 CHECKS = ("certify", "check")
 
@@ -91,10 +91,12 @@ def verdict(case: Case, ended: Ended) -> list[str]:
         usage = lines and lines[0].startswith("Usage: ")  # of a group without a command
         if not usage and (len(lines) != 1 or not lines[0].startswith("seedbed: ")) and not faults:
             faults.append(f"{len(lines)} lines, expected one that begins with 'seedbed: '")
-        if changed := sorted(path for path in {*ended.before, *ended.after} if _differs(path, ended)):
-            faults.append(f"refused, and changed {', '.join(changed[:3])}")
-    elif lost := sorted({*ended.before} - {*ended.after}):
-        faults.append(f"lost {', '.join(lost[:3])}")
+        # What training did before it was refused is kept, as after an interruption.
+        changed = [] if case.trains else sorted(path for path in {*ended.before, *ended.after} if _differs(path, ended))
+        faults += [f"refused, and changed {', '.join(changed[:3])}"] if changed else []
+    if ended.code != 2 or case.trains:
+        lost = sorted({*ended.before} - {*ended.after})
+        faults += [f"lost {', '.join(lost[:3])}"] if lost else []
     return faults
 
 
@@ -357,7 +359,9 @@ def told(chosen: Mapping[str, Case], ended: Iterator[tuple[str, Ended]], show: b
     for kind in count:
         print(f"{kind:14} {count[kind] - wrong[kind]:5} of {count[kind]:5}")
     seconds = time.monotonic() - began
-    print(f"{'all':14} {(count - wrong).total():5} of {count.total():5} in {seconds:.0f} s; the longest {longest[1]}, {longest[0]:.1f} s")
+    print(
+        f"{'all':14} {(count - wrong).total():5} of {count.total():5} in {seconds:.0f} s; the longest {longest[1]}, {longest[0]:.1f} s"
+    )
     return int(wrong.total() > 0)
 
 

@@ -19,14 +19,60 @@ HUGE = ("1000000000000", "99999999999", "4611686018427387904")
 LONG = "x" * 300
 NAMES = ("", " ", ".", "..", "/", "//", "-", "--", "toyy", "toy/", "toy//vae", "TOY", "/toy", "toy/8gaussians/vae/", "\t")
 NAMES += ("vae\n", "a\0b", "caf\udce9", "\udcff\udcfe", "\x1b[31mred\x1b[0m", "good\r\nseedbed: fine", LONG, LONG * 20, "~")
-NAMES += ("~nosuchuser", "../../etc/passwd", "/etc/passwd", "naïve", "数据", "💥", "\u202eabc", "a\u2028b", "*", "$(id)", "#1")
-NAMES += ("%s%n%d", "{0}", "{x!r:>9999999}", "e.py:", ":x", ".py:x", "nosuch.py:x", "nosuch.py", "runs/../runs/nosuch", "nan")
+NAMES += (
+    "~nosuchuser",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "naïve",
+    "数据",
+    "💥",
+    "\u202eabc",
+    "a\u2028b",
+    "*",
+    "$(id)",
+    "#1",
+)
+NAMES += (
+    "%s%n%d",
+    "{0}",
+    "{x!r:>9999999}",
+    "e.py:",
+    ":x",
+    ".py:x",
+    "nosuch.py:x",
+    "nosuch.py",
+    "runs/../runs/nosuch",
+    "nan",
+)
 NAMES += ("0", "None", "a" + "\u0301" * 200, "'\"", "toy/8gaussians/vae\0", "-x", "--nosuch", "=", "a=b", "a,b", "a:b")
 
-MISSING = ("missing", "missing/below", "dangling", "loop", "loop/below", "text.txt/below", "a\0b", LONG, LONG + "/x", "~nosuchuser/x")
+MISSING = (
+    "missing",
+    "missing/below",
+    "dangling",
+    "loop",
+    "loop/below",
+    "text.txt/below",
+    "a\0b",
+    LONG,
+    LONG + "/x",
+    "~nosuchuser/x",
+)
 MISSING += ("/proc/nosuch/x", "caf\udce9", "socket")
 # That are there, and are no file of data, nor a folder of runs.
-THERE = ("fifo", "zero", "null", "empty", "text.txt", "folder", "link-to-folder", "linked-folders", "bytes", "/proc/self/mem", ".")
+THERE = (
+    "fifo",
+    "zero",
+    "null",
+    "empty",
+    "text.txt",
+    "folder",
+    "link-to-folder",
+    "linked-folders",
+    "bytes",
+    "/proc/self/mem",
+    ".",
+)
 
 
 def odd_paths(folder: Path) -> None:

@@ -28,15 +28,17 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> SeedbedError:
+def unknown(kind: str, name: object, known: Iterable[str]) -> SeedbedError:
     """Build the error for a name that is not registered, with its nearest match.
 
     Args:
         kind: what was looked up, e.g. ``"data set"``.
-        name: the name that was given.
+        name: the name that was given, or what was given for one.
         known: every name that would have been accepted.
     """
     names = sorted(known)
+    if not isinstance(name, str):
+        return SeedbedError(f"{kind} must be a name, got {type(name).__name__}; e.g. {names[0] if names else 'none yet'}")
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     within = [other for other in names if name and name in other]
     if near or within:
@@ -80,7 +82,7 @@ def arose(error: BaseException) -> traceback.FrameSummary | None:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # of an exception of somebody's own
+    except (Exception, SystemExit):  # of an exception of somebody's own
         return ""
 
 
