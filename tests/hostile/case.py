@@ -1,9 +1,13 @@
 """One odd input: what lies in the folder, what is asked for, and what a good answer to it is."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+# Read by libraries as they are imported, which is after this: a process that has threads must not be forked.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 # ``refused`` is one line and exit code 2, ``fine`` is exit code 0, ``either`` is one of the two: never anything else.
 Expected = Literal["refused", "fine", "either"]

@@ -1,7 +1,7 @@
 """Hundreds of odd inputs, each answered in one clear line? ``python tests/hostile/runner.py [--only NAME] [--kind KIND]``.
 
-Importing torch takes longer than refusing anything, so this process imports once, has two good runs made, and forks a child
-for every case (``grammar.cases``). A child has a folder of its own with copies of these runs, limits on memory and files, and
+Importing torch takes longer than refusing anything, so this process imports once, has two good runs made, and forks a
+child for every case (``grammar.cases``). A child has a folder of its own with copies of these runs, limits on memory and files, and
 no network. What it said, how it ended and what is in the folder then is judged by ``verdict``:
 
 - refused: exit code 2, one line on standard error that begins with ``seedbed: `` (warnings may stand before it), and every
@@ -15,6 +15,7 @@ The status is 1 if a case fails; each that does is told with how to replay it al
 import argparse
 import gc
 import hashlib
+import io
 import json
 import os
 import resource
@@ -27,13 +28,10 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read by libraries as they are imported
-    os.environ[_name] = "1"
-sys.path.insert(0, str(Path(__file__).parent))
 
 from case import RUN, A, B, Case
 from grammar import cases
@@ -165,10 +163,8 @@ def child(case: Case, place: Path, good: Path | None) -> None:
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-            except (OSError, ValueError, AttributeError):
-                pass
         os._exit(code)
 
 
@@ -195,9 +191,9 @@ def _confined(place: Path, case: Case) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
     encoding = "ascii" if case.stdout == "ascii" else "utf-8"
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = open(1, "w", encoding=encoding, closefd=False)
-    sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False)
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)), encoding)
+    sys.stderr = io.TextIOWrapper(io.BufferedWriter(io.FileIO(2, "w", closefd=False)), encoding, "backslashreplace")
     if case.stdout == "closed":
         reader, writer = os.pipe()
         os.dup2(writer, 1)
@@ -277,10 +273,8 @@ def answers(chosen: Mapping[str, Case], good: Path | None, seconds: float = SECO
 
 
 def _kill(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _ended(place: Path, code: int | None, seconds: float) -> Ended:

@@ -13,7 +13,7 @@ PLANTED = {
     "raise KeyError('x')": "a traceback",
     "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "crashed by SIGSEGV",
     "import time; time.sleep(60)": "hung",
-    "raise SystemExit(3)": "exit code 3, expected 2",
+    "raise SystemExit(3)": "a traceback",
     "pass": "exit code 0, expected 2",
     "raise refused('one\\ntwo')": "2 lines, expected one",
     "raise refused('\\x1b[31mred')": "control characters",
