@@ -1,8 +1,8 @@
 """Hundreds of odd inputs, each answered in one clear line? ``python tests/hostile/runner.py [--only NAME] [--kind KIND]``.
 
 Importing torch takes longer than refusing anything, so this process imports once, has two good runs made, and forks a
-child for every case (``grammar.cases``). A child has a folder of its own with copies of these runs, limits on memory and files, and
-no network. What it said, how it ended and what is in the folder then is judged by ``verdict``:
+child for every case (``grammar.cases``). A child has a folder of its own with copies of these runs, limits on memory and files,
+and no network. What it said, how it ended and what is in the folder then is judged by ``verdict``:
 
 - refused: exit code 2, one line on standard error that begins with ``seedbed: `` (warnings may stand before it), and every
   file as it was;
@@ -353,9 +353,8 @@ def told(chosen: Mapping[str, Case], ended: Iterator[tuple[str, Ended]], show: b
     for kind in count:
         print(f"{kind:14} {count[kind] - wrong[kind]:5} of {count[kind]:5}")
     seconds = time.monotonic() - began
-    print(
-        f"{'all':14} {(count - wrong).total():5} of {count.total():5} in {seconds:.0f} s; the longest {longest[1]}, {longest[0]:.1f} s"
-    )
+    right = (count - wrong).total()
+    print(f"{'all':14} {right:5} of {count.total():5} in {seconds:.0f} s; the longest {longest[1]}, {longest[0]:.1f} s")
     return int(wrong.total() > 0)
 
 

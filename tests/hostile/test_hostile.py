@@ -32,8 +32,8 @@ from case import Case
 def put(line):
     import seedbed
     class refused(seedbed.SeedbedError):
-        def __str__(self):
-            return self.args[0]
+        def __init__(self, message):  # as one would be that is not held to a line
+            Exception.__init__(self, message)
     exec(line, {"refused": refused, "sys": sys})
 
 def kept(folder):
