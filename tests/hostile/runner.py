@@ -1,7 +1,7 @@
 """Hundreds of odd inputs, each answered in one clear line? ``python tests/hostile/runner.py [--only NAME] [--kind KIND]``.
 
 Importing torch takes longer than refusing anything, so this process imports once, has two good runs made, and forks a
-child for every case (``grammar.cases``). A child has a folder of its own with copies of these runs, limits on memory and files,
+child for every case (``grammar.cases``). A child has a folder of its own with copies of these runs, limits on memory
 and no network. What it said, how it ended and what is in the folder then is judged by ``verdict``:
 
 - refused: exit code 2, one line on standard error that begins with ``seedbed: `` (warnings may stand before it), and every
