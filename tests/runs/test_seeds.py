@@ -109,8 +109,13 @@ def test_the_command_line_refuses_the_same(text, says):
 
 
 def test_threads_are_at_most_the_cores_that_there_are(tmp_path):
-    assert check_threads(None) is None and check_threads(1) == 1 and check_threads(granted_cores()) == granted_cores()
-    for count, says in ((granted_cores() + 1, f"at most {granted_cores()}, the cores that there are"), (0, "at least 1"), (2.5, "whole")):
+    there = granted_cores()
+    assert check_threads(None) is None and check_threads(1) == 1 and check_threads(there) == there
+    for count, says in (
+        (there + 1, f"at most {there}, the cores that there are"),
+        (0, "at least 1"),
+        (2.5, "whole"),
+    ):
         with pytest.raises(SeedbedError, match=f"threads must be .*{says}"):
             check_threads(count)
     with pytest.raises(SeedbedError, match="threads must be at most"):

@@ -1,5 +1,6 @@
 """Which runs a command means: folders, tags, experiments or studies, narrowed by -m, -d and --name."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     if not targets:  # every run there is of these models and data
         if not (options["models"] or options["sets"] or options["name"]):
             raise SeedbedError("name a run, an experiment or a study, or choose among all runs with -d, -m or --name")
-        if not Path(options["out"]).is_dir():
+        if not os.path.isdir(options["out"]):
             raise SeedbedError(
                 f"no run is below {options['out']}/; `seedbed run` makes some, or say where they are with --out"
             )
@@ -137,12 +138,12 @@ def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
     known = target in STUDIES or target in EXPERIMENTS or target in MODELS
     stem = target.replace(".py:", "-").replace("/", "-").strip(".-") if ".py:" in target else target
     for root in (out / stem, *(() if known else (path,))):
-        if root.is_dir():
+        if os.path.isdir(root):
             found = [p for p in find_runs(root) if options["name"] in (None, p.name)]
             if not found and not known and options["name"] is None:
                 Folder(root).manifest()  # says that it is no run folder
             return found, False
-    tagged = [p for p in find_runs(out) if p.name == target] if out.is_dir() and "/" not in target else []
+    tagged = [p for p in find_runs(out) if p.name == target] if os.path.isdir(out) and "/" not in target else []
     if tagged:
         return tagged, len(tagged) == 1
     if not known and ".py:" not in target:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,22 +13,32 @@ _OURS, _STANDARD = str(Path(__file__).parents[1]), os.path.dirname(traceback.__f
 
 
 class SeedbedError(Exception):
-    """Bad input. The message is one line; the command line prints it and exits with code 2."""
+    """Bad input. The message is one line, whatever names it repeats; the command line prints it and exits with code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class UnmappedError(SeedbedError):
     """What one seed can compute, several cannot as one stack: they can train one after another."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> SeedbedError:
+def one_line(text: str) -> str:
+    """Text without line breaks, and with whatever else cannot be printed, which a terminal would obey, as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in re.sub(r"\s*[\r\n]\s*", " ", text.strip()))
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> SeedbedError:
     """Build the error for a name that is not registered, with its nearest match.
 
     Args:
         kind: what was looked up, e.g. ``"data set"``.
-        name: the name that was given.
+        name: the name that was given, or what was given for one.
         known: every name that would have been accepted.
     """
     names = sorted(known)
+    if not isinstance(name, str):
+        return SeedbedError(f"{kind} must be a name, got {type(name).__name__}; e.g. {names[0] if names else 'none yet'}")
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     within = [other for other in names if name and name in other]
     if near or within:
@@ -81,8 +92,3 @@ def _message(error: BaseException) -> str:
 def said(error: BaseException, most: int | None = None) -> str:
     """What an error says, as one line of at most so many letters; its kind, if it says nothing or cannot."""
     return one_line(_message(error))[:most] or type(error).__name__
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks, and with control characters, which a terminal would obey, as escapes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))

@@ -9,7 +9,6 @@ Real numbers keep their units: a model is shown them standardised by the trainin
 draws them as they are.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from seedbed.data.dataset import Dataset
 from seedbed.data.formats import read_arrays
 from seedbed.data.images import Binarisation, floats, grey_images
 from seedbed.data.items import collect, numpy_of
+from seedbed.data.paths import expanded
 from seedbed.data.source import InMemory, Mapped, Source, open_array
 from seedbed.data.splits import KNOWN, SPLITS, completed, splits_among
 from seedbed.data.tables import of_frame, read_table
@@ -138,7 +138,7 @@ def parse(name: str) -> tuple[str, Path, dict[str, str]]:
         if key in options:
             raise SeedbedError(f"data {name!r} has {key} twice, {options[key]} and {value}; keep one")
         options[key] = value
-    return kind, Path(os.path.expanduser(path)), options
+    return kind, expanded(path), options
 
 
 def from_torch(

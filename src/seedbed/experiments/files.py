@@ -87,7 +87,7 @@ def read_file(path: Path | str, allowed: Mapping[str, str] | None = None) -> Own
         SeedbedError: if there is none, it does not run, or it is not what may be executed.
     """
     path = Path(os.path.expanduser(path))
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise SeedbedError(f"no file {path}; name your experiment as path/to/file.py:variable")
     whole = path.resolve()
     key = whole, tuple(sorted((allowed or {"": ""}).items()))

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from seedbed.core.errors import SeedbedError, unknown
-from seedbed.core.numbers import shown
 from seedbed.report.document import compose
 from seedbed.report.files import write_report
 from seedbed.report.groups import Group, differences, grouped

@@ -148,7 +148,7 @@ def _whole_sum(header: str, tensors: "Mapping[str, Tensor]") -> str:
     found = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         found.update(str(tensors[name].dtype).encode())
-        found.update(memoryview(tensors[name].reshape(-1).view(torch.uint8).numpy()))
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
