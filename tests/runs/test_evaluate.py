@@ -208,8 +208,8 @@ def test_a_second_opinion_and_the_use_of_latents_are_rows_like_any_other(capsys,
 
     says = refused(capsys, "evaluate", "ladder", "--metric", "latents", "-k", 5000, "--memory-gib", 1e-4)
     assert "5000 samples of one example take" in says and "fit: lower --samples or raise --memory-gib" in says
-    for limit in ("nan", 0):
-        assert "memory in GiB must be above 0" in refused(capsys, "evaluate", "ladder", "--memory-gib", limit)
+    for limit, must in (("nan", "a finite number, above 0"), (0, "above 0")):
+        assert f"memory in GiB must be {must}" in refused(capsys, "evaluate", "ladder", "--memory-gib", limit)
     code, out, err = call(capsys, "evaluate", "ladder", "--metric", "latents", "-q", "--split", "valid")
     assert code == 0 and "active_units_z1" in out and "kl_z1_0_nats" not in out, err
     rows = folder("ladder").evaluation("latents-valid-k20").read()

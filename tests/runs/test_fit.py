@@ -51,7 +51,7 @@ def test_the_number_is_the_loss_of_what_was_trained():
         assert isinstance(model, Coder)
         with torch.no_grad():
             assert float(error(model, data.splits["test"][:]).mean()) == pytest.approx(test[seed], rel=1e-5)
-    assert run.manifest.experiment == "Coder" and run.path.parent == Path("runs/Coder")
+    assert run.manifest.experiment == "Coder" and run.path.parent == Path("runs/Coder").absolute()
 
 
 def test_it_learns_the_best_that_there_is():

@@ -344,6 +344,8 @@ def _call(arguments: Sequence[str] | None) -> int:
         if isinstance(error, click.UsageError) and (text := error.format_message()).startswith("Usage:"):
             click.echo(text, err=True)
             return 2
+        if isinstance(error, SystemExit) and "_SEEDBED_COMPLETE" in os.environ:
+            return error.code if isinstance(error.code, int) else 1  # a shell has been answered
         code, says = answer(error)
         click.echo(f"seedbed: {says}", err=True)
     return code if isinstance(code, int) else 0

@@ -108,9 +108,9 @@ def run_target(target: str, options: dict[str, Any]) -> None:
     for folder in folders:
         try:
             for path in draw_figures(folder):
-                click.echo(f"wrote {path}", err=True)
+                click.echo(f"wrote {folder}{os.sep}{path.relative_to(folder.path)}", err=True)
         except Exception as error:  # a run is done without its pictures, whatever a library of pictures refuses
-            click.echo(f"seedbed: {folder.path} is done, its figures cannot be drawn: {said(error, 200)}", err=True)
+            click.echo(f"seedbed: {folder} is done, its figures cannot be drawn: {said(error, 200)}", err=True)
     if options["record"]:
         from seedbed.report.record import Measured
 

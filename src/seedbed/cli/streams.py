@@ -25,8 +25,10 @@ class Enduring:
         self.errors = "backslashreplace"
         self.failed: OSError | None = None
 
-    def write(self, text: str) -> int:
-        """Write text, at once."""
+    def write(self, text: str | bytes) -> int:
+        """Write text, at once; or bytes, which is what click answers a shell with."""
+        if isinstance(text, bytes):
+            return self.write(text.decode("utf-8", "surrogateescape"))
         try:
             self._stream.write(text)
             self._stream.flush()

@@ -123,7 +123,7 @@ def one_run(target: str, out: str) -> Path:
     """
     runs = find_targets([target], {"out": out, "name": None, "models": (), "sets": ()}).runs
     if len(runs) > 1:
-        raise SeedbedError(f"{target} means {len(runs)} runs; name one of them, e.g. {runs[0].folder.path}")
+        raise SeedbedError(f"{target} means {len(runs)} runs; name one of them, e.g. {runs[0].folder}")
     return runs[0].folder.path
 
 
@@ -184,7 +184,7 @@ def _offer(target: str, kept: "Sequence[StoredRun]", others: "Sequence[StoredRun
     for run in others[:OFFERED]:
         twins = [one for one in kept if one.manifest.experiment == run.manifest.experiment]
         differs = settings_words(run, twins) if twins else ""
-        click.echo(f"  {run.folder.path}" + (f" ({differs})" if differs else ""), err=True)
+        click.echo(f"  {run.folder}" + (f" ({differs})" if differs else ""), err=True)
     if len(others) > OFFERED:
         click.echo(f"  and {len(others) - OFFERED} more", err=True)
 

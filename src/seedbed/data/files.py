@@ -59,6 +59,7 @@ def locate(forms: Forms, owner: str, data_dir: str | Path | None = None) -> Path
 
 def check(name: str, data_dir: str | Path | None = None) -> list[str]:
     """What is wrong with the files of a data set, one line each; empty if all are there and verified. Downloads nothing."""
+    list(_folders(data_dir))  # a folder that is none is bad input, not a file that is missing
     problems = []
     for forms in _parts(name).values():
         try:

@@ -275,7 +275,7 @@ def _dataset(
     seed: int,
     names: Sequence[str],
 ) -> Dataset:
-    if binarise not in BINARISE:
+    if not isinstance(binarise, str) or binarise not in BINARISE:
         raise unknown("binarisation", binarise, BINARISE)
     if standardise not in ("yes", "no"):
         raise unknown("standardise", standardise, ("yes", "no"))

@@ -131,16 +131,12 @@ def _nothing_to_compare(runs: Sequence[StoredRun], metric: str | None) -> Seedbe
     if not runs:
         return SeedbedError("no run has a test number yet; run the same `seedbed run` command again to finish one")
     if len(runs) == 1:
-        return SeedbedError(f"one run is nothing to compare: {runs[0].folder.path}; name another of {runs[0].data}")
+        return SeedbedError(f"one run is nothing to compare: {runs[0].folder}; name another of {runs[0].data}")
     for run in runs[1:]:
         if why := differences(runs[0], run):
-            return SeedbedError(
-                f"{runs[0].folder.path} and {run.folder.path} cannot be compared, they differ in {'; '.join(why)}"
-            )
+            return SeedbedError(f"{runs[0].folder} and {run.folder} cannot be compared, they differ in {'; '.join(why)}")
     having = [run for run in runs if metric in run.judged]
     if len(having) == 1:
-        return SeedbedError(
-            f"only {having[0].folder.path} has {metric}; leave the metric out, or compare on one that two have"
-        )
+        return SeedbedError(f"only {having[0].folder} has {metric}; leave the metric out, or compare on one that two have")
     have = "; ".join(f"{run.manifest.experiment}: {', '.join(run.judged)}" for run in runs[:4])
     return SeedbedError(f"no two of these runs share data and a test metric ({have}); choose with -d, -m or --metric")

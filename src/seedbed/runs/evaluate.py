@@ -133,21 +133,21 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, progress: "
     ends = {row.seed: row for row in run.folder.rows() if row.split == "status"}
     if missing := [seed for seed in run.seeds if seed not in ends]:
         command = run.manifest.command or "the command that started it"
-        raise SeedbedError(f"{run.path} is not finished (seeds {missing}); continue it with: {command}")
+        raise SeedbedError(f"{run.folder} is not finished (seeds {missing}); continue it with: {command}")
     streams = run.experiment.streams(run.seeds[:1])
     task = run.experiment.task(streams)
     if (given := run.manifest.data.get("checksum")) not in (None, task.data.checksum()):
         raise SeedbedError(
-            f"the data of {run.path} are not those that it was trained on (checksum {str(given)[:12]}...); restore them"
+            f"the data of {run.folder} are not those that it was trained on (checksum {str(given)[:12]}...); restore them"
         )
     with streams[0].scoped("init"):
         way = _way(run, request, task)
     name = _name(request, way, task)
     table = run.folder.evaluation(name)
     if again or set(run.seeds) - {row.seed for row in table.read()}:
-        with run.folder.working(name, f"evaluating {name} of {run.path}", "evaluations") as (lock, now):
+        with run.folder.working(name, f"evaluating {name} of {run.folder}", "evaluations") as (lock, now):
             if (now.created, now.hash) != (run.manifest.created, run.manifest.hash):
-                raise SeedbedError(f"{run.path} was started anew since it was opened; open it again")
+                raise SeedbedError(f"{run.folder} was started anew since it was opened; open it again")
             have = set() if again else {row.seed for row in table.read()}
             for group, stack in run.stacks(device):
                 new = [seed not in have for seed in group]
@@ -211,7 +211,7 @@ def _way(run: Run, request: Request, task: "Task") -> Estimator:
         if not offers:
             raise SeedbedError(f"{run.manifest.experiment} does not offer what {way.name} needs: {way.needs}")
     if "fp64" in (request.precision, precision) and request.precision not in ("", precision):
-        raise SeedbedError(f"{run.path} is in {precision} and is evaluated in that; leave --precision out")
+        raise SeedbedError(f"{run.folder} is in {precision} and is evaluated in that; leave --precision out")
     if request.examples and not data.shape:
         raise SeedbedError(f"{data.name} is one sequence, of which no part stands for the whole; leave --examples out")
     if request.split == "train" and data.view is not None:

@@ -93,9 +93,9 @@ def train(
 
     if folder.complete(group):
         return
-    with folder.working(group_name(group), f"training {named(group)} of {folder.path}") as (lock, now):
+    with folder.working(group_name(group), f"training {named(group)} of {folder}") as (lock, now):
         if list(group) not in now.groups or (now.created, now.hash) != (manifest.created, manifest.hash):
-            raise SeedbedError(f"{folder.path} was started anew by another process; run the same command to join it")
+            raise SeedbedError(f"{folder} was started anew by another process; run the same command to join it")
         if folder.repaired(group):
             return
         if task is None:

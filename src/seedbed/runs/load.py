@@ -132,7 +132,7 @@ def compare(*runs: "Run | Path | str", metric: str | None = None) -> "Comparison
     stored = [run.stored if isinstance(run, Run) else StoredRun.read(Path(run)) for run in runs]
     for run in stored:
         if not run.judged:
-            raise SeedbedError(f"{run.folder.path} has no test number yet; run the same command again to finish it")
+            raise SeedbedError(f"{run.folder} has no test number yet; run the same command again to finish it")
     return compared(stored, metric)
 
 
@@ -160,7 +160,7 @@ class Run:
         return resolve(self.manifest) if self._given is None else self._given
 
     def __repr__(self) -> str:
-        return f"Run({self.manifest.experiment}, seeds={self.seeds}, path={str(self.path)!r})"
+        return f"Run({self.manifest.experiment}, seeds={self.seeds}, path={str(self.folder)!r})"
 
     @property
     def path(self) -> Path:
@@ -216,7 +216,7 @@ class Run:
             found = self.folder.newest(group)
             if found is None:
                 raise SeedbedError(
-                    f"{self.path} has no checkpoint for seeds {group} yet; run the same command to continue it"
+                    f"{self.folder} has no checkpoint for seeds {group} yet; run the same command to continue it"
                 )
             yield group, self._restored(group, torch.device(device), *found)
 
@@ -314,7 +314,7 @@ class Run:
             figure = KINDS[kind](self.stored)
         if figure is None:
             why = "its model draws nothing that is pictured" if self.stored.finished else "continue it by the same command"
-            raise SeedbedError(f"{self.path} has stored nothing for a figure of {kind}: {why}")
+            raise SeedbedError(f"{self.folder} has stored nothing for a figure of {kind}: {why}")
         return figure
 
     def _repr_html_(self) -> str:
@@ -328,7 +328,7 @@ class Run:
         rows = summarise_run(self.folder)
         table = runs_table(rows).html() if rows else "<p>no finished seed yet</p>"
         said = self._compared._repr_html_() if self._compared is not None else ""
-        return f"{head}<code>{escape(str(self.path))}</code></p>{table}{said}"
+        return f"{head}<code>{escape(str(self.folder))}</code></p>{table}{said}"
 
     def _groups(self, seeds: Collection[int]) -> list[list[int]]:
         return [group for group in self.manifest.groups if not set(group).isdisjoint(seeds)]

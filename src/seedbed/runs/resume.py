@@ -123,7 +123,7 @@ def check_place(folder: Folder) -> None:
     if folder.exists():
         return
     if folder.foreign():
-        raise SeedbedError(f"{folder.path} holds other files and no run; choose another --name or --out")
+        raise SeedbedError(f"{folder} holds other files and no run; choose another --name or --out")
     with folder.locked():  # which writes a file
         pass
 
@@ -150,24 +150,24 @@ def hold_to_data(folder: Folder, data: "Dataset") -> Manifest:
     if not manifest.data:
         manifest = folder.change(lambda now: now if now.data else replace(now, data=record))
     if manifest.data["checksum"] != record["checksum"]:
-        raise SeedbedError(f"the data of {folder.path} have changed since it began; restore them or choose another --name")
+        raise SeedbedError(f"the data of {folder} have changed since it began; restore them or choose another --name")
     return manifest
 
 
 def _check_same(folder: Folder, old: Manifest, name: str, experiment: Experiment) -> None:
     if old.experiment != name:
-        raise SeedbedError(f"{folder.path} is a run of {old.experiment}, not of {name}; choose another --name or --out")
+        raise SeedbedError(f"{folder} is a run of {old.experiment}, not of {name}; choose another --name or --out")
     config = experiment.config()
     changed = [k for k in {**old.config, **config} if old.config.get(k) != config.get(k)]
     if changed:
         key = sorted(changed)[0]
         raise SeedbedError(
-            f"{folder.path} was run with {key}={old.config.get(key)}, now {config.get(key)}; "
+            f"{folder} was run with {key}={old.config.get(key)}, now {config.get(key)}; "
             "choose another --name, or --again to start over"
         )
     if changed := changed_code(old, experiment):
         raise SeedbedError(
-            f"{', '.join(changed)} changed since {folder.path} began; choose another --name, or --again to start over"
+            f"{', '.join(changed)} changed since {folder} began; choose another --name, or --again to start over"
         )
 
 
@@ -195,6 +195,6 @@ def _check_continued(
     for what, value in now.items():
         if value != getattr(old, what):
             raise SeedbedError(
-                f"{folder.path} was begun with {what} {getattr(old, what)}, now {value}; leave out --{what} to continue it, "
+                f"{folder} was begun with {what} {getattr(old, what)}, now {value}; leave out --{what} to continue it, "
                 "choose another --name, or --again to start over"
             )

@@ -5,7 +5,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,12 @@ class Folder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()  # a run stays where it is, wherever its process goes
+
+    def __str__(self) -> str:
+        """Its path as it would be typed: from the working folder, if it lies below that."""
+        with suppress(OSError, ValueError):  # the working folder is gone, or not above it
+            return str(self.path.relative_to(Path.cwd()))
+        return str(self.path)
 
     def exists(self) -> bool:
         """Whether a run was ever started here."""
@@ -110,7 +116,7 @@ class Folder:
         with ExitStack() as stack:
             locks = [stack.enter_context(self.locked())]
             for path in sorted(self.path.rglob(f"{_LOCK}-*")):
-                locks.append(stack.enter_context(held(path, f"writing {self.path}")))
+                locks.append(stack.enter_context(held(path, f"writing {self}")))
             yield locks
 
     def change(self, how: Callable[[Manifest], Manifest]) -> Manifest:
@@ -171,7 +177,7 @@ class Folder:
             if not os.path.lexists(aside):
                 self.path.rename(aside)
                 return aside
-        raise SeedbedError(f"{self.path} cannot be moved aside: every name for it is taken; choose another --name")
+        raise SeedbedError(f"{self} cannot be moved aside: every name for it is taken; choose another --name")
 
     # --- what is there --------------------------------------------------------------------------------------------
 

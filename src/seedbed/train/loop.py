@@ -176,7 +176,7 @@ def _continue(
     tree, meta = found
     if meta.get("layout", 1) < CONTINUED and not meta["done"]:
         raise SeedbedError(
-            f"{folder.path} was begun by an earlier version of Seedbed and is not finished; finish it with that version, or "
+            f"{folder} was begun by an earlier version of Seedbed and is not finished; finish it with that version, or "
             "start anew with --again or another --name"
         )
     rows = folder.rows_at(seeds, meta["step"])
