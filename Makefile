@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all mutants check format docs bench clean
+.PHONY: demo test test-all test-hostile mutants check format docs bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -27,6 +27,10 @@ test: .venv/ready
 
 test-all: .venv/ready
 	$(BIN)/python -m pytest $(SHAPES) -m 'slow or not slow' --timeout 3600
+
+# Is odd input answered in one clear line? All of it, or `make test-hostile KIND=numbers`.
+test-hostile: .venv/ready
+	$(BIN)/python tests/hostile/runner.py $(if $(KIND),--kind '$(KIND)')
 
 # Do the tests notice planted mistakes? All groups, or `make mutants GROUP=bounds`.
 mutants: .venv/ready

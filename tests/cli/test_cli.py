@@ -10,6 +10,7 @@ import pytest
 
 from seedbed.cli.main import main
 from seedbed.experiments import STUDIES
+from seedbed.store.manifest import config_hash
 
 TINY = [
     "--steps",
@@ -142,13 +143,16 @@ def test_another_run_in_the_folder_is_refused(capsys, tmp_path, monkeypatch):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert "was run with lr=" in refused(capsys, *base, "--lr", "0.5")
     manifest = json.loads((folder / "run.json").read_text())
+    other = config_hash("toy/8gaussians/flow", manifest["config"])
     (folder / "run.json").write_text(json.dumps({**manifest, "format": 99}))
     assert "run format 99" in refused(capsys, *base)
     (folder / "run.json").write_text("{")
+    (folder / ".run.json").unlink()
     assert "damaged" in refused(capsys, *base)
-    (folder / "run.json").write_text(json.dumps({**manifest, "experiment": "toy/8gaussians/flow"}))
+    (folder / "run.json").write_text(json.dumps({**manifest, "experiment": "toy/8gaussians/flow", "hash": other}))
     assert "is a run of toy/8gaussians/flow" in refused(capsys, *base)
-    (folder / "run.json").write_bytes(before[folder / "run.json"])
+    for name in ("run.json", ".run.json"):
+        (folder / name).write_bytes(before[folder / name])
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
@@ -170,7 +174,7 @@ def test_a_damaged_checkpoint_falls_back(capsys, tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written(capsys, tmp_path, monkeypatch):
     (tmp_path / "runs").write_text("a file where the folder should be")
     monkeypatch.chdir(tmp_path)
-    assert "cannot write" in refused(capsys, "run", "toy/8gaussians/vae", "-n", "1", *TINY)
+    assert "runs is a file, not a folder" in refused(capsys, "run", "toy/8gaussians/vae", "-n", "1", *TINY)
 
 
 def test_a_full_disk_keeps_what_is_there(capsys, tmp_path, monkeypatch):
@@ -227,11 +231,11 @@ def test_what_is_refused_leaves_the_finished_run_as_it_was(capsys, tmp_path, mon
     tiny = ("--steps", "2", "--eval-every", "1", "--batch-size", "8", "-q")
     seedbed_run = (*run, *tiny)
     assert call(capsys, *seedbed_run)[0] == 0
-    before = sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*"))
+    before = sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*") if path.is_file())
     for more in (("--k", "5", "--beta", "2"), ("--k", "5", "--warm-up", "0.5"), ("--warm-up", "1.5"), ("--k", "0")):
         refused(capsys, *seedbed_run, *more)
         refused(capsys, *seedbed_run, *more, "--again")
-    assert sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*")) == before
+    assert sorted(path.stat().st_mtime_ns for path in Path("runs").rglob("*") if path.is_file()) == before
 
 
 def test_an_experiment_of_ones_own(capsys, tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ def test_readers_read_plain_and_gzipped(tmp_path: Path, pack: type[bytes]) -> No
 
 
 BAD_IDX = {
-    "empty": (b"", "starts with 00000803, got "),
+    "empty": (b"", "starts with 00000803, got nothing"),
     "text": (b"<html>", "got 3c68746d"),
     "floats": (b"\0\0\x0d\x03" + GOOD[4:], "got 00000d03"),
     "labels": (b"\0\0\x08\x01" + GOOD[4:], "got 00000801"),

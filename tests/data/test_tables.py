@@ -145,7 +145,7 @@ def with_column(name: str, values: Any) -> str:
 
 CELLS = text().split("\n")
 REFUSED = {
-    "no such file": (None, "cannot be read as a table: No such file"),
+    "no such file": (None, "cannot be read as a table: no such file"),
     "empty": ("\n \n", "is empty; expected a line of names"),
     "names alone": ("a,b,c\n", "has names and no rows"),
     "one row": (text(X[:1]), "has 1 example; at least 5 are needed"),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -135,16 +136,16 @@ def test_a_setting_is_checked_and_names_the_file():
     width = Option(name="width", default=0.5, help="of a kernel", least=0)
     assert width.tag(0.25) == "width0.25"
     for option, value, says in (
-        (chains, 1, "chains must be a whole number of at least 2, got 1"),
+        (chains, 1, "chains must be at least 2, got 1"),
         (chains, 2.5, "whole number"),
         (start, "middle", "unknown start 'middle'; known: posterior, prior"),
-        (width, -1.0, "width must be a number at least 0"),
-        (width, "wide", "width must be a number"),
+        (width, -1.0, "width must be at least 0, got -1.0"),
+        (width, "wide", "width must be a finite number, at least 0 and at most 10000000, got 'wide'"),
     ):
         with pytest.raises(SeedbedError, match=says):
-            option.check(value)
-    for option, value in ((chains, 2), (start, "prior"), (width, 0)):
-        option.check(value)
+            option.taken(value)
+    for option, value, held in ((chains, 2.0, 2), (start, "prior", "prior"), (width, np.float32(0), 0.0)):
+        assert option.taken(value) == held and type(option.taken(value)) is type(held)
 
 
 def own(**changes):

@@ -333,13 +333,13 @@ def test_what_is_declared_is_checked_where_it_is_declared():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "hidden must be a number, got 'wide'",
-        "lr must be a number, got 'fast'",
+        "hidden must be a whole number, at least 1, got 'wide'",
+        "lr must be a finite number, at least 0, got 'fast'",
         "unknown optimizer 'adma'; did you mean 'adamax'?",
         "Bare declares fields; put @dataclass(frozen=True, kw_only=True) before the class",
         "depth of Maybe is of type int | None, which no flag can have; expected int, float, bool, str, Literal[...] or "
         "tuple[int, ...]",
-        "steps must be a whole number, got 2.5",
+        "steps must be a whole number, at least 1, got 2.5",
         "data of an experiment must be a Data, got VAE",
         "(8,) (8, 4) 5.0",
     ]

@@ -227,6 +227,7 @@ def test_damaged_folders_are_refused_in_one_line(tmp_path, write, refused):
     (other.path / "artefacts" / "reference.npz").write_bytes(b"cut off")
     assert "the pictures in" in refused("report", other.path)
     (folder.path / "run.json").write_text("{")
+    (folder.path / ".run.json").unlink()
     assert "is damaged" in refused("compare", folder.path)
 
 

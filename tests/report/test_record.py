@@ -121,10 +121,8 @@ def test_a_protocol_names_the_precision_of_the_training(tmp_path, write):
     path, vae = tmp_path / "results.json", write(tmp_path / "runs", "vae")
     record(path, [trained(vae)], "laptop", {})
     assert "bf16" not in read(path)[VAE, "gap_nats"]["protocol"]
-    file = vae.path / "run.json"
-    manifest = json.loads(file.read_text())
-    manifest["config"]["precision"] = "bf16"
-    file.write_text(json.dumps(manifest))
+    manifest = vae.manifest()
+    replace(manifest, config={**manifest.config, "precision": "bf16"}).write(vae.path)
     record(path, [trained(vae)], "laptop", {})
     assert "in bf16" in read(path)[VAE, "gap_nats"]["protocol"]
 

@@ -7,13 +7,13 @@ import pytest
 
 import seedbed
 from seedbed import data
+from seedbed.core.interrupts import Interrupted
 from seedbed.experiments import find
 from seedbed.runs.evaluate import Request, evaluate
 from seedbed.store import checkpoint
 from seedbed.store.atomic import write_atomic
 from seedbed.train import loop
 from seedbed.train.learner import Learner
-from seedbed.train.loop import Interrupted
 from seedbed.train.optim import Optimizer
 
 NAME = "digits/digits-binary/vae"

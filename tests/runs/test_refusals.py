@@ -258,7 +258,7 @@ REFUSED = {
     "frozen of nothing": (lambda: task_of(frozen=("hed",)), "frozen are 'hed', which matches nothing"),
     "a schedule of NaN": (
         lambda: task_of(players=(Player(utility=fit, schedule=lambda step, steps: torch.nan),)),
-        "schedule of 'model' times its step size must be a number",
+        "schedule of 'model' times its step size must be a finite number",
     ),
     "settings of another length": (lambda: task_of(settings={"theta": [1.0]}), "one number for each of 3 rows"),
     "data of fewer seeds": (

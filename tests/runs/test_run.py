@@ -83,7 +83,7 @@ def test_a_finished_run_is_not_trained_again(run, monkeypatch):
     ("settings", "says"),
     [
         ({"lrr": 1.0}, "unknown setting 'lrr'; did you mean 'lr'"),
-        ({"lr": "fast"}, "lr must be a number"),
+        ({"lr": "fast"}, "lr must be a finite number"),
         ({"steps": 2.5}, "steps must be a whole number"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"coupling": "splin"}, "did you mean 'spline'"),

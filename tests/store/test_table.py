@@ -20,12 +20,12 @@ def row(seed=0, step=10, split="valid", metric="nll_nats", value=0.1, n=7):
 def test_rows_come_back_to_the_last_bit(tmp_path):
     table = LongTable(tmp_path / "deep" / "table.csv")
     assert table.read() == []
-    first = [row(value=0.1 + 0.2), row(seed=3, metric='odd,"name"', value=1e-300), row(value=math.inf)]
+    first = [row(value=0.1 + 0.2), row(seed=3, metric='odd,"name"', value=1e-300), row(step=15, value=math.inf)]
     second = [row(step=20, value=-math.pi)]
     table.append(first)
     table.append(second)
     assert table.read() == first + second
-    table.append([row(value=math.nan)])
+    table.append([row(step=30, value=math.nan)])
     assert math.isnan(table.read()[-1].value)
     lines = table.path.read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)

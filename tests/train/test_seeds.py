@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
+from seedbed.core.interrupts import Interrupted
 from seedbed.core.noise import Streams
 from seedbed.store.folder import Folder
 from seedbed.train.batches import Batches
 from seedbed.train.game import Game
 from seedbed.train.learner import Learner
-from seedbed.train.loop import Interrupted, train_group
+from seedbed.train.loop import train_group
 
 SEEDS = (0, 1, 5)
 

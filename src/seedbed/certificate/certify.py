@@ -1,6 +1,6 @@
 """The certificate of a model: every check that its capabilities allow."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -9,6 +9,7 @@ from seedbed.certificate import axes, bijections, claims, density, domains, late
 from seedbed.certificate.build import capabilities, examined, with_claims
 from seedbed.certificate.check import Certificate, Check, NotApplicableError
 from seedbed.certificate.subject import SEEDS, Claim, Probe, Subject, Utility
+from seedbed.core.ambient import plain
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.experiments.experiment import Experiment
@@ -29,6 +30,7 @@ NAMES = tuple(probe.name for probe in PROBES)
 Progress = Callable[[str, int, int], None]
 
 
+@plain()
 def certify(
     model: str | nn.Module | Callable[[], nn.Module] | Experiment,
     data: Any = None,
@@ -63,8 +65,11 @@ def certify(
     Raises:
         SeedbedError: for a model that cannot be built or called, data that it cannot take, or unknown checks.
     """
+    if isinstance(only, str) or not isinstance(only, Iterable):
+        raise SeedbedError(f"only must be a list of checks, got {only!r}; e.g. only=[{NAMES[0]!r}]")
+    only = list(only)
     for name in only:
-        if name not in NAMES:
+        if not isinstance(name, str) or name not in NAMES:
             raise unknown("check", name, NAMES)
     if k and bound is None:
         raise SeedbedError("k is of a bound of your own; give bound=..., or leave it out")

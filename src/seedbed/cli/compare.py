@@ -1,6 +1,5 @@
 """What `compare` does, apart from its flags."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +19,9 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     from seedbed.report.comparison import compared
     from seedbed.report.tables import save_text
+    from seedbed.store.outputs import output
 
+    asked = {flag: output(options[flag]) for flag in ("csv", "markdown", "latex") if options[flag] is not None}
     found = find_targets(targets, options)
     runs = _comparable(found)
     if options["metric"] is not None:
@@ -29,9 +30,9 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     click.echo(comparison)
     verdicts = comparison.verdict_table
     for flag, text in (("csv", verdicts.csv), ("markdown", verdicts.markdown), ("latex", verdicts.latex)):
-        if options[flag] is not None:
-            save_text(Path(options[flag]), text())
-            click.echo(f"wrote {options[flag]}", err=True)
+        if flag in asked:
+            save_text(asked[flag], text())
+            click.echo(f"wrote {asked[flag]}", err=True)
 
 
 def _comparable(found: Found) -> "list[StoredRun]":
@@ -40,7 +41,7 @@ def _comparable(found: Found) -> "list[StoredRun]":
 
     unfinished = [run for run in found.runs if not run.judged]
     for run in unfinished:
-        text = f"{run.folder.path} has no test number yet ({100 * run.progress:.0f} % trained)"
+        text = f"{run.folder} has no test number yet ({100 * run.progress:.0f} % trained)"
         if run.folder.path in found.named:
             raise SeedbedError(f"{text}; continue it with: {run.manifest.command or 'the command that started it'}")
         click.echo(f"left out: {text}", err=True)
@@ -53,7 +54,7 @@ def _comparable(found: Found) -> "list[StoredRun]":
             same = run.data == other.data and run.vary == other.vary
             if why and (same or (run.folder.path in found.named and alone)):
                 raise SeedbedError(
-                    f"{other.folder.path} and {run.folder.path} cannot be compared, they differ in {'; '.join(why)}; "
+                    f"{other.folder} and {run.folder} cannot be compared, they differ in {'; '.join(why)}; "
                     "choose runs alike with -d, -m or --name"
                 )
     return runs
@@ -65,4 +66,4 @@ def _say_left_out(runs: "list[StoredRun]", metric: str) -> None:
     check_metric(runs, metric)
     for run in runs:
         if metric not in run.judged:
-            click.echo(f"left out: {run.folder.path} has no {metric}; it has {', '.join(run.judged)}", err=True)
+            click.echo(f"left out: {run.folder} has no {metric}; it has {', '.join(run.judged)}", err=True)

@@ -3,6 +3,7 @@
 It is switched on by one line, see docs/shell.md.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from glob import escape, glob
@@ -52,7 +53,7 @@ def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Co
     from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES
 
     out = _out(ctx)
-    known = [name for name in (*STUDIES, *MODELS, *EXPERIMENTS) if (out / name).is_dir()]
+    known = [name for name in (*STUDIES, *MODELS, *EXPERIMENTS) if os.path.isdir(out / name)]
     return _offered(dict.fromkeys([*known, *_tags(out), *map(str, _folders(out))]), incomplete)
 
 
@@ -88,7 +89,7 @@ def _next(names: Iterable[str], incomplete: str) -> list[str]:
 
 def _files(incomplete: str, suffix: str = "") -> list[CompletionItem]:
     """Files of a kind that go on as was typed, and the folders where there may be others."""
-    found = [f"{path}/" if Path(path).is_dir() else path for path in glob(f"{escape(incomplete)}*")]
+    found = [f"{path}/" if os.path.isdir(path) else path for path in glob(f"{escape(incomplete)}*")]
     return [CompletionItem(path) for path in sorted(found) if path.endswith((suffix, "/"))]
 
 

@@ -8,6 +8,7 @@ from seedbed.cli.estimators import given
 from seedbed.cli.record import check_budget, record_runs, training_command
 from seedbed.cli.targets import find_targets
 from seedbed.core.errors import SeedbedError
+from seedbed.core.numbers import whole
 from seedbed.evaluate.estimators import ESTIMATORS
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     from seedbed.report.summary import summarise_run, text_table
     from seedbed.runs.evaluate import Request, evaluate
     from seedbed.runs.load import load
-    from seedbed.runs.machine import usable_device
+    from seedbed.runs.machine import check_threads, usable_device
     from seedbed.runs.progress import examples_bar
     from seedbed.store.manifest import command_line
 
-    if options["examples"] is not None and options["examples"] < 1:
-        raise SeedbedError(f"examples must be at least 1, got {options['examples']}")
-    if options["threads"]:
-        torch.set_num_threads(options["threads"])
+    if options["examples"] is not None:
+        options["examples"] = whole("examples", options["examples"], 1)
+    if (threads := check_threads(options["threads"])) is not None:
+        torch.set_num_threads(threads)
     device = usable_device(options["device"]).split(" ")[0]
     request = Request(
         estimator=options["metric"],

@@ -1,16 +1,23 @@
 """The command line. Importing it imports neither torch nor pandas."""
 
+import os
 import sys
-from collections.abc import Sequence
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from seedbed.cli.completion import data_sets, runs, studies, targets
 from seedbed.cli.estimators import estimator_help, estimator_options
+from seedbed.cli.last import answer
 from seedbed.cli.options import common, experiment_options, own_code
+from seedbed.cli.streams import enduring
 from seedbed.cli.targets import metric_choice, run_choice
-from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.errors import one_line, unknown
+from seedbed.core.interrupts import interrupts
 
 if TYPE_CHECKING:
     from seedbed.data.dataset import Dataset
@@ -106,7 +113,7 @@ def run(target: str, **options: object) -> None:
 
 @cli.command()
 @click.argument("run_folder", shell_complete=runs)
-@click.option("-n", "--count", type=click.IntRange(min=1), default=64, show_default=True, help="draws per seed")
+@click.option("-n", "--count", type=int, default=64, show_default=True, help="draws per seed")
 @click.option("--seed", type=int, help="of this seed only; by default of all")
 @click.option("--out", type=click.Path(dir_okay=False), help="an .npz file; by default samples.npz in the run folder")
 @own_code
@@ -140,7 +147,7 @@ def compare(targets: tuple[str, ...], **options: object) -> None:
 @click.option("--threshold", type=float, help="validation loss that convergence is timed to")
 @click.option("--out-file", default="report.html", show_default=True, help="the page; its figures and tables go beside it")
 @click.option("--follow", is_flag=True, help="write it again until every run is finished")
-@click.option("--every", type=click.FloatRange(min=1), default=30.0, show_default=True, help="seconds between two looks")
+@click.option("--every", type=float, default=30.0, show_default=True, help="seconds between two looks")
 def report(targets: tuple[str, ...], **options: object) -> None:
     """Write one self-contained page about runs, finished or not: verdicts, tables, curves, pictures, how to reproduce.
 
@@ -164,7 +171,7 @@ def report(targets: tuple[str, ...], **options: object) -> None:
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="of matrix products; by default the run's own")
 @click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what it may take beside models and data")
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda:N or mps")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default")
+@click.option("--threads", type=int, help="CPU threads; all by default")
 @click.option("--again", is_flag=True, help="measure anew what is there")
 @click.option("--record", is_flag=True, help="write the rows of results/<study>.json, with k, the samples of each")
 @click.option("--budget", default="laptop", show_default=True, help="of the runs that are recorded: laptop or full")
@@ -270,7 +277,7 @@ def data_check(names: tuple[str, ...], data_dir: str | None) -> int:
 
 @data.command("show")
 @click.argument("name", shell_complete=data_sets)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="data seed")
+@click.option("--seed", type=int, default=0, show_default=True, help="data seed")
 def data_show(name: str, seed: int) -> None:
     """Load a data set and say what it is."""
     from seedbed.data import load
@@ -302,33 +309,45 @@ def _picture(shape: Sequence[int]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The entry point: one clear line and exit code 2 for bad input, 130 after Ctrl-C."""
-    import warnings
+    """The entry point: one clear line and exit code 2 for bad input, 128 and the number of the signal after an interrupt.
 
+    ``SEEDBED_DEBUG=1`` shows where an error arose. An output that nobody reads any more does not end the work; one that
+    could not be written is said at its end.
+    """
+    with enduring() as out, _warnings(), interrupts(patient=False):
+        code = _call(arguments)
+        if out.lost:
+            click.echo(f"seedbed: standard output cannot be written: {out.lost}; the work itself is done", err=True)
+            code = code or 2
+    sys.exit(code)
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    """Warnings as one line each, never as errors, whatever the environment asks of Python."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: click.echo(f"seedbed: warning: {message}", err=True)
-        sys.exit(_call(arguments))
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)
+        warnings.showwarning = lambda message, *_: click.echo(f"seedbed: warning: {one_line(str(message))}", err=True)
+        yield
 
 
 def _call(arguments: Sequence[str] | None) -> int:
+    """Run a command, and answer whatever ends it."""
     try:
         code = cli.main(arguments, prog_name="seedbed", standalone_mode=False)
-    except SeedbedError as error:
-        click.echo(f"seedbed: {error}", err=True)
-        return 2
-    except click.UsageError as error:
+    except BaseException as error:
+        if os.environ.get("SEEDBED_DEBUG"):
+            traceback.print_exc()
         # A group without a command: recent versions of click hand over the help as an error.
-        text = error.format_message()
-        click.echo(text if text.startswith("Usage:") else f"seedbed: {' '.join(text.split())}", err=True)
-        return 2
-    except click.ClickException as error:
-        click.echo(f"seedbed: {' '.join(error.format_message().split())}", err=True)
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("seedbed: interrupted; what was done is kept: run the same command to continue", err=True)
-        return 130
-    except BrokenPipeError:
-        return 0
+        if isinstance(error, click.UsageError) and (text := error.format_message()).startswith("Usage:"):
+            click.echo(text, err=True)
+            return 2
+        if isinstance(error, SystemExit) and "_SEEDBED_COMPLETE" in os.environ:
+            return error.code if isinstance(error.code, int) else 1  # a shell has been answered
+        code, says = answer(error)
+        click.echo(f"seedbed: {says}", err=True)
     return code if isinstance(code, int) else 0
 
 

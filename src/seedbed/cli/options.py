@@ -7,6 +7,8 @@ import click
 
 from seedbed.cli.completion import budgets, data_sets, models, runs, tags
 from seedbed.core.errors import SeedbedError
+from seedbed.core.numbers import shown
+from seedbed.runs.seeds import check_seeds
 
 if TYPE_CHECKING:
     from seedbed.experiments import Experiment
@@ -24,16 +26,10 @@ def parse_seeds(text: str) -> list[int]:
     try:
         if ":" in text:
             first, last = (int(part) for part in text.split(":"))
-            seeds = list(range(first, last))
-        elif "," in text:
-            seeds = [int(part) for part in text.split(",") if part]
-        else:
-            seeds = list(range(int(text)))
+            return check_seeds(range(first, last))
+        return check_seeds([int(part) for part in text.split(",") if part] if "," in text else int(text))
     except ValueError:
-        raise SeedbedError(f"seeds must be a count (10), a range (0:10) or a list (1,5,9), got {text!r}") from None
-    if not seeds or min(seeds) < 0:
-        raise SeedbedError(f"seeds must be at least 1 and not negative, got {text!r}")
-    return seeds
+        raise SeedbedError(f"seeds must be a count (10), a range (0:10) or a list (1,5,9), got {shown(text)}") from None
 
 
 class _Numbers(click.ParamType):
@@ -167,7 +163,7 @@ def common(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:N or mps"),
         click.option("--strategy", default="auto", show_default=True, help="auto, vectorized, sequential or processes"),
         click.option("--precision", type=click.Choice(["fp32", "bf16", "fp64"]), help="of matrix products"),
-        click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all by default"),
+        click.option("--threads", type=int, help="CPU threads; all by default"),
         click.option("--name", help="name of the run; by default the hash of its settings", shell_complete=tags),
         click.option(
             "--from",

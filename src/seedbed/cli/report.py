@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from seedbed.cli.targets import find_targets
+from seedbed.core.numbers import number
+
+WEEK = 604_800  # seconds between two looks, at most
 
 
 def report_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -18,14 +21,16 @@ def report_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     from seedbed.report.comparison import page_path
 
-    path = page_path(options["out_file"])
+    path, every = page_path(options["out_file"]), number("every", options["every"], 1, WEEK)
+    if options["threshold"] is not None:
+        options["threshold"] = number("threshold", options["threshold"])
     while True:
         started = time.monotonic()
         waiting = _write(targets, options, path)
         if not waiting:
             return
-        click.echo(f"{waiting}; next look in {options['every']:g} s, Ctrl-C stops following", err=True)
-        time.sleep(max(0.0, options["every"] - (time.monotonic() - started)))
+        click.echo(f"{waiting}; next look in {every:g} s, Ctrl-C stops following", err=True)
+        time.sleep(max(0.0, every - (time.monotonic() - started)))
 
 
 def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str:

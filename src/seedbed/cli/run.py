@@ -10,7 +10,8 @@ import click
 from seedbed.cli.options import parse_seeds
 from seedbed.cli.record import check_budget, check_data, record_runs, training_command
 from seedbed.cli.targets import one_run
-from seedbed.core.errors import SeedbedError
+from seedbed.core.errors import SeedbedError, said
+from seedbed.core.numbers import whole
 from seedbed.data import is_own
 from seedbed.experiments import MODELS, STUDIES, Experiment, find, find_on
 from seedbed.experiments.fields import RESERVED
@@ -50,8 +51,8 @@ def with_flags(experiments: Mapping[str, Experiment], options: dict[str, Any]) -
     at_budget = {name: experiment.with_budget(options["budget"]) for name, experiment in experiments.items()}
     if options["epochs"] is not None and options["steps"] is not None:
         raise SeedbedError("say --steps or --epochs, not both")
-    if options["epochs"] is not None and options["epochs"] < 1:
-        raise SeedbedError(f"epochs must be at least 1, got {options['epochs']}")
+    if options["epochs"] is not None:
+        options["epochs"] = whole("epochs", options["epochs"], 1)
     out, without = {}, {}
     for name, experiment in at_budget.items():
         given = {k: v for k, v in options.items() if v is not None and k not in RESERVED | {"data"}}
@@ -105,8 +106,11 @@ def run_target(target: str, options: dict[str, Any]) -> None:
 
     click.echo(text_table(summarise(folders, seeds)))
     for folder in folders:
-        for path in draw_figures(folder):
-            click.echo(f"wrote {path}", err=True)
+        try:
+            for path in draw_figures(folder):
+                click.echo(f"wrote {folder}{os.sep}{path.relative_to(folder.path)}", err=True)
+        except Exception as error:  # a run is done without its pictures, whatever a library of pictures refuses
+            click.echo(f"seedbed: {folder} is done, its figures cannot be drawn: {said(error, 200)}", err=True)
     if options["record"]:
         from seedbed.report.record import Measured
 
@@ -123,12 +127,12 @@ def sample_run(path: str, count: int, seed: int | None, out: str | None, experim
     from seedbed.report.texts import are_tokens, spelled, vocabulary_of
     from seedbed.runs.load import load as load_run
     from seedbed.store.atomic import write_atomic
+    from seedbed.store.outputs import output
 
+    asked = output(out, (".npz",)) if out is not None else None
     run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path, experiment)
     draws = (run.sample(count) if seed is None else run.sample(count, seed)[None]).cpu().numpy()
-    target = Path(out) if out else run.path / "samples.npz"
-    if target.suffix != ".npz":
-        raise SeedbedError(f"draws are saved as .npz, got {target}; choose a name that ends in .npz")
+    target = asked or run.path / "samples.npz"
     seeds = run.seeds if seed is None else [seed]
 
     def write(temporary: Path) -> None:

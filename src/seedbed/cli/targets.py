@@ -1,5 +1,6 @@
 """Which runs a command means: folders, tags, experiments or studies, narrowed by -m, -d and --name."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     if not targets:  # every run there is of these models and data
         if not (options["models"] or options["sets"] or options["name"]):
             raise SeedbedError("name a run, an experiment or a study, or choose among all runs with -d, -m or --name")
-        if not Path(options["out"]).is_dir():
+        if not os.path.isdir(options["out"]):
             raise SeedbedError(
                 f"no run is below {options['out']}/; `seedbed run` makes some, or say where they are with --out"
             )
@@ -87,7 +88,7 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     named: set[Path] = set()
     for target in targets:
         paths, single = _folders(target, options)
-        runs = [StoredRun.read(path) for path in paths]
+        runs = [StoredRun.read(path) for path in paths] if single else _readable(paths)
         if single:
             named |= set(paths)
         else:
@@ -101,6 +102,19 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
     return Found(runs, named, [name for target in targets for name in _expected(target, options) if name not in have])
 
 
+def _readable(paths: Sequence[Path]) -> "list[StoredRun]":
+    """The runs that can be read; the others, which were not named, are told of and do not spoil the rest."""
+    from seedbed.report.stored import StoredRun
+
+    runs = []
+    for path in paths:
+        try:
+            runs.append(StoredRun.read(path).checked())
+        except SeedbedError as error:
+            click.echo(f"left out: {error}", err=True)
+    return runs
+
+
 def one_run(target: str, out: str) -> Path:
     """The folder of the one run that is meant, by path, name or experiment.
 
@@ -109,7 +123,7 @@ def one_run(target: str, out: str) -> Path:
     """
     runs = find_targets([target], {"out": out, "name": None, "models": (), "sets": ()}).runs
     if len(runs) > 1:
-        raise SeedbedError(f"{target} means {len(runs)} runs; name one of them, e.g. {runs[0].folder.path}")
+        raise SeedbedError(f"{target} means {len(runs)} runs; name one of them, e.g. {runs[0].folder}")
     return runs[0].folder.path
 
 
@@ -124,12 +138,12 @@ def _folders(target: str, options: dict[str, Any]) -> tuple[list[Path], bool]:
     known = target in STUDIES or target in EXPERIMENTS or target in MODELS
     stem = target.replace(".py:", "-").replace("/", "-").strip(".-") if ".py:" in target else target
     for root in (out / stem, *(() if known else (path,))):
-        if root.is_dir():
+        if os.path.isdir(root):
             found = [p for p in find_runs(root) if options["name"] in (None, p.name)]
             if not found and not known and options["name"] is None:
                 Folder(root).manifest()  # says that it is no run folder
             return found, False
-    tagged = [p for p in find_runs(out) if p.name == target] if out.is_dir() and "/" not in target else []
+    tagged = [p for p in find_runs(out) if p.name == target] if os.path.isdir(out) and "/" not in target else []
     if tagged:
         return tagged, len(tagged) == 1
     if not known and ".py:" not in target:
@@ -170,7 +184,7 @@ def _offer(target: str, kept: "Sequence[StoredRun]", others: "Sequence[StoredRun
     for run in others[:OFFERED]:
         twins = [one for one in kept if one.manifest.experiment == run.manifest.experiment]
         differs = settings_words(run, twins) if twins else ""
-        click.echo(f"  {run.folder.path}" + (f" ({differs})" if differs else ""), err=True)
+        click.echo(f"  {run.folder}" + (f" ({differs})" if differs else ""), err=True)
     if len(others) > OFFERED:
         click.echo(f"  and {len(others) - OFFERED} more", err=True)
 

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seedbed.core.ambient import plain
 from seedbed.core.context import Context, State
 from seedbed.core.dialect import speaking
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.numbers import SEED_MOST, whole
 
 CALLS = ("sample", "log_prob")
 
@@ -47,7 +49,7 @@ def _by_hand(method: Callable[..., Tensor], context: str) -> Callable[..., Tenso
                 raise SeedbedError(f"{method.__name__} takes a context or a seed, not both; leave one of them out")
             return method(self, *args, **named)
         ctx = context_of(self, 0 if seed is None else seed)
-        with speaking(ctx.noise, _count(args)), torch.set_grad_enabled(method.__name__ != "sample"):
+        with plain(), speaking(ctx.noise, _count(args)), torch.set_grad_enabled(method.__name__ != "sample"):
             return method(self, *args, **{**named, context: ctx})
 
     return called
@@ -65,7 +67,7 @@ def drawing(module: nn.Module) -> nn.Module:
 
 
 def _drawn(own: Callable[..., Any], module: nn.Module, *args: Any, seed: int = 0, **named: Any) -> Any:
-    with speaking(context_of(module, seed).noise, _count(args)), torch.no_grad():
+    with plain(), speaking(context_of(module, seed).noise, _count(args)), torch.no_grad():
         return own(module, *args, **named)
 
 
@@ -80,10 +82,9 @@ def context_of(model: object, seed: int) -> Context:
     """``Context.of(seed)`` on a model's device and in its precision, with the state that it begins with.
 
     Raises:
-        SeedbedError: if the seed is no whole number of at least 0.
+        SeedbedError: if the seed is no whole number from 0 to ``SEED_MOST``.
     """
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise SeedbedError(f"seed must be a whole number of at least 0, got {seed!r}")
+    seed = whole("seed", seed, 0, SEED_MOST)
     held = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else iter(())
     first = next((tensor for tensor in held if tensor.is_floating_point()), torch.empty(()))
     state: Any = getattr(model, "state", None)

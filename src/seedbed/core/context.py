@@ -9,6 +9,7 @@ from torch import Tensor
 from seedbed.core.errors import SeedbedError
 from seedbed.core.functorch import depth
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.numbers import SEED_MOST, whole
 
 # How a gradient goes through a latent's draw. ``path``: along the draw itself, where it is reparameterised. ``st``, ``zgr``:
 # along a surrogate of bits. ``constant``: not at all. ``centre``: no draw is made, a law's mean stands for it if it has one.
@@ -92,4 +93,4 @@ class Context:
 
         It is what an entry point makes of ``seed=3`` where it is given none (see ``core.by_hand``).
         """
-        return cls(Noise([Streams(seed)], stream, *address))
+        return cls(Noise([Streams(whole("seed", seed, 0, SEED_MOST))], stream, *address))

@@ -23,7 +23,7 @@ def _result(x: Tensor, out: Tensor, inplace: bool) -> Tensor:
     return x.copy_(out) if inplace else out
 
 
-def dropped(draws: Draws, x: Float[Tensor, "*shape"], p: float, kept: Bool[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
+def dropped(x: Float[Tensor, "*shape"], p: float, kept: Bool[Tensor, "*#shape"]) -> Float[Tensor, "*shape"]:
     """x / (1 - p) of what is kept, 0 of the rest."""
     return x * kept.to(x.dtype) / max(1 - p, 1e-12)
 
@@ -35,7 +35,7 @@ def dropout(
     _checked(p)
     if not training or p == 0:
         return input
-    return _result(input, dropped(draws, input, p, draws.kept(input.shape, p)), inplace)
+    return _result(input, dropped(input, p, draws.kept(input.shape, p)), inplace)
 
 
 def channel_dropout(
@@ -46,7 +46,7 @@ def channel_dropout(
     if not training or p == 0:
         return input
     kept = draws.kept((*input.shape[:2], *[1] * (input.ndim - 2)), p)
-    return _result(input, dropped(draws, input, p, kept), inplace)
+    return _result(input, dropped(input, p, kept), inplace)
 
 
 def _channels_of(axes: int) -> Served:

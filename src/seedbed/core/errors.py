@@ -1,8 +1,8 @@
 """The one error that users see: what was expected, what was got, what to do."""
 
 import difflib
-import math
 import os
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,22 +13,32 @@ _OURS, _STANDARD = str(Path(__file__).parents[1]), os.path.dirname(traceback.__f
 
 
 class SeedbedError(Exception):
-    """Bad input. The message is one line; the command line prints it and exits with code 2."""
+    """Bad input. The message is one line, whatever names it repeats; the command line prints it and exits with code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class UnmappedError(SeedbedError):
     """What one seed can compute, several cannot as one stack: they can train one after another."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> SeedbedError:
+def one_line(text: str) -> str:
+    """Text without line breaks, and with whatever else cannot be printed, which a terminal would obey, as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in re.sub(r"\s*[\r\n]\s*", " ", text.strip()))
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> SeedbedError:
     """Build the error for a name that is not registered, with its nearest match.
 
     Args:
         kind: what was looked up, e.g. ``"data set"``.
-        name: the name that was given.
+        name: the name that was given, or what was given for one.
         known: every name that would have been accepted.
     """
     names = sorted(known)
+    if not isinstance(name, str):
+        return SeedbedError(f"{kind} must be a name, got {type(name).__name__}; e.g. {names[0] if names else 'none yet'}")
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     within = [other for other in names if name and name in other]
     if near or within:
@@ -59,7 +69,8 @@ def told(what: str, remedy: str = "") -> Iterator[None]:
         own = arose(error)
         place = f" (line {own.lineno} of {own.filename}, in {own.name})" if own is not None else ""
         remedy = f"; {remedy}" if remedy else ""
-        raise SeedbedError(f"{what} does not run: {type(error).__name__}: {lines[0][:200]}{place}{remedy}") from error
+        reason = f"{type(error).__name__}: {one_line(lines[0])[:200]}"
+        raise SeedbedError(f"{what} does not run: {reason}{place}{remedy}") from error
 
 
 def arose(error: BaseException) -> traceback.FrameSummary | None:
@@ -72,31 +83,12 @@ def arose(error: BaseException) -> traceback.FrameSummary | None:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # of an exception of somebody's own
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # of an exception of somebody's own
         return ""
 
 
-def within(
-    what: str, value: object, least: int | float, most: int | float, *, above: bool = False, below: bool = False
-) -> None:
-    """Check that a number lies between two bounds, which are included unless ``above`` and ``below`` exclude them.
-
-    Raises:
-        SeedbedError: otherwise, for NaN too, and for what is no number.
-    """
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    if least <= number <= most and not (above and number == least) and not (below and number == most):
-        return
-    low = f"above {least:g}" if above else f"at least {least:g}"
-    high = "" if most == math.inf and not below else f" and below {most:g}" if below else f" and at most {most:g}"
-    raise SeedbedError(f"{what} must be a number {low}{high.replace('inf', 'infinity')}, got {value!r}")
-
-
-def whole(what: str, value: object, least: int) -> None:
-    """Check that a number is whole and large enough.
-
-    Raises:
-        SeedbedError: otherwise.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SeedbedError(f"{what} must be a whole number of at least {least}, got {value!r}")
+def said(error: BaseException, most: int | None = None) -> str:
+    """What an error says, as one line of at most so many letters; its kind, if it says nothing or cannot."""
+    return one_line(_message(error))[:most] or type(error).__name__

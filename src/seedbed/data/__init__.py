@@ -9,8 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.numbers import SEED_MOST, shown, whole
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset as TorchDataset
@@ -93,23 +95,28 @@ def entry(name: str) -> Entry | None:
     Raises:
         SeedbedError: if there is no such data set.
     """
-    if name not in _ENTRIES and not is_own(name):
+    if not _known(name):
         raise _no_set(name)
     return _ENTRIES.get(name)
 
 
-def _no_set(name: str) -> SeedbedError:
+def _known(name: object) -> bool:
+    """Whether something is the name of a data set."""
+    return isinstance(name, str) and (name in DATA or is_own(name))
+
+
+def _no_set(name: object) -> SeedbedError:
     """The error for a name of no data set, which may be a path that lacks its kind."""
-    path = Path(name)
-    if not path.exists():
+    if not isinstance(name, str) or not os.path.exists(name):
         return unknown("data set", name, DATA)
+    path = Path(name)
     kind = "folder" if path.is_dir() else "csv" if path.suffix.lower() in (".csv", ".tsv", ".parquet") else "array"
     return SeedbedError(f"unknown data set {name!r}; for the {'folder' if path.is_dir() else 'file'} say {kind}:{name}")
 
 
 def is_own(name: str) -> bool:
     """Whether a name stands for data of one's own: ``csv:FILE``, ``array:FILE``, ``folder:PATH``, or what was registered."""
-    return name in _REGISTERED or has_path(name)
+    return isinstance(name, str) and (name in _REGISTERED or has_path(name))
 
 
 def has_path(name: str) -> bool:
@@ -165,6 +172,7 @@ def loaded_once() -> Iterator[None]:
         _LOADED.reset(outside)
 
 
+@plain()
 def load(name: str, seed: int = 0, **options: object) -> "Dataset":
     """Load a data set by name.
 
@@ -176,13 +184,16 @@ def load(name: str, seed: int = 0, **options: object) -> "Dataset":
     Raises:
         SeedbedError: if there is no such data set.
     """
+    if not isinstance(name, str):
+        raise SeedbedError(f"data must be the name of a data set, got {shown(name)}")
+    if not _known(name):
+        raise _no_set(name)
+    seed = whole("the seed of the data", seed, 0, SEED_MOST)
     loaded, key = _LOADED.get(), (name, seed, repr(sorted(options.items())))
     if (place := _PLACES.get({}).get(name, name)) != name:
         return replace(load(place, seed, **options), name=name)
     if loaded is not None and key in loaded:
         return loaded[key]
-    if name not in DATA and not is_own(name):
-        raise _no_set(name)
     found = (DATA[name] if name in DATA else _lazy("own", "own", name))(seed=seed, **options)
     if loaded is not None:
         loaded[key] = found
@@ -202,6 +213,8 @@ def register(name: str, train: "TorchDataset[Any]", **options: Any) -> None:
     Raises:
         SeedbedError: if the name is that of another data set.
     """
+    if not isinstance(name, str) or not name:
+        raise SeedbedError(f"the name of a data set is a word, got {name!r}; choose one of your own")
     if name not in _REGISTERED and (name in DATA or is_own(name)):
         raise SeedbedError(f"{name!r} is the name of another data set; choose one of your own")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.data.paths import expanded
 
 ROUNDS = 2  # passes over the mirrors
 TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between bytes
@@ -58,6 +59,7 @@ def locate(forms: Forms, owner: str, data_dir: str | Path | None = None) -> Path
 
 def check(name: str, data_dir: str | Path | None = None) -> list[str]:
     """What is wrong with the files of a data set, one line each; empty if all are there and verified. Downloads nothing."""
+    list(_folders(data_dir))  # a folder that is none is bad input, not a file that is missing
     problems = []
     for forms in _parts(name).values():
         try:
@@ -81,7 +83,7 @@ def _parts(name: str) -> Mapping[str, Forms]:
 
 def _cache() -> Path:
     if given := os.environ.get("SEEDBED_CACHE"):
-        return Path(given).expanduser()
+        return expanded(given)
     import pooch
 
     return Path(pooch.os_cache("seedbed"))
@@ -90,8 +92,8 @@ def _cache() -> Path:
 def _folders(data_dir: str | Path | None) -> Iterator[Path]:
     for source, given in (("data_dir", data_dir), ("SEEDBED_DATA", os.environ.get("SEEDBED_DATA"))):
         if given:
-            folder = Path(given).expanduser()
-            if not folder.is_dir():
+            folder = expanded(given)
+            if not os.path.isdir(folder):
                 raise SeedbedError(f"{source} {str(given)!r} is not a folder; point it to one or leave it unset")
             yield folder
     yield _cache()

@@ -105,7 +105,7 @@ class _Found:
 
 def _files(path: Path) -> dict[str, _Found]:
     """The files of each split; all are ``train`` where no folder is named like a split."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise SeedbedError(f"{path} is not a folder; name one that holds images")
     top, named = _split_folders(path)
     everything = _below(path)

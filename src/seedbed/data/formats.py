@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.data.paths import check_file
 from seedbed.data.splits import KNOWN, splits_among
 
 IDX = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -32,6 +33,7 @@ def read_arrays(path: Path, key: str = "") -> dict[str, np.ndarray]:
     Raises:
         SeedbedError: for a file that is none of this, or arrays of which it is not known what they are.
     """
+    check_file(path, ".npy or .npz without pickle")
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -40,7 +42,6 @@ def read_arrays(path: Path, key: str = "") -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # a broken file can raise anything here, from zlib.error to MemoryError's relatives
         reason = " ".join(str(error).split()) or type(error).__name__
-        reason = "no such file" if isinstance(error, FileNotFoundError) else reason
         raise SeedbedError(f"{path} cannot be read as .npy or .npz without pickle: {reason}") from error
     if isinstance(arrays, np.ndarray):
         return {"train": arrays}

@@ -91,7 +91,8 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     magic = bytes((0, 0, 8, len(shape)))
     if data[:4] != magic:
         raise SeedbedError(
-            f"{path} is corrupt: an IDX file of rank {len(shape)} starts with {magic.hex()}, got {data[:4].hex()}"
+            f"{path} is corrupt: an IDX file of rank {len(shape)} starts with {magic.hex()}, "
+            f"got {data[:4].hex() or 'nothing'}"
         )
     sizes = struct.unpack(f">{len(shape)}I", data[4:start]) if len(data) >= start else "a truncated header"
     if sizes != shape:

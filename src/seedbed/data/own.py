@@ -26,6 +26,7 @@ from seedbed.data.dataset import Dataset
 from seedbed.data.formats import read_arrays
 from seedbed.data.images import Binarisation, floats, grey_images
 from seedbed.data.items import collect, numpy_of
+from seedbed.data.paths import expanded
 from seedbed.data.source import InMemory, Mapped, Source, open_array
 from seedbed.data.splits import KNOWN, SPLITS, completed, splits_among
 from seedbed.data.tables import of_frame, read_table
@@ -137,7 +138,7 @@ def parse(name: str) -> tuple[str, Path, dict[str, str]]:
         if key in options:
             raise SeedbedError(f"data {name!r} has {key} twice, {options[key]} and {value}; keep one")
         options[key] = value
-    return kind, Path(path).expanduser(), options
+    return kind, expanded(path), options
 
 
 def from_torch(
@@ -274,7 +275,7 @@ def _dataset(
     seed: int,
     names: Sequence[str],
 ) -> Dataset:
-    if binarise not in BINARISE:
+    if not isinstance(binarise, str) or binarise not in BINARISE:
         raise unknown("binarisation", binarise, BINARISE)
     if standardise not in ("yes", "no"):
         raise unknown("standardise", standardise, ("yes", "no"))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seedbed.core.errors import SeedbedError
+from seedbed.data.paths import check_file
 
 PIECE = 1 << 24  # bytes of fp32 examples at once, where all of a split are passed through
 
@@ -257,10 +258,11 @@ def open_array(path: Path) -> np.ndarray:
     Raises:
         SeedbedError: for a file that is none; a pickle is never opened.
     """
+    check_file(path, ".npy without pickle")
     try:
         found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a broken file can raise anything here
-        reason = "no such file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise SeedbedError(f"{path} cannot be read as .npy without pickle: {reason}") from error
     if not isinstance(found, np.ndarray):
         raise SeedbedError(f"{path} is an .npz, which cannot be streamed; save its array as .npy, or leave stream=yes out")

@@ -18,6 +18,7 @@ import numpy as np
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data.columns import dropped, listed, number_of, wanted
+from seedbed.data.paths import check_file
 from seedbed.data.splits import KNOWN, split_of, splits_among
 
 if TYPE_CHECKING:
@@ -191,11 +192,12 @@ def _first_text(column: Any) -> int:
 
 
 def _head(path: Path) -> bytes:
+    check_file(path, "a table")
     try:
         with path.open("rb") as file:
             return file.read(4)
-    except (OSError, ValueError) as error:  # the latter of a name that no file can have
-        raise SeedbedError(f"{path} cannot be read as a table: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise SeedbedError(f"{path} cannot be read as a table: {error.strerror}") from error
 
 
 def _parquet(path: Path) -> "pd.DataFrame":

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from seedbed.core.domain import REAL
 from seedbed.core.errors import unknown
+from seedbed.core.memory import check_memory
 from seedbed.core.noise import Streams
+from seedbed.core.numbers import whole
 from seedbed.data.dataset import Dataset
 from seedbed.data.toy_densities import (
     Checkerboard,
@@ -164,12 +166,16 @@ def toy_dataset(
         valid_size: examples of the validation split.
 
     Raises:
-        SeedbedError: if there is no such toy set.
+        SeedbedError: if there is no such toy set, or it does not fit in memory.
     """
     if name not in TOY:
         raise unknown("toy data set", name, TOY)
     toy = TOY[name]
-    sizes = {"train": train_size, "valid": valid_size, "test": eval_size}
+    given = {"train": train_size, "valid": valid_size, "test": eval_size}
+    sizes = {split: whole(f"examples of {split}", size, 1) for split, size in given.items()}
+    check_memory(
+        f"{sum(sizes.values())} points of {name}", 8 * sum(sizes.values()), "draw fewer (--train-size, --eval-size)"
+    )
     draws = {split: toy.sample(size, Streams(seed).generator("data", name, split)) for split, size in sizes.items()}
     return Dataset(
         name=name,

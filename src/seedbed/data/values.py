@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
+from seedbed.core.numbers import REAL_MOST
 from seedbed.data.images import floats
 from seedbed.data.source import PIECE
 
@@ -44,9 +45,13 @@ def kind_of(
         raise SeedbedError(f"{name} holds values of type {given['train'].dtype}; expected whole or real numbers")
     top = _top(levels)
     low, high, whole, shares = np.inf, -np.inf, True, True
-    for values in (piece for array in given.values() for piece in _pieces(array)):
+    for split, first, values in ((split, *piece) for split, array in given.items() for piece in _pieces(array)):
         if not np.isfinite(values).all():
-            raise SeedbedError(f"{name} holds values that are not finite; remove those examples")
+            at = _where(~np.isfinite(values), first, split)
+            raise SeedbedError(f"{name} holds values that are not finite ({at}); remove those examples")
+        if values.dtype.kind == "f" and values.dtype.itemsize > 4 and (large := np.abs(values) > REAL_MOST).any():
+            at = _where(large, first, split)
+            raise SeedbedError(f"{name} holds values beyond fp32, whose largest is {REAL_MOST:.3g} ({at}); scale them down")
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         whole = whole and _whole(values)
         shares = shares and low >= 0 and high <= 1 and _whole(values * (top or 255), 1e-3)
@@ -98,9 +103,17 @@ def _levels(shares: np.ndarray, top: int) -> Tensor:
     return floats(np.rint(shares * top))
 
 
-def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+def _pieces(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Some examples at once, with the index of the first."""
     count = max(1, PIECE // (array.itemsize * max(1, array[0].size)))
-    return (np.asarray(array[first : first + count]) for first in range(0, len(array), count))
+    return ((first, np.asarray(array[first : first + count])) for first in range(0, len(array), count))
+
+
+def _where(wrong: np.ndarray, first: int, split: str) -> str:
+    """The first place of what is wrong, counted from 1 as people do."""
+    row, *rest = (int(index) for index in np.argwhere(wrong)[0])
+    column = f"column {rest[0] + 1}" if len(rest) == 1 else f"value {[index + 1 for index in rest]}"
+    return f"{split}, row {first + row + 1}, {column}"
 
 
 def _whole(values: np.ndarray, tolerance: float = 0.0) -> bool:

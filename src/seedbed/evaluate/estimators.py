@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from seedbed.core import metric as metrics
-from seedbed.core.errors import SeedbedError, unknown, whole, within
+from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.metric import Metric
+from seedbed.core.numbers import number, shown, whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,6 +29,7 @@ class Option:
         default: which also says its type: a whole number, a number or a word.
         help: what it means.
         least: smallest value of a number.
+        most: largest, which bounds the time that a slip of the finger takes.
         choices: of a word, each with what it adds to the name of the file.
         mark: of a number, what stands before it there; by default the option's name.
         short: a short flag.
@@ -37,23 +39,24 @@ class Option:
     default: int | float | str
     help: str
     least: int | float | None = None
+    most: int | float = 10_000_000
     choices: Mapping[str, str] = field(default_factory=dict)
     mark: str = ""
     short: str = ""
 
-    def check(self, value: Any) -> None:
-        """Refuse what the option cannot be.
+    def taken(self, value: Any) -> int | float | str:
+        """A given value as the option holds it.
 
         Raises:
-            SeedbedError: for a wrong type, too small a number, a word that is no choice.
+            SeedbedError: for a wrong type, a number out of range, a word that is no choice.
         """
         if isinstance(self.default, str):
-            if value not in self.choices:
-                raise unknown(self.name, str(value), self.choices)
-        elif isinstance(self.default, int):
-            whole(self.name, value, -(2**63) if self.least is None else int(self.least))
-        else:
-            within(self.name, value, float("-inf") if self.least is None else self.least, float("inf"))
+            if not isinstance(value, str) or value not in self.choices:
+                raise unknown(self.name, value if isinstance(value, str) else shown(value), self.choices)
+            return value
+        if isinstance(self.default, int):
+            return whole(self.name, value, self.least, self.most)
+        return number(self.name, value, self.least, self.most)
 
     def tag(self, value: Any) -> str:
         """What a value adds to the name of the file."""
@@ -115,7 +118,7 @@ class Estimator:
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The value of each of its options; what is given of others' is passed over."""
-        return {option.name: given.get(option.name, option.default) for option in self.options}
+        return {one.name: one.taken(given[one.name]) if one.name in given else one.default for one in self.options}
 
     def tags(self, given: Mapping[str, Any]) -> list[str]:
         """What its options add to the name of the file that keeps the numbers."""

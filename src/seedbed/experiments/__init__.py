@@ -3,8 +3,8 @@
 Importing it imports no torch.
 """
 
+import os
 from dataclasses import replace
-from pathlib import Path
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data import is_own
@@ -144,7 +144,7 @@ def find(name: str) -> Experiment:
         raise SeedbedError(f"{name} is a study; name one of its experiments, e.g. {STUDIES[name].grid[0]}")
     if name not in EXPERIMENTS:
         stem, _, variable = name.rpartition(".")
-        if Path(f"{stem}.py").is_file():
+        if os.path.isfile(f"{stem}.py"):
             raise SeedbedError(f"unknown experiment {name!r}; what is in the file is called {stem}.py:{variable}")
         raise unknown("experiment", name, [*EXPERIMENTS, *STUDIES, *MODELS])
     return EXPERIMENTS[name]

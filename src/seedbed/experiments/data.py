@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from seedbed.core.errors import SeedbedError
+from seedbed.core.memory import check_memory
+from seedbed.core.numbers import SEED_MOST
 from seedbed.data import entry as registered
 from seedbed.data import load
 from seedbed.experiments.fields import Part, option, settings_of
@@ -25,7 +27,7 @@ class Data(Part):
     """A data set, its splits, and how batches are drawn from it."""
 
     data: str = option("", "data set")
-    data_seed: int = option(0, "seed of the data, apart from the models'", least=0)
+    data_seed: int = option(0, "seed of the data, apart from the models'", least=0, most=SEED_MOST)
 
     @abstractmethod
     def load(self, seed: int | None = None) -> "Dataset":
@@ -102,6 +104,8 @@ class Points(Data):
 
         if not training.data_vary:
             return super().batches(data, training, streams)
+        need = 8 * self.train_size * len(streams)
+        check_memory(f"data of their own for {len(streams)} seeds", need, "make them fewer (--seeds, --train-size)")
         own = [self.load(self.data_seed + 1 + stream.seed).splits["train"][:] for stream in streams]
         return Shuffled(torch.stack(own), training.batch_size, per_seed=True), None
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.numbers import number, shown, whole
 
 # Flags of `seedbed run` that are no settings of an experiment, so no field may have their names.
 RESERVED = frozenset(
@@ -52,7 +53,7 @@ def option(
     Args:
         default: its value where nothing else is said; a tuple becomes a comma-separated flag.
         help: one line for ``--help`` and the documentation.
-        least: smallest value that makes sense, of a tuple's each.
+        least: smallest value that makes sense, of a tuple's each; every number is bounded, see ``core.numbers``.
         most: largest value that does.
         when: values of other settings, by name, without which it has no say; setting it then is refused.
         later: whether it came after experiments with the others had been run: it enters a hash only where it is changed.
@@ -84,11 +85,15 @@ class FieldType:
         of: the type of a number or word.
         choices: the words that it may be; empty for any.
         many: whether the field holds as many as one likes, separated by commas.
+        least: smallest of a number; ``None`` for what ``core.numbers`` says.
+        most: largest likewise.
     """
 
     of: type
     choices: tuple[str, ...] = ()
     many: bool = False
+    least: int | float | None = None
+    most: int | float | None = None
 
     @property
     def flag(self) -> tuple[type, tuple[str, ...]]:
@@ -96,46 +101,41 @@ class FieldType:
         return self.of, self.choices
 
     @classmethod
-    def of_hint(cls, hint: Any) -> "FieldType":
-        """Read off a field's annotation."""
+    def of_hint(cls, hint: Any, least: int | float | None = None, most: int | float | None = None) -> "FieldType":
+        """Read off a field's annotation, with the bounds that it declares."""
         if get_origin(hint) is Literal:
             return cls(str, tuple(map(str, get_args(hint))))
         if get_origin(hint) is tuple:
-            return cls(get_args(hint)[0], many=True)
-        return cls(hint)
+            return cls(get_args(hint)[0], many=True, least=least, most=most)
+        return cls(hint, least=least, most=most)
 
     def taken(self, name: str, owner: str, value: Any) -> Any:
         """A given value as the field holds it.
 
         Raises:
-            SeedbedError: if it is of another type, or not as many.
+            SeedbedError: if it is of another type, out of range, or not as many.
         """
         label = name.replace("_", " ")
         if self.many:
-            values = tuple(value) if isinstance(value, list | tuple) else (value,)
+            several = isinstance(value, list | tuple | range) or getattr(value, "ndim", 0) == 1
+            values = tuple(value) if several else (value,)
             return tuple(self._one(label, one) for one in values)
         if isinstance(value, list | tuple):
             if len(value) != 1:
-                raise SeedbedError(f"{label} of {owner} is one number, got {','.join(map(str, value))}")
+                raise SeedbedError(f"{label} of {owner} is one number, got {','.join(map(shown, value[:8]))}")
             value = value[0]
         return self._one(label, value)
 
     def _one(self, label: str, value: Any) -> Any:
-        if self.choices and value not in self.choices:
-            raise unknown(label, str(value), self.choices)
+        if self.choices and not (isinstance(value, str) and value in self.choices):
+            raise unknown(label, value if isinstance(value, str) else shown(value), self.choices)
         if self.of is bool and not isinstance(value, bool):
-            raise SeedbedError(f"{label} must be true or false, got {value!r}")
+            raise SeedbedError(f"{label} must be true or false, got {shown(value)}")
         if self.of is str and not isinstance(value, str):
-            raise SeedbedError(f"{label} must be a word, got {value!r}")
-        if self.of in (int, float):
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                raise SeedbedError(f"{label} must be a number, got {value!r}")
-            if self.of is int:
-                if value != value or value in (float("inf"), float("-inf")) or value != int(value):
-                    raise SeedbedError(f"{label} must be a whole number, got {value!r}")
-                return int(value)
-            return float(value)
-        return value
+            raise SeedbedError(f"{label} must be a word, got {shown(value)}")
+        if self.of is int:
+            return whole(label, value, self.least, self.most)
+        return number(label, value, self.least, self.most) if self.of is float else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +147,7 @@ class Part:
             raise SeedbedError(f"{self.title} declares fields; put @dataclass(frozen=True, kw_only=True) before the class")
         known = field_types(type(self))
         for f in settings_of(self):
-            label, least, most = f.name.replace("_", " "), f.metadata.get("least"), f.metadata.get("most")
-            given = known[f.name].taken(f.name, self.title, getattr(self, f.name))
-            object.__setattr__(self, f.name, given)
-            for value in given if isinstance(given, tuple) else (given,):
-                if least is not None and not value >= least:
-                    raise SeedbedError(f"{label} must be at least {least:g}, got {value}")
-                if most is not None and not value <= most:
-                    raise SeedbedError(f"{label} must be at most {most:g}, got {value}")
+            object.__setattr__(self, f.name, known[f.name].taken(f.name, self.title, getattr(self, f.name)))
 
     @property
     def title(self) -> str:
@@ -170,7 +163,8 @@ def field_types(part: type[Part]) -> dict[str, FieldType]:
         SeedbedError: for one that no flag can have.
     """
     hints = get_type_hints(part)
-    found = {f.name: FieldType.of_hint(hints[f.name]) for f in settings_of(part)}
+    bounds = {f.name: (f.metadata.get("least"), f.metadata.get("most")) for f in settings_of(part)}
+    found = {name: FieldType.of_hint(hints[name], *ends) for name, ends in bounds.items()}
     for name, kind in found.items():
         if kind.of not in (int, float, bool, str):
             raise SeedbedError(

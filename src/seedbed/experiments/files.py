@@ -1,7 +1,10 @@
 """Files of one's own: executed where somebody chose to, remembered by checksum, and what is in them."""
 
 import hashlib
+import os
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -67,7 +70,7 @@ def is_in_file(name: str) -> bool:
 def split_name(name: str) -> tuple[Path, str]:
     """The file and the variable of ``path/to/file.py:variable``."""
     path, _, variable = name.rpartition(":")
-    return Path(path).expanduser(), variable
+    return Path(os.path.expanduser(path)), variable
 
 
 _READ: dict[tuple[Path, tuple[tuple[str, str], ...]], OwnFile] = {}
@@ -83,8 +86,8 @@ def read_file(path: Path | str, allowed: Mapping[str, str] | None = None) -> Own
     Raises:
         SeedbedError: if there is none, it does not run, or it is not what may be executed.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(path))
+    if not os.path.isfile(path):
         raise SeedbedError(f"no file {path}; name your experiment as path/to/file.py:variable")
     whole = path.resolve()
     key = whole, tuple(sorted((allowed or {"": ""}).items()))
@@ -93,7 +96,8 @@ def read_file(path: Path | str, allowed: Mapping[str, str] | None = None) -> Own
         beside = Beside(whole, allowed)
         with told(str(path)):
             try:
-                module = beside.execute()
+                with redirect_stdout(sys.stderr):  # what it prints is no part of what Seedbed says
+                    module = beside.execute()
             except (Exception, KeyboardInterrupt):
                 raise
             except BaseException as error:  # SystemExit and its like would end Seedbed, with their own code

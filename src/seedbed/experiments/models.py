@@ -216,7 +216,7 @@ class DRAW(Model):
 
     hidden: int = option(256, "size of each LSTM", least=1)
     latents: int = option(32, "size of each step's latent", least=1)
-    strokes: int = option(10, "steps of drawing", least=1)
+    strokes: int = option(10, "steps of drawing", least=1, most=10_000)
     read: int = option(0, "filters along each axis of the window that is read; 0 to read the whole image", least=0)
     write: int = option(0, "filters along each axis of the window that is written; 0 to write the whole canvas", least=0)
     error_image: bool = option(True, "whether the encoder sees the error beside the image")
@@ -249,7 +249,7 @@ class ImageFlow(Model):
     )
     augment: int = option(1, "channels that are added to the image's one", least=0)
     width: int = option(32, "channels of each coupling's net", least=1)
-    depth: int = option(3, "its densely connected layers", least=0)
+    depth: int = option(3, "its densely connected layers", least=0, most=1_000)
     growth: int = option(16, "channels that each of these adds", least=1, when={"depth": AtLeast(1)})
     variational: bool = option(True, "learn how bits are dequantised; else uniformly, which bounds them less tightly")
     takes: ClassVar = ("binary",)
@@ -283,7 +283,7 @@ class CouplingFlow(Model):
     """Coupling flow, exact density: affine couplings of bounded scale, or rational-quadratic splines."""
 
     coupling: Literal["affine", "spline"] = option("affine", "the coupling's one-dimensional map")
-    couplings: int = option(8, "couplings in a row", least=1)
+    couplings: int = option(8, "couplings in a row", least=1, most=10_000)
     hidden: tuple[int, ...] = option((64, 64), "widths of each coupling's network", least=1)
     bins: int = option(8, "bins of a spline", least=2, when={"coupling": ("spline",)})
     mix: bool = option(False, "learn a change of axes after each coupling")

@@ -73,7 +73,7 @@ class Elbo(Objective):
         least=0.0,
         most=1.0,
     )
-    k: int = option(1, "importance samples per example; 1 is the ELBO", least=1)
+    k: int = option(1, "importance samples per example; 1 is the ELBO", least=1, most=1_000_000)
     gradient: Literal["standard", "dreg", "stl"] = option("standard", "estimator of the bound's gradient")
     beta: float = option(1.0, "weight of the KL", least=0.0)
     free_bits: float = option(0.0, "nats of each layer's KL that cost nothing", least=0.0)
@@ -219,7 +219,7 @@ class Adversarial(Objective):
     """
 
     penalty: float = option(0.1, "weight of the gradient penalty", least=0.0)
-    critic_updates: int = option(5, "critic updates per generator update", least=1)
+    critic_updates: int = option(5, "critic updates per generator update", least=1, most=100_000)
     critic_lr: float = option(0.0, "step size of the critic; 0 for the generator's", least=0.0)
     in_nats: ClassVar = False
 

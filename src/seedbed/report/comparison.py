@@ -17,6 +17,7 @@ from seedbed.report.tables import Table
 from seedbed.report.verdict_tables import across_table, summary_table, verdict_table
 from seedbed.report.verdicts import Family, judged, lead, said
 from seedbed.report.words import metric_words
+from seedbed.store.outputs import output
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,28 +122,21 @@ def page_path(path: Path | str) -> Path:
     """Where a page is written.
 
     Raises:
-        SeedbedError: for a name that is no web page's.
+        SeedbedError: for a name that is no web page's, or of a file that may not be replaced (see ``outputs.output``).
     """
-    path = Path(path)
-    if path.suffix not in (".html", ".htm"):
-        raise SeedbedError(f"the report is a web page, got {path}; choose a name that ends in .html")
-    return path
+    return output(path, (".html", ".htm"))
 
 
 def _nothing_to_compare(runs: Sequence[StoredRun], metric: str | None) -> SeedbedError:
     if not runs:
         return SeedbedError("no run has a test number yet; run the same `seedbed run` command again to finish one")
     if len(runs) == 1:
-        return SeedbedError(f"one run is nothing to compare: {runs[0].folder.path}; name another of {runs[0].data}")
+        return SeedbedError(f"one run is nothing to compare: {runs[0].folder}; name another of {runs[0].data}")
     for run in runs[1:]:
         if why := differences(runs[0], run):
-            return SeedbedError(
-                f"{runs[0].folder.path} and {run.folder.path} cannot be compared, they differ in {'; '.join(why)}"
-            )
+            return SeedbedError(f"{runs[0].folder} and {run.folder} cannot be compared, they differ in {'; '.join(why)}")
     having = [run for run in runs if metric in run.judged]
     if len(having) == 1:
-        return SeedbedError(
-            f"only {having[0].folder.path} has {metric}; leave the metric out, or compare on one that two have"
-        )
+        return SeedbedError(f"only {having[0].folder} has {metric}; leave the metric out, or compare on one that two have")
     have = "; ".join(f"{run.manifest.experiment}: {', '.join(run.judged)}" for run in runs[:4])
     return SeedbedError(f"no two of these runs share data and a test metric ({have}); choose with -d, -m or --metric")

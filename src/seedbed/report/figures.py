@@ -1,10 +1,14 @@
 """Figures by matplotlib: those that ``seedbed run`` leaves in a run's folder, and what they share with a paper's."""
 
 import io
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -68,11 +72,22 @@ def draw_figures(folder: Folder) -> list[Path]:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Fonts, lines and colours of every figure, for as long as it is drawn and saved."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
+    """Fonts, lines and colours of every figure, for as long as it is drawn and saved, whatever else was set or chosen."""
+    matplotlib = _matplotlib()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # but for the backend, which is the caller's
+        matplotlib.rcParams.update(STYLE)
         yield
+
+
+def _matplotlib() -> ModuleType:
+    """matplotlib, which refuses to be imported where ``MPLBACKEND`` names what another environment has."""
+    named = os.environ.pop("MPLBACKEND", None) if "matplotlib" not in sys.modules else None
+    try:
+        return import_module("matplotlib")
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
 
 
 def new_figure(width: int | float, height: int | float, layout: "Literal['constrained'] | None" = "constrained") -> "Figure":

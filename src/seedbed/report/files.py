@@ -1,6 +1,8 @@
 """The report as files: the page, and beside it figures as SVG and PDF, tables as CSV, Markdown and LaTeX."""
 
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 from seedbed.report.document import Report
 from seedbed.report.html import render
@@ -24,6 +26,7 @@ def write_report(report: Report, path: Path, command: str = "", refresh: int | f
         beside += write_plates(
             report.families, report.charts, report.bars, report.colour, path.with_name(f"{path.stem}-figures")
         )
-    links = {p.name: p.relative_to(path.parent).as_posix() for p in beside}
+    # From here, so that no name is taken for a scheme; its bytes escaped.
+    links = {p.name: "./" + quote(os.fsencode(p.relative_to(path.parent).as_posix())) for p in beside}
     save_text(path, render(report, command, refresh, links))
     return [path, *beside]

@@ -192,7 +192,7 @@ def settings_words(run: StoredRun, others: Sequence[StoredRun], most: int = 3) -
 
 
 def _by_path(run: StoredRun, _: list[StoredRun]) -> str:
-    return str(run.folder.path)
+    return str(run.folder)
 
 
 def settings_that_differ(runs: Sequence[StoredRun]) -> list[str]:

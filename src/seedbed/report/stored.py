@@ -1,7 +1,6 @@
 """A run as a report sees it: what was stored, read once."""
 
 import math
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -70,11 +69,18 @@ class StoredRun:
             SeedbedError: if it is none, or its manifest or table is damaged.
         """
         folder = Folder(path)
-        manifest = folder.manifest()
-        try:
-            return cls(folder, manifest, folder.rows())
-        except (ValueError, OSError, UnicodeError) as error:
-            raise SeedbedError(f"the table of {path} is damaged ({error}); restore it or run again with --again") from error
+        return cls(folder, folder.manifest(), folder.rows())
+
+    def checked(self) -> "StoredRun":
+        """This run, once all that a report reads of it has been read.
+
+        Raises:
+            SeedbedError: if any of it is damaged.
+        """
+        for name in [path.stem for path in (self.folder.path / "artefacts").glob("*")]:
+            self.arrays(name)
+        self.folder.declarations()
+        return self
 
     def arrays(self, name: str) -> dict[str, NDArray]:
         """Stored arrays of one name, ``[seeds, ...]``; under ``reference`` what they are pictured beside, without seeds.
@@ -86,7 +92,7 @@ class StoredRun:
         laid = partial(with_channels, name, whole=lambda: self._whole) if old else dict
         try:
             return laid(self.folder.reference()) if name == "reference" else self.folder.arrays(name, laid)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except ValueError as error:  # arrays of groups that do not go together
             where = self.folder.path / "artefacts" / name
             raise SeedbedError(f"the pictures in {where} are damaged ({error}); delete them to report without") from error
 

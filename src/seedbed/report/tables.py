@@ -55,9 +55,9 @@ class Table:
         """Comma-separated values with a header; full precision."""
         buffer = io.StringIO()
         rows = self.raw or [dict(zip(self.head, cells, strict=True)) for cells in self.body]
-        writer = csv.DictWriter(buffer, list(rows[0]) if rows else list(self.head), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(map(_cell, rows[0] if rows else self.head))
+        writer.writerows(map(_cell, row.values()) for row in rows)
         return buffer.getvalue()
 
     def markdown(self) -> str:
@@ -116,8 +116,19 @@ class Table:
 
 
 def save_text(path: Path, content: str) -> None:
-    """Write one text file atomically."""
-    write_atomic(path, lambda temporary: temporary.write_text(content, encoding="utf-8"))
+    """Write one text file atomically, what is no text of it (of a name that is not UTF-8) as escapes."""
+    write_atomic(path, lambda temporary: temporary.write_text(content, encoding="utf-8", errors="backslashreplace"))
+
+
+def _cell(value: object) -> object:
+    """A cell of a file that spreadsheets open: words that they would compute are marked as text, numbers stay numbers."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _md(text: str) -> str:

@@ -166,7 +166,7 @@ def _kinds(family: Family) -> str:
     if group.kind_of(best) == "upper bound":
         return f"{text} A bound that is below an exact value proves that its model is better."
     bounded = [run for run in family.ranked if group.kind_of(run) == "upper bound"]
-    places = shlex.join(str(run.folder.path) for run in bounded[:4])
+    places = shlex.join(str(run.folder) for run in bounded[:4])
     then = f", then compare with --metric {NLL.name}" if group.metric == GAP.name else ""
     more = " with more samples (-k)" if all(group.metric_of(run) == NLL.name for run in bounded) else ""
     return f"{text} A bound that loses may do so for being loose: `seedbed evaluate {places}`{more} tightens it{then}."

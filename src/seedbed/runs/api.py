@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments import find, find_on
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.execute import execute
 from seedbed.runs.load import Run
+from seedbed.runs.seeds import check_seeds
 
 
+@plain()
 def run(
     experiment: str | Experiment,
     seeds: Iterable[int] | int = 10,
@@ -56,7 +59,7 @@ def run(
         if strategy == "processes":
             raise SeedbedError("processes need a registered experiment or file.py:variable; use strategy='vectorized'")
     declared = declared.with_budget(budget).changed(settings)
-    chosen = list(range(check_count(seeds))) if isinstance(seeds, int) else list(seeds)
+    chosen = check_seeds(seeds)
     folder = execute(
         label,
         declared,
@@ -71,14 +74,3 @@ def run(
         again=again,
     )
     return Run(folder, declared)
-
-
-def check_count(seeds: int) -> int:
-    """A number of seeds, at least one.
-
-    Raises:
-        SeedbedError: otherwise.
-    """
-    if seeds < 1 or isinstance(seeds, bool):
-        raise SeedbedError(f"seeds must be at least 1, got {seeds}")
-    return seeds

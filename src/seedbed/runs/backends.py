@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, NoReturn
 
 from seedbed.core.errors import SeedbedError
+from seedbed.core.interrupts import Interrupted, Stop, interrupts
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.group import train
 from seedbed.store.folder import Folder
+from seedbed.store.locks import Busy
 from seedbed.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -52,11 +55,21 @@ def train_groups(work: Work) -> None:
 
 
 def _here(work: Work) -> None:
-    """One group after the other, in this process."""
+    """One group after the other, in this process; those that another process is training come last."""
+    busy = []
     for index, group in enumerate(work.groups):
-        report = lambda *values, index=index: work.progress(index, *values)
-        task = work.tasks.pop(tuple(group), None)  # of one that has been trained nothing stays in memory
-        train(work.folder, work.experiment, group, work.manifest, work.checkpoint_seconds, report, task)
+        try:
+            _group(work, index, group)
+        except Busy:
+            busy.append((index, group))
+    for index, group in busy:
+        _group(work, index, group)
+
+
+def _group(work: Work, index: int, group: Sequence[int]) -> None:
+    report = lambda *values: work.progress(index, *values)
+    task = work.tasks.pop(tuple(group), None)  # of one that has been trained nothing stays in memory
+    train(work.folder, work.experiment, group, work.manifest, work.checkpoint_seconds, report, task)
 
 
 def _processes(work: Work) -> None:
@@ -66,7 +79,9 @@ def _processes(work: Work) -> None:
     indices = [manifest.groups.index(list(group)) for group in work.groups]
     command = [sys.executable, "-m", "seedbed.runs.worker", str(folder.path), manifest.experiment]
     command.append(str(work.checkpoint_seconds))
-    with ExitStack() as pipes:
+    with ExitStack() as pipes, interrupts() as stop:
+        # Files, not pipes: nobody reads a pipe while a worker trains, and one that is full would stop it for good.
+        logs = [pipes.enter_context(TemporaryFile()) for _ in indices]
         # A worker ends when its standard input closes: when this process does, however it ends.
         workers = [
             pipes.enter_context(
@@ -74,26 +89,44 @@ def _processes(work: Work) -> None:
                     [*command, str(index)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    text=True,
+                    stderr=said,
+                    start_new_session=True,  # a terminal's Ctrl-C is for this process, which passes it on, once
                 )
             )
-            for index in indices
+            for index, said in zip(indices, logs, strict=True)
         ]
-        try:
-            while any(worker.poll() is None for worker in workers):
-                time.sleep(0.1)
-                for position, group in enumerate(work.groups):
-                    work.progress(position, *_last_step(folder, group))
-        except KeyboardInterrupt:
-            for worker in workers:
-                worker.wait()  # Ctrl-C reaches the whole process group: each of them is writing its checkpoint
-            raise
-        for worker in workers:
-            _, errors = worker.communicate()
+        while any(worker.poll() is None for worker in workers):
+            time.sleep(0.1)
+            for position, group in enumerate(work.groups):
+                work.progress(position, *_last_step(folder, group))
+            if stop.seen:
+                _end(workers, stop)
+        for worker, said in zip(workers, logs, strict=True):
             if worker.returncode:
-                lines = errors.strip().splitlines() or [f"worker ended with code {worker.returncode}"]
-                raise SeedbedError(lines[-1].removeprefix("seedbed: "))
+                said.seek(0)
+                lines = said.read().decode(errors="backslashreplace").strip().splitlines()
+                reason = lines[-1] if lines else f"worker ended with code {worker.returncode}"
+                raise SeedbedError(reason.removeprefix("seedbed: "))
+
+
+def _end(workers: "Sequence[subprocess.Popen[bytes]]", stop: Stop) -> NoReturn:
+    """Pass a signal on to every worker and wait while each writes its checkpoint; a second signal follows it at once.
+
+    Raises:
+        Interrupted: by the signal that arrived.
+    """
+    try:
+        _passed_on(workers, stop.number)
+    except KeyboardInterrupt:
+        _passed_on(workers, stop.number)
+    raise Interrupted(stop.number)
+
+
+def _passed_on(workers: "Sequence[subprocess.Popen[bytes]]", number: int) -> None:
+    for worker in workers:
+        worker.send_signal(number)  # none to one that has ended
+    for worker in workers:
+        worker.wait()
 
 
 def _last_step(folder: Folder, group: Sequence[int]) -> tuple[int, int, None]:

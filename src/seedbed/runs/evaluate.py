@@ -1,6 +1,5 @@
 """Measure a finished run again: an estimator that training does not pay for, on a split, for every seed."""
 
-import json
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -8,13 +7,15 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.metric import METRICS
+from seedbed.core.numbers import number, shown, whole
 from seedbed.data import loaded_once
 from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Limits, Option, no_estimator, offered
 from seedbed.runs.load import Run
 from seedbed.runs.places import at_hand
-from seedbed.store.atomic import write_atomic
+from seedbed.store import notes
 from seedbed.store.manifest import command_line, versions
 from seedbed.store.table import Row
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from seedbed.train.task import Task
 
 SPLITS = ("test", "valid", "train")
+PRECISIONS = ("", "fp32", "bf16", "fp64")
+GIB_MOST = 1_000_000  # more than any machine has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +54,19 @@ class Request:
     memory_gib: float = 4.0
 
     def __post_init__(self) -> None:
-        if not self.memory_gib > 0:
-            raise SeedbedError(f"memory must be more than 0 GiB, got {self.memory_gib}")
-        if self.examples < 0:
-            raise SeedbedError(f"examples must be at least 0 (all), got {self.examples}")
+        object.__setattr__(self, "memory_gib", number("memory in GiB", self.memory_gib, 0, GIB_MOST, above=True))
+        object.__setattr__(self, "examples", whole("examples", self.examples, 0))
+        if not isinstance(self.estimator, str | Estimator):
+            raise SeedbedError(f"estimator must be a name or an Estimator, got {shown(self.estimator)}")
+        if not isinstance(self.split, str) or self.split not in SPLITS:
+            raise unknown("split", self.split if isinstance(self.split, str) else shown(self.split), SPLITS)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", shown(self.precision), PRECISIONS)
+        if not isinstance(self.options, Mapping):
+            raise SeedbedError(f"options must be settings by name, got {shown(self.options)}; e.g. {{'samples': 100}}")
         if not isinstance(self.estimator, str) and self.estimator not in ESTIMATORS and self.name in _names():
             raise SeedbedError(f"{self.name} is an estimator of Seedbed; give your own another name")
-        for name, value in self.options.items():
-            self._option(name).check(value)
+        object.__setattr__(self, "options", {name: self._option(name).taken(value) for name, value in self.options.items()})
 
     @property
     def name(self) -> str:
@@ -92,6 +100,7 @@ def _names() -> set[str]:
     return {one.name for one in ESTIMATORS}
 
 
+@plain()
 @loaded_once()
 def evaluate(
     run: Run,
@@ -124,30 +133,32 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, progress: "
     ends = {row.seed: row for row in run.folder.rows() if row.split == "status"}
     if missing := [seed for seed in run.seeds if seed not in ends]:
         command = run.manifest.command or "the command that started it"
-        raise SeedbedError(f"{run.path} is not finished (seeds {missing}); continue it with: {command}")
-    if request.split not in SPLITS:
-        raise unknown("split", request.split, SPLITS)
+        raise SeedbedError(f"{run.folder} is not finished (seeds {missing}); continue it with: {command}")
     streams = run.experiment.streams(run.seeds[:1])
     task = run.experiment.task(streams)
     if (given := run.manifest.data.get("checksum")) not in (None, task.data.checksum()):
         raise SeedbedError(
-            f"the data of {run.path} are not those that it was trained on (checksum {str(given)[:12]}...); restore them"
+            f"the data of {run.folder} are not those that it was trained on (checksum {str(given)[:12]}...); restore them"
         )
     with streams[0].scoped("init"):
         way = _way(run, request, task)
     name = _name(request, way, task)
     table = run.folder.evaluation(name)
-    have = set() if again else {row.seed for row in table.read()}
-    for group, stack in run.stacks(device) if set(run.seeds) - have else ():
-        new = [seed not in have for seed in group]
-        if any(new):
-            rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), way, request, progress)
-            if again:
-                table.path.unlink(missing_ok=True)  # not before there is something in its place
-                again = False
-            table.append(rows)
-            _note(run, name, way, request, device, seconds, group)
-    return [row for row in run.folder.evaluation(name).read() if row.seed in ends]
+    if again or set(run.seeds) - {row.seed for row in table.read()}:
+        with run.folder.working(name, f"evaluating {name} of {run.folder}", "evaluations") as (lock, now):
+            if (now.created, now.hash) != (run.manifest.created, run.manifest.hash):
+                raise SeedbedError(f"{run.folder} was started anew since it was opened; open it again")
+            have = set() if again else {row.seed for row in table.read()}
+            for group, stack in run.stacks(device):
+                new = [seed not in have for seed in group]
+                if not any(new):
+                    continue
+                rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), way, request, progress)
+                lock.check()
+                # Rows without a note would be judged by what nobody declared: it comes first.
+                _note(run, name, way, request, device, seconds, group)
+                table.put([row for row in table.read() if row.seed not in group or row.seed in have] + rows)
+    return [row for row in table.read() if row.seed in ends]
 
 
 def _measured(
@@ -200,7 +211,7 @@ def _way(run: Run, request: Request, task: "Task") -> Estimator:
         if not offers:
             raise SeedbedError(f"{run.manifest.experiment} does not offer what {way.name} needs: {way.needs}")
     if "fp64" in (request.precision, precision) and request.precision not in ("", precision):
-        raise SeedbedError(f"{run.path} is in {precision} and is evaluated in that; leave --precision out")
+        raise SeedbedError(f"{run.folder} is in {precision} and is evaluated in that; leave --precision out")
     if request.examples and not data.shape:
         raise SeedbedError(f"{data.name} is one sequence, of which no part stands for the whole; leave --examples out")
     if request.split == "train" and data.view is not None:
@@ -237,8 +248,6 @@ def _note(run: Run, name: str, way: Estimator, request: Request, device: str, se
     """How the rows came about, beside them: one entry per group of seeds."""
     import torch
 
-    path = run.folder.evaluation(name).path.with_suffix(".json")
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     entry = {
         "estimator": way.name,
         "split": request.split,
@@ -254,5 +263,4 @@ def _note(run: Run, name: str, way: Estimator, request: Request, device: str, se
         "command": command_line(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    text = json.dumps({**old, ",".join(map(str, group)): entry}, indent=1)
-    write_atomic(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+    notes.add(run.folder.evaluation(name).path.with_suffix(".json"), group, entry)

@@ -5,22 +5,25 @@ import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, UnmappedError, unknown
+from seedbed.core.numbers import number
 from seedbed.data import loaded_once
 from seedbed.experiments.check import check_batch
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.backends import BACKENDS, Work, train_groups
 from seedbed.runs.group import look, task_of
-from seedbed.runs.machine import groups_of, usable_device
+from seedbed.runs.machine import check_threads, groups_of, usable_device
 from seedbed.runs.places import at_hand, with_data_of
 from seedbed.runs.progress import bar
-from seedbed.runs.resume import AUTO, begun, written_manifest
+from seedbed.runs.resume import AUTO, Start, begun, check_place
+from seedbed.runs.seeds import check_seeds
 from seedbed.runs.trust import choose
 from seedbed.runs.warm_start import source_of
+from seedbed.store.atomic import tentative
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import config_hash
 
@@ -43,10 +46,11 @@ def run_folder(name: str, experiment: Experiment, out: Path | str = "runs", tag:
     return Folder(Path(out) / stem / (tag or config_hash(name, experiment.config())))
 
 
+@plain()
 def execute(
     name: str,
     experiment: Experiment,
-    seeds: Iterable[int],
+    seeds: Iterable[int] | int,
     *,
     out: Path | str = "runs",
     tag: str | None = None,
@@ -62,13 +66,13 @@ def execute(
     Args:
         name: the experiment's registered name or ``file.py:variable``.
         experiment: its declaration, possibly with changed fields.
-        seeds: distinct non-negative integers.
+        seeds: how many, or which; see ``seeds.check_seeds``.
         out: folder of all runs.
         tag: name of the run; by default the hash of its settings.
         strategy: how the seeds are executed; never what they compute. ``auto`` is one stack where the model can be mapped
             over seeds, else one seed after another, and one line says why.
         device: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
-        threads: CPU threads; all by default.
+        threads: CPU threads; all by default, and no more than there are.
         checkpoint_seconds: least time between checkpoints.
         quiet: no progress bar.
         again: discard what is there and train anew.
@@ -77,15 +81,18 @@ def execute(
         SeedbedError: for bad input, or if the folder holds something else.
         KeyboardInterrupt: after Ctrl-C; what was done is kept.
     """
-    seeds = check_seeds(seeds)
+    seeds, threads = check_seeds(seeds), check_threads(threads)
+    checkpoint_seconds = number("checkpoint seconds", checkpoint_seconds, 0)
     if strategy not in STRATEGIES:
         raise unknown("strategy", strategy, STRATEGIES)
     folder = run_folder(name, experiment, out, tag)
     # Workers load their own: what they train on is not held here as well.
-    with nullcontext() if strategy == "processes" else loaded_once():
+    with nullcontext() if strategy == "processes" else loaded_once(), tentative(folder.path):
         new = again or not begun(folder)
-        experiment = experiment if new else with_data_of(folder, experiment)
         # What is refused leaves no run behind, and throws none away.
+        if new:
+            check_place(folder)
+        experiment = experiment if new else with_data_of(folder, experiment)
         looked = _looked_at(name, experiment, seeds, strategy, device) if new else Looked(strategy, {})
         tasks = looked.tasks
         if looked.reason:
@@ -96,7 +103,7 @@ def execute(
             if says := experiment.model.taken_as(data):
                 print(f"seedbed: {says}", file=sys.stderr)
         if again and folder.exists():
-            _discard(folder)
+            folder.move_aside()
 
         def data_of(group: list[int]) -> "Dataset":
             with at_hand(folder, folder.manifest(), experiment):
@@ -105,8 +112,18 @@ def execute(
 
         if experiment.source is not None:
             choose(experiment.source.record())
-        how = strategy if folder.exists() else looked.strategy
-        manifest = written_manifest(folder, name, experiment, seeds, how, device, threads, data_of, looked.reason)
+        manifest = Start(
+            folder=folder,
+            name=name,
+            experiment=experiment,
+            seeds=seeds,
+            strategy=strategy,
+            device=device,
+            threads=threads,
+            data_of=data_of,
+            found=looked.strategy,
+            reason=looked.reason,
+        ).written()
         groups = [group for group in manifest.groups if set(group) & set(seeds)]
         with bar(name, experiment.training.steps, len(groups), quiet) as progress:
             train_groups(
@@ -121,22 +138,6 @@ def execute(
                 )
             )
     return folder
-
-
-def check_seeds(seeds: Iterable[int]) -> list[int]:
-    """Distinct non-negative seeds, at least one.
-
-    Raises:
-        SeedbedError: otherwise.
-    """
-    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
-        raise SeedbedError(f"seeds must be how many, or whole numbers, got {seeds!r}; e.g. seeds=10 or seeds=[0, 1]")
-    seeds = list(seeds)
-    if not seeds:
-        raise SeedbedError("seeds must be at least 1, got none; say --seeds 10 or --seeds 0:10")
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise SeedbedError(f"seeds must be distinct and not negative, got {seeds}")
-    return seeds
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: st
     Raises:
         SeedbedError: with the first of what is wrong, and for a strategy that the model cannot take.
     """
+    from seedbed.runs.memory import check_fits
+
     if experiment.training.warm_start:
         source_of(experiment, name, seeds)
     where = usable_device(device)
@@ -167,6 +170,7 @@ def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: st
     def looked(chosen: str, reason: str = "") -> Looked:
         group = groups_of(seeds, chosen)[0]
         task = task_of(experiment, name, group, new=True)
+        check_fits(task, len(seeds) if chosen == "processes" else len(group), where)
         look(task, experiment, group, where, mapped=chosen == "vectorized")
         return Looked(chosen, {tuple(group): task}, reason)
 
@@ -176,10 +180,3 @@ def _looked_at(name: str, experiment: Experiment, seeds: list[int], strategy: st
         if strategy != "auto":
             raise SeedbedError(f"{reason}; leave out --strategy, or say --strategy sequential") from reason
         return looked("sequential", str(reason))
-
-
-def _discard(folder: Folder) -> None:
-    """Move a run aside rather than delete it."""
-    folder.manifest()
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder.path.rename(folder.path.with_name(f"{folder.path.name}.replaced-{stamp}"))

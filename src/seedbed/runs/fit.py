@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, told
 from seedbed.experiments import EXPERIMENTS, MODELS, STUDIES
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.own import Loss, fitted
-from seedbed.runs.api import check_count
-from seedbed.runs.execute import check_seeds, execute
+from seedbed.runs.execute import execute
 from seedbed.runs.load import Run
+from seedbed.runs.seeds import check_seeds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 LONGEST = 200  # bytes of a folder's name: systems take 255, and an old run's has a date behind it
 
 
+@plain()
 def fit(
     build: "Callable[..., nn.Module]",
     data: Any,
@@ -82,7 +84,7 @@ def fit(
             "run that with --strategy processes; or use strategy='vectorized'"
         )
     label = _label(build, name)
-    chosen = list(range(check_count(seeds))) if isinstance(seeds, int) else check_seeds(seeds)
+    chosen = check_seeds(seeds)
     experiment = fitted(
         build,
         data,

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seedbed.core.errors import SeedbedError, told
 from seedbed.experiments.experiment import Experiment
 from seedbed.runs.places import at_hand
 from seedbed.runs.resume import hold_to_data
 from seedbed.runs.warm_start import start_weights
-from seedbed.store.atomic import exclusive
 from seedbed.store.folder import Folder, group_name
 from seedbed.store.manifest import Manifest
 
@@ -92,14 +91,23 @@ def train(
 
     from seedbed.train.loop import train_group
 
-    end = folder.latest_meta(group)
-    if end is not None and end["done"]:
+    if folder.complete(group):
         return
-    if task is None:
-        with at_hand(folder, folder.manifest(), experiment):
-            task = task_of(experiment, manifest.experiment, group, new=end is None)
-    hold_to_data(folder, manifest, task.data)
-    with exclusive(folder.path / f".lock-{group_name(group)}"):
+    with folder.working(group_name(group), f"training {named(group)} of {folder}") as (lock, now):
+        if list(group) not in now.groups or (now.created, now.hash) != (manifest.created, manifest.hash):
+            raise SeedbedError(f"{folder} was started anew by another process; run the same command to join it")
+        if folder.repaired(group):
+            return
+        if task is None:
+            with at_hand(folder, now, experiment):
+                task = task_of(experiment, manifest.experiment, group, new=folder.latest_meta(group) is None)
+        hold_to_data(folder, task.data)
+
+        def told_held(*values: Any) -> None:
+            lock.check()
+            if progress is not None:
+                progress(*values)
+
         train_group(
             task,
             folder,
@@ -108,6 +116,13 @@ def train(
             device=torch.device(manifest.device.split(" ")[0]),
             threads=manifest.threads,
             checkpoint_seconds=checkpoint_seconds,
-            progress=progress,
+            progress=told_held,
             looked=True,
         )
+
+
+def named(group: Sequence[int]) -> str:
+    """The seeds of a group, in words."""
+    if len(group) < 4:
+        return f"seed{'s' if len(group) > 1 else ''} {', '.join(map(str, group))}"
+    return f"seeds {group[0]} to {group[-1]}"

@@ -4,10 +4,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from html import escape
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.memory import check_memory
+from seedbed.core.numbers import SEED_MOST, shown, whole
 from seedbed.data import loaded_once
 from seedbed.experiments import EXPERIMENTS, MODELS, find
 from seedbed.experiments.experiment import Experiment
@@ -49,6 +53,10 @@ def load(
     Raises:
         SeedbedError: if it is no run folder, or of another version, or of another experiment.
     """
+    if not isinstance(path, str | Path):
+        raise SeedbedError(f"expected the path of a run folder, got {shown(path)}")
+    if experiment is not None and not isinstance(experiment, str | Experiment):
+        raise SeedbedError(f"experiment must be an Experiment or file.py:variable, got {shown(experiment)}")
     folder = Folder(path)
     manifest = folder.manifest()
     if build is not None:
@@ -117,10 +125,14 @@ def compare(*runs: "Run | Path | str", metric: str | None = None) -> "Comparison
     from seedbed.report.comparison import compared
     from seedbed.report.stored import StoredRun
 
+    if odd := [run for run in runs if not isinstance(run, Run | Path | str)]:
+        raise SeedbedError(f"expected runs or their folders, got {shown(odd[0])}")
+    if metric is not None and not isinstance(metric, str):
+        raise SeedbedError(f"metric must be the name of a test metric, got {shown(metric)}")
     stored = [run.stored if isinstance(run, Run) else StoredRun.read(Path(run)) for run in runs]
     for run in stored:
         if not run.judged:
-            raise SeedbedError(f"{run.folder.path} has no test number yet; run the same command again to finish it")
+            raise SeedbedError(f"{run.folder} has no test number yet; run the same command again to finish it")
     return compared(stored, metric)
 
 
@@ -148,7 +160,7 @@ class Run:
         return resolve(self.manifest) if self._given is None else self._given
 
     def __repr__(self) -> str:
-        return f"Run({self.manifest.experiment}, seeds={self.seeds}, path={str(self.path)!r})"
+        return f"Run({self.manifest.experiment}, seeds={self.seeds}, path={str(self.folder)!r})"
 
     @property
     def path(self) -> Path:
@@ -173,14 +185,14 @@ class Run:
         """
         return self.models_of(self.seeds)
 
+    @plain()
     def models_of(self, seeds: Sequence[int]) -> Sequence["nn.Module"]:
         """``models`` of chosen seeds, in the order that they are asked for; only their groups are read.
 
         Raises:
             SeedbedError: for a seed that is not in this run, or whose group has no checkpoint yet.
         """
-        for seed in seeds:
-            self._check_seed(seed)
+        seeds = [self._check_seed(seed) for seed in seeds]
         from seedbed.core.by_hand import drawing
 
         with loaded_once():
@@ -201,13 +213,14 @@ class Run:
         import torch
 
         for group in self.manifest.groups if groups is None else groups:
-            found = self.folder.latest(group)
+            found = self.folder.newest(group)
             if found is None:
                 raise SeedbedError(
-                    f"{self.path} has no checkpoint for seeds {group} yet; run the same command to continue it"
+                    f"{self.folder} has no checkpoint for seeds {group} yet; run the same command to continue it"
                 )
             yield group, self._restored(group, torch.device(device), *found)
 
+    @plain()
     def _restored(
         self, group: list[int], device: "torch.device", tree: "Mapping[str, Any]", meta: "Mapping[str, Any]"
     ) -> "Stack":
@@ -233,10 +246,14 @@ class Run:
         from seedbed.evaluate.estimate import draw_samples
         from seedbed.models.adapted import draw, draws
 
+        count = whole("count", count, 1)
         if seed is not None:
-            self._check_seed(seed)
+            seed = self._check_seed(seed)
+        seeds = len(self.seeds) if seed is None else 1
+        need = 4 * seeds * count * prod(self.manifest.data.get("shape", ()))  # of what is returned alone
+        check_memory(f"drawing {count} examples of {seeds} seed{'s' * (seeds > 1)}", need, "draw fewer at once (--count)")
         drawn: dict[int, Tensor] = {}
-        with loaded_once():
+        with plain(self.manifest.threads), loaded_once():
             for group, stack in self.stacks(groups=self._groups(self.seeds if seed is None else [seed])):
                 if not draws(stack.module):
                     raise SeedbedError(f"{self.manifest.experiment} has no `sample(count)`: its model draws no examples")
@@ -291,13 +308,13 @@ class Run:
         """
         from seedbed.report.figures import KINDS, house_style
 
-        if kind not in KINDS:
-            raise unknown("figure", kind, KINDS)
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise unknown("figure", kind if isinstance(kind, str) else shown(kind), KINDS)
         with house_style():
             figure = KINDS[kind](self.stored)
         if figure is None:
             why = "its model draws nothing that is pictured" if self.stored.finished else "continue it by the same command"
-            raise SeedbedError(f"{self.path} has stored nothing for a figure of {kind}: {why}")
+            raise SeedbedError(f"{self.folder} has stored nothing for a figure of {kind}: {why}")
         return figure
 
     def _repr_html_(self) -> str:
@@ -311,11 +328,13 @@ class Run:
         rows = summarise_run(self.folder)
         table = runs_table(rows).html() if rows else "<p>no finished seed yet</p>"
         said = self._compared._repr_html_() if self._compared is not None else ""
-        return f"{head}<code>{escape(str(self.path))}</code></p>{table}{said}"
+        return f"{head}<code>{escape(str(self.folder))}</code></p>{table}{said}"
 
     def _groups(self, seeds: Collection[int]) -> list[list[int]]:
         return [group for group in self.manifest.groups if not set(group).isdisjoint(seeds)]
 
-    def _check_seed(self, seed: int) -> None:
+    def _check_seed(self, seed: int) -> int:
+        seed = whole("seed", seed, 0, SEED_MOST)
         if seed not in self.seeds:
             raise SeedbedError(f"seed {seed} is not in this run; it has {self.seeds}")
+        return seed

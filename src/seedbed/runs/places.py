@@ -28,7 +28,7 @@ def at_hand(folder: Folder, manifest: Manifest, experiment: Experiment, place: s
     typed = str(manifest.config.get("data", ""))
     if not (has_path(typed) and "checksum" in manifest.data):
         if place is not None:
-            raise SeedbedError(f"the data of {folder.path} are {typed}, which are found by that name; leave --data-at out")
+            raise SeedbedError(f"the data of {folder} are {typed}, which are found by that name; leave --data-at out")
         yield
         return
     with loaded_once():
@@ -53,8 +53,8 @@ def _found(folder: Folder, manifest: Manifest, experiment: Experiment, typed: st
     what = "not those that it was trained on" if read else "not there"
     new = f"{typed.partition(':')[0]}:PATH"
     raise SeedbedError(
-        f"the data of {folder.path} are {what}: {'; '.join(why)}; restore them, or say where they are now: "
-        f"`seedbed evaluate {folder.path} --data-at {new}`, or `seedbed run` with -d {new} and --name {folder.path.name}"
+        f"the data of {folder} are {what}: {'; '.join(why)}; restore them, or say where they are now: "
+        f"`seedbed evaluate {folder} --data-at {new}`, or `seedbed run` with -d {new} and --name {folder.path.name}"
     )
 
 
@@ -65,8 +65,7 @@ def _checksum(experiment: Experiment, typed: str, place: str) -> str:
 
 def moved_to(folder: Folder, place: str) -> None:
     """Write down where the data of a run were found."""
-    manifest = folder.manifest()
-    replace(manifest, data={**manifest.data, "place": rooted(place)}).write(folder.path)
+    folder.change(lambda manifest: replace(manifest, data={**manifest.data, "place": rooted(place)}))
 
 
 def with_data_of(folder: Folder, experiment: Experiment) -> Experiment:

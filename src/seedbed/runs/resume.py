@@ -1,7 +1,8 @@
 """The manifest of a new run, or of one that goes on: what it was begun with stays, anything else is refused."""
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,18 +26,9 @@ def begun(folder: Folder) -> bool:
     return folder.exists() and any(folder.latest_meta(group) is not None for group in folder.manifest().groups)
 
 
-def written_manifest(
-    folder: Folder,
-    name: str,
-    experiment: Experiment,
-    seeds: Sequence[int],
-    strategy: str,
-    device: str,
-    threads: int | None,
-    data_of: "Callable[[list[int]], Dataset]",
-    reason: str = "",
-) -> Manifest:
-    """The manifest of a new run, or of the run that is continued, with groups for seeds that are new; written to its folder.
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What is asked for when a run is started, or started again.
 
     Args:
         folder: of the run.
@@ -47,45 +39,97 @@ def written_manifest(
         device: where; ``auto`` likewise.
         threads: CPU threads; ``None`` likewise.
         data_of: loads the data of a group of seeds: those that join a run must find the data that it was begun with.
-        reason: why a new run's seeds are not one stack, if that is not what was asked for.
-
-    Raises:
-        SeedbedError: if the folder holds something else, or a run of other settings.
+        found: how the seeds of a new run can be executed.
+        reason: why they are not one stack, if that is not what was asked for.
     """
-    if folder.exists():
-        old = folder.manifest()
-        _check_same(folder, old, name, experiment)
-        _check_continued(folder, old, seeds, strategy, device, threads)
-        fresh = [seed for seed in seeds if seed not in old.seeds]
+
+    folder: Folder
+    name: str
+    experiment: Experiment
+    seeds: Sequence[int]
+    strategy: str
+    device: str
+    threads: int | None
+    data_of: "Callable[[list[int]], Dataset]"
+    found: str
+    reason: str = ""
+
+    def written(self) -> Manifest:
+        """The manifest of a new run, or of the run that is continued, with groups for seeds that are new; in its folder.
+
+        What a start has left that never came to train anything gives way to another.
+
+        Raises:
+            SeedbedError: if the folder holds something else, or a run of other settings.
+        """
+        while True:
+            old, alone = self.folder.manifest() if self.folder.exists() else None, False
+            try:
+                manifest = self._new() if old is None else self._joined(old)
+            except SeedbedError:
+                if old is None or self._has_trained(old):
+                    raise
+                manifest, alone = self._new(), True
+            # Nothing is locked while it is looked at, which may take long: if it is another by now, once more.
+            if manifest == old or self.folder.begin(manifest, old, alone=alone):
+                return self.folder.manifest()
+
+    def _new(self) -> Manifest:
+        chosen = AUTO if self.found == "auto" else self.found
+        groups = groups_of(self.seeds, chosen)
+        return Manifest(
+            experiment=self.name,
+            config=self.experiment.config(),
+            groups=groups,
+            strategy=chosen,
+            threads=threads_of(self.threads, groups, chosen),
+            device=usable_device(self.device),
+            command=command_line(),
+            reason=self.reason,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+            source=self.experiment.source.record() if self.experiment.source is not None else {},
+        )
+
+    def _joined(self, old: Manifest) -> Manifest:
+        _check_same(self.folder, old, self.name, self.experiment)
+        _check_continued(self.folder, old, self.seeds, self.strategy, self.device, self.threads)
+        fresh = [seed for seed in self.seeds if seed not in old.seeds]
         if not fresh:
             return old
         added = groups_of(fresh, old.strategy)
         if old.data:
-            hold_to_data(folder, old, data_of(added[0]))
-        manifest = replace(old, groups=[*old.groups, *added])
-    else:
-        if folder.path.exists() and any(folder.path.iterdir()):
-            raise SeedbedError(f"{folder.path} holds other files and no run; choose another --name or --out")
-        chosen = AUTO if strategy == "auto" else strategy
-        groups = groups_of(seeds, chosen)
-        manifest = Manifest(
-            experiment=name,
-            config=experiment.config(),
-            groups=groups,
-            strategy=chosen,
-            threads=threads_of(threads, groups, chosen),
-            device=usable_device(device),
-            command=command_line(),
-            reason=reason,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            source=experiment.source.record() if experiment.source is not None else {},
+            old = hold_to_data(self.folder, self.data_of(added[0]))
+        return replace(old, groups=[*old.groups, *added])
+
+    def _has_trained(self, old: Manifest) -> bool:
+        """Whether there is something to lose in a run: a row, a checkpoint, or one that is damaged."""
+        return any(
+            self.folder.table(group).path.exists() or any(self.folder.checkpoints(group).glob("step-*"))
+            for group in old.groups
         )
-    manifest.write(folder.path)
-    return manifest
 
 
-def hold_to_data(folder: Folder, manifest: Manifest, data: "Dataset") -> None:
-    """Write down what a run's data are, or see that they are still the same.
+def check_place(folder: Folder) -> None:
+    """See that a run can be in a folder.
+
+    Raises:
+        SeedbedError: if it is a file, something else is in it, or it cannot be written.
+    """
+    for place in (folder.path, *folder.path.parents):
+        if os.path.lexists(place):
+            if not place.is_dir():
+                raise SeedbedError(f"{place} is a file, not a folder; choose another --name or --out")
+            break
+    if folder.exists():
+        return
+    if folder.foreign():
+        raise SeedbedError(f"{folder} holds other files and no run; choose another --name or --out")
+    with folder.locked():  # which writes a file
+        pass
+
+
+def hold_to_data(folder: Folder, data: "Dataset") -> Manifest:
+    """Write down what a run's data are, or see that they are still the same; the manifest as it is then.
 
     Raises:
         SeedbedError: if they are not.
@@ -102,26 +146,28 @@ def hold_to_data(folder: Folder, manifest: Manifest, data: "Dataset") -> None:
     }
     if (place := rooted(data.name)) != data.name:
         record["place"] = place
+    manifest = folder.manifest()
     if not manifest.data:
-        replace(folder.manifest(), data=record).write(folder.path)
-    elif manifest.data["checksum"] != record["checksum"]:
-        raise SeedbedError(f"the data of {folder.path} have changed since it began; restore them or choose another --name")
+        manifest = folder.change(lambda now: now if now.data else replace(now, data=record))
+    if manifest.data["checksum"] != record["checksum"]:
+        raise SeedbedError(f"the data of {folder} have changed since it began; restore them or choose another --name")
+    return manifest
 
 
 def _check_same(folder: Folder, old: Manifest, name: str, experiment: Experiment) -> None:
     if old.experiment != name:
-        raise SeedbedError(f"{folder.path} is a run of {old.experiment}, not of {name}; choose another --name or --out")
+        raise SeedbedError(f"{folder} is a run of {old.experiment}, not of {name}; choose another --name or --out")
     config = experiment.config()
     changed = [k for k in {**old.config, **config} if old.config.get(k) != config.get(k)]
     if changed:
         key = sorted(changed)[0]
         raise SeedbedError(
-            f"{folder.path} was run with {key}={old.config.get(key)}, now {config.get(key)}; "
+            f"{folder} was run with {key}={old.config.get(key)}, now {config.get(key)}; "
             "choose another --name, or --again to start over"
         )
     if changed := changed_code(old, experiment):
         raise SeedbedError(
-            f"{', '.join(changed)} changed since {folder.path} began; choose another --name, or --again to start over"
+            f"{', '.join(changed)} changed since {folder} began; choose another --name, or --again to start over"
         )
 
 
@@ -149,6 +195,6 @@ def _check_continued(
     for what, value in now.items():
         if value != getattr(old, what):
             raise SeedbedError(
-                f"{folder.path} was begun with {what} {getattr(old, what)}, now {value}; leave out --{what} to continue it, "
+                f"{folder} was begun with {what} {getattr(old, what)}, now {value}; leave out --{what} to continue it, "
                 "choose another --name, or --again to start over"
             )

@@ -19,7 +19,7 @@ MOST = 10_000  # checksums that are kept, the latest
 def state_file() -> Path:
     """Where the checksums are."""
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(home).expanduser() / "seedbed" / "chosen.json"
+    return Path(os.path.expanduser(home)) / "seedbed" / "chosen.json"
 
 
 def chosen() -> list[str]:

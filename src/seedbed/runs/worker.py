@@ -5,25 +5,27 @@ import sys
 import threading
 
 from seedbed.core.errors import SeedbedError
+from seedbed.core.interrupts import exit_code, interrupts
 from seedbed.experiments import find
 from seedbed.runs.group import train
 from seedbed.store.folder import Folder
 
 
 def main(arguments: list[str]) -> int:
-    """Train one group of a run folder; the exit code is 2 for bad input and 130 after Ctrl-C."""
+    """Train one group of a run folder; the exit code is 2 for bad input, and that of the signal after an interrupt."""
     path, name, seconds, index = arguments
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        folder = Folder(path)
-        manifest = folder.manifest()
-        experiment = find(name).with_config(manifest.config)
-        train(folder, experiment, manifest.groups[int(index)], manifest, float(seconds), None)
+        with interrupts(patient=False):
+            folder = Folder(path)
+            manifest = folder.manifest()
+            experiment = find(name).with_config(manifest.config)
+            train(folder, experiment, manifest.groups[int(index)], manifest, float(seconds), None)
     except SeedbedError as error:
         print(f"seedbed: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return exit_code(stop)
     return 0
 
 

@@ -2,11 +2,13 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError
+from seedbed.core.temporary import temporary_file
 
 
 @contextmanager
@@ -32,20 +34,54 @@ def clear_os_errors(path: Path) -> Iterator[None]:
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it into place.
 
+    A file that is replaced keeps its permissions; nothing but a plain file is ever replaced.
+
     Raises:
         SeedbedError: if the file cannot be written; ``path`` is then what it was before.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with clear_os_errors(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        mode = replaceable(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_file(path) as temporary:
+            if mode is not None:
+                temporary.chmod(mode)
+            made = temporary.lstat()
             write(temporary)
+            if not os.path.samestat(made, temporary.lstat()):
+                raise OSError("something else has taken the place of its temporary file")
             with open(temporary, "rb+") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def replaceable(path: Path) -> int | None:
+    """The permissions of a file that may be replaced, ``None`` if there is none yet.
+
+    Raises:
+        SeedbedError: for a folder, a device, a pipe, a socket, or a link: to replace it would be to lose it.
+        OSError: if it cannot be looked at.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):  # the latter is told better by who makes the folder
+        return None
+    except ValueError as error:  # a NUL within a name, or a letter that the system cannot write
+        raise SeedbedError(f"{str(path)!r} is no name of a file here ({error}); choose another") from error
+    if stat.S_ISLNK(mode):
+        raise SeedbedError(f"{path} is a link to {os.readlink(path)}, which is not replaced; name the file itself")
+    if not stat.S_ISREG(mode):
+        raise SeedbedError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no plain file')}, not a file; choose another name")
+    return stat.S_IMODE(mode) & 0o777
 
 
 def sync_folder(folder: Path) -> None:
@@ -59,22 +95,13 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file while writing; the system lets go of it however the process ends.
-
-    Raises:
-        SeedbedError: if another process holds it.
-    """
+def tentative(folder: Path) -> Iterator[None]:
+    """Remove the folders on the way to a place that were made inside and are empty, if what is done inside fails."""
+    new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
     try:
-        import fcntl
-    except ImportError:  # no such locks on this system: two writers are the user's to avoid
         yield
-        return
-    with ExitStack() as opened:
-        with clear_os_errors(path):  # of opening alone: what happens while it is held is not an error of this file
-            handle = opened.enter_context(open(path, "a"))
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SeedbedError(f"another process is training {path.parent}; wait for it or choose another --name") from None
-        yield
+    except BaseException:
+        for place in new:
+            with suppress(OSError):  # there is something in it
+                place.rmdir()
+        raise

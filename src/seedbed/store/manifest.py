@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +16,12 @@ from typing import Any
 
 from seedbed.core.errors import SeedbedError
 from seedbed.store.atomic import write_atomic
+from seedbed.store.schema import Check, is_group, is_list, is_number, is_table, is_text, is_whole, mismatch
 
 FORMAT = 1
 FILE = "run.json"
+# Written before it, and read where it is missing or torn: not every file system renames in one piece when the power fails.
+COPY = ".run.json"
 
 
 def config_hash(experiment: str, config: Mapping[str, Any]) -> str:
@@ -109,37 +114,124 @@ class Manifest:
         return config_hash(self.experiment, self.config)
 
     def write(self, folder: Path) -> None:
-        """Write ``run.json`` atomically."""
+        """Write ``run.json`` and its copy, each atomically."""
         text = json.dumps({**asdict(self), "hash": self.hash}, indent=1, default=list)
-        write_atomic(folder / FILE, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
+        for name in (COPY, FILE):
+            write_atomic(folder / name, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """Read the manifest of a run folder.
+        """Read the manifest of a run folder; of one that is torn the copy, with a warning.
 
         Raises:
             SeedbedError: if there is none, it is damaged, or another version of the format wrote it.
         """
         path = folder / FILE
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise SeedbedError(
-                f"{folder} is no run folder: it has no {FILE}; name a folder that `seedbed run` wrote"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise SeedbedError(f"{path} is damaged ({error}); restore it or run again into another folder") from error
+        data, why = _loaded(path)
+        if data is None and why:
+            data, _ = _loaded(folder / COPY)
+            if data is None:
+                raise SeedbedError(f"{path} is damaged ({why}); {_REMEDY}")
+            warnings.warn(
+                f"{path} is damaged ({why}); its copy is read, and written back when the run goes on", stacklevel=2
+            )
+        if data is None and (data := _loaded(folder / COPY)[0]) is None:
+            raise SeedbedError(f"{folder} is no run folder: it has no {FILE}; name a folder that `seedbed run` wrote")
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             got = data.get("format") if isinstance(data, dict) else None
             raise SeedbedError(
                 f"{folder} was written in run format {got}, this version reads {FORMAT}; "
                 "use the version that wrote it or choose another folder with --name"
             )
+        if wrong := _wrong(data):
+            raise SeedbedError(f"{path} is damaged ({wrong}); {_REMEDY}")
         data.pop("hash", None)
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise SeedbedError(f"{path} is damaged ({error}); restore it or run again into another folder") from error
+        return cls(**data)
+
+
+_REMEDY = f"restore it (a copy is in {COPY}), start over with --again, or choose another --name"
+
+
+def is_manifest(folder: Path) -> bool:
+    """Whether a folder has a manifest, be it damaged, or the whole copy of one."""
+    return os.path.lexists(folder / FILE) or _loaded(folder / COPY)[0] is not None
+
+
+def _loaded(path: Path) -> tuple[Any, str]:
+    """What a file of JSON holds, and what is wrong with it; nothing of either if it is not there."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")), ""
+    except (FileNotFoundError, NotADirectoryError):
+        return None, ""
+    except OSError as error:
+        return None, error.strerror or str(error)
+    except (ValueError, RecursionError) as error:
+        return None, str(error)
+
+
+def _wrong(data: dict[str, Any]) -> str:
+    """What is not as it must be in a manifest, in words; empty if nothing is."""
+    own = {entry.name: entry for entry in fields(Manifest)}
+    if unknown := sorted(data.keys() - own.keys() - {"hash"}):
+        return f"unknown entry {unknown[0]!r}"
+    needed = [name for name, entry in own.items() if entry.default is MISSING and entry.default_factory is MISSING]
+    if missing := [name for name in needed if name not in data]:
+        return f"{missing[0]} is missing"
+    if (
+        wrong := mismatch(data, _FIELDS)
+        or mismatch(data.get("data", {}), _DATA)
+        or mismatch(data.get("source", {}), _SOURCE)
+    ):
+        return wrong
+    if data.get("data") and "checksum" not in data["data"]:
+        return "the checksum of the data is missing"
+    if ".py:" in data["experiment"] and data.get("source") and not data["source"].keys() >= {"file", "sha256"}:
+        return "the file of the experiment or its checksums are missing"
+    if data.get("hash", found := config_hash(data["experiment"], data["config"])) != found:
+        return "experiment and settings are not those of its hash"
+    return ""
+
+
+def _is_groups(value: Any) -> bool:
+    return is_list(value, is_group) and is_group([seed for group in value for seed in group])
+
+
+def _is_units(value: Any) -> bool:
+    return is_table(value, _are_numbers) and value.keys() == {"location", "scale"}
+
+
+def _are_numbers(value: Any) -> bool:
+    return is_number(value) or is_list(value, _are_numbers)
+
+
+_FIELDS: dict[str, tuple[str, Check]] = {
+    "experiment": ("a name", is_text),
+    "config": ("an object", is_table),
+    "groups": ("lists of distinct seeds", _is_groups),
+    "strategy": ("a name", is_text),
+    "threads": ("a whole number of at least 1", lambda value: is_whole(value, 1)),
+    "device": ("a name", is_text),
+    "data": ("an object", is_table),
+    "versions": ("an object of texts", lambda value: is_table(value, is_text)),
+    "command": ("a text", is_text),
+    "created": ("a text", is_text),
+    "reason": ("a text", is_text),
+    "source": ("an object", is_table),
+    "hash": ("a text", is_text),
+}
+_DATA: dict[str, tuple[str, Check]] = {
+    "name": ("a name", is_text),
+    "protocol": ("a text", is_text),
+    "checksum": ("a text", is_text),
+    "domain": ("a text", is_text),
+    "shape": ("a list of sizes", lambda value: is_list(value, is_whole)),
+    "units": ("an object of location and scale", _is_units),
+    "place": ("a text", is_text),
+}
+_SOURCE: dict[str, tuple[str, Check]] = {
+    "sha256": ("an object of texts", lambda value: is_table(value, is_text)),
+    "file": ("a text", is_text),
+}
 
 
 def command_line() -> str:

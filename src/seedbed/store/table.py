@@ -6,11 +6,12 @@ Each group of seeds that trains together appends to a file of its own, so proces
 import csv
 import io
 import os
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedbed.core.errors import SeedbedError
 from seedbed.store.atomic import clear_os_errors, sync_folder, write_atomic
 
 if TYPE_CHECKING:
@@ -47,30 +48,37 @@ class Row:
 COLUMNS = tuple(f.name for f in fields(Row))
 
 
+class DamagedTable(SeedbedError):
+    """A file whose lines are not those of a table."""
+
+
 class LongTable:
     """An append-only CSV file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._size: int | None = None  # of the file, once this object has written to it
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Write rows and hand them to the operating system at once."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        if not self.path.exists():
-            writer.writerow(COLUMNS)
-        writer.writerows(_cells(row) for row in rows)
+        """Write rows and hand them to the operating system at once.
+
+        Raises:
+            SeedbedError: if they cannot be written, or somebody else has changed the file.
+        """
         with clear_os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: what a full disk refused must not be written after all when the file is closed.
             with open(self.path, "ab", buffering=0) as handle:
-                size, data = handle.tell(), buffer.getvalue().encode()
+                size = handle.tell()
+                self._check(size)
+                data = _text(rows, header=size == 0)
                 try:
                     while data:
                         data = data[handle.write(data) :]
                 except OSError:
                     handle.truncate(size)  # a full disk must not leave half a line
                     raise
+                self._size = handle.tell()
 
     def sync(self) -> None:
         """Flush what was appended to disk, before something that counts on it is written there."""
@@ -79,25 +87,96 @@ class LongTable:
                 os.fsync(handle.fileno())
             sync_folder(self.path.parent)
 
+    def written(self) -> bytes:
+        """The file as this object has written it.
+
+        Raises:
+            SeedbedError: if somebody else has changed it since.
+        """
+        found = self.content()
+        self._check(len(found))
+        return found
+
+    def content(self) -> bytes:
+        """The file as it is; nothing if it is not there.
+
+        Raises:
+            DamagedTable: if it cannot be read.
+        """
+        try:
+            return self.path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+        except OSError as error:
+            raise DamagedTable(f"cannot read the table {self.path}: {error.strerror or error}") from error
+
+    def restore(self, content: bytes) -> None:
+        """Make the file what it was, where it is not."""
+        if not content:
+            self.path.unlink(missing_ok=True)
+        elif self.content() != content:
+            write_atomic(self.path, lambda temporary: temporary.write_bytes(content))
+        self._size = len(content)
+
     def read(self) -> list[Row]:
-        """Every whole line; a line cut off by a crash is not one."""
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        return [_row(cells) for cells in csv.reader(whole[1:]) if len(cells) == len(COLUMNS)]
+        """Every whole line; a line cut off by a crash is not one, and one that was written twice counts once.
+
+        Raises:
+            DamagedTable: if the lines are not those of a table.
+        """
+        return parsed(self.content(), self.path)
 
     def cut(self, step: int) -> None:
         """Drop rows beyond a checkpoint and those of an unfinished end, so that continuing writes each of them once."""
-        kept = [row for row in self.read() if row.step <= step and row.split in ("train", "valid")]
-        self.path.unlink(missing_ok=True) if not kept else self._rewrite(kept)
+        self.put([row for row in self.read() if row.step <= step and row.split in ("train", "valid")])
 
-    def _rewrite(self, rows: list[Row]) -> None:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
+    def put(self, rows: Sequence[Row]) -> None:
+        """Replace all rows, in one piece; without any there is no file."""
+        if rows:
+            write_atomic(self.path, lambda temporary: temporary.write_bytes(_text(rows, header=True)))
+        else:
+            self.path.unlink(missing_ok=True)
+        self._size = None
+
+    def _check(self, size: int) -> None:
+        if self._size not in (None, size):
+            raise SeedbedError(
+                f"another program has changed {self.path} while rows were written to it; "
+                "run the same command to continue from the last checkpoint"
+            )
+
+
+def parsed(content: bytes, path: Path) -> list[Row]:
+    """The rows of a table's bytes, see ``LongTable.read``."""
+    whole = content[: content.rfind(b"\n") + 1]
+    if not whole:
+        return []
+    rows: dict[tuple[int, int, str, str], Row] = {}
+    try:
+        lines = csv.reader(io.StringIO(whole.decode("utf-8"), newline=""), strict=True)
+        if (header := next(lines)) != list(COLUMNS):
+            raise ValueError(f"its columns are {', '.join(header)[:80]}")
+        for cells in lines:
+            row = _row(cells)
+            if not _alike(rows.setdefault((row.seed, row.step, row.split, row.metric), row), row):
+                raise ValueError(f"line {lines.line_num} has another {row.metric} of seed {row.seed} at step {row.step}")
+    except (ValueError, csv.Error) as error:
+        raise DamagedTable(f"the table {path} is damaged ({error})") from error
+    return list(rows.values())
+
+
+def _alike(one: Row, other: Row) -> bool:
+    """Whether two rows say the same, whenever that was; of what is no number as well."""
+    return repr(replace(one, wall_s=other.wall_s)) == repr(other)
+
+
+def _text(rows: Iterable[Row], *, header: bool) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if header:
         writer.writerow(COLUMNS)
-        writer.writerows(_cells(row) for row in rows)
-        write_atomic(self.path, lambda temporary: temporary.write_text(buffer.getvalue(), encoding="utf-8"))
+    writer.writerows(_cells(row) for row in rows)
+    return buffer.getvalue().encode()
 
 
 def _cells(row: Row) -> list[object]:
@@ -105,8 +184,14 @@ def _cells(row: Row) -> list[object]:
 
 
 def _row(cells: list[str]) -> Row:
+    """One line; raises ``ValueError`` if it is none of a table."""
+    if len(cells) != len(COLUMNS):
+        raise ValueError(f"a line has {len(cells)} cells, expected {len(COLUMNS)}")
     seed, step, split, metric, value, unit, n, se, wall = cells
-    return Row(int(seed), int(step), split, metric, float(value), unit, int(n), float(se), float(wall))
+    row = Row(int(seed), int(step), split, metric, float(value), unit, int(n), float(se), float(wall))
+    if min(row.seed, row.step, row.n) < 0 or not split or not metric:
+        raise ValueError(f"a line of seed {seed} has a negative count or no name")
+    return row
 
 
 def frame(rows: Iterable[Row]) -> "pd.DataFrame":

@@ -11,8 +11,9 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from seedbed.core.errors import SeedbedError, whole
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import BLOCK, EvalNoise, Noise, Streams
+from seedbed.core.numbers import whole
 from seedbed.data.dataset import Dataset
 from seedbed.data.source import Source, source_of
 
@@ -47,14 +48,13 @@ class Shuffled(Batches):
 
     def __init__(self, data: Any, batch_size: int, per_seed: bool = False) -> None:
         self.data = data if per_seed else tree_map(source_of, data)
-        self.batch_size = batch_size
+        self.batch_size = batch_size = whole("batch size", batch_size, 1)
         self.per_seed = per_seed
         counts = [leaf.shape[1] if per_seed else len(leaf) for leaf in tree_leaves(data)]
         if len(set(counts)) != 1:
             raise SeedbedError(f"expected as many examples of everything in the training data, got {counts}")
         self.examples = counts[0]
         self.device = tree_leaves(data)[0].device
-        whole("batch size", batch_size, 1)
         if batch_size > self.examples:
             raise SeedbedError(
                 f"batch size {batch_size} is larger than the {self.examples} training examples; say "

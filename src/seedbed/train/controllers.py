@@ -1,13 +1,12 @@
 """Controllers: factors on the step size that validation decides, one per seed."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from seedbed.core.errors import whole, within
+from seedbed.core.numbers import number, whole
 
 ControllerState = dict[str, Tensor]
 
@@ -56,10 +55,14 @@ class Plateau(Controller):
     threshold: float = 0.0
 
     def __post_init__(self) -> None:
-        within("plateau: by", self.by, 0, 1, above=True, below=True)
-        whole("plateau: patience", self.patience, 0)
-        within("plateau: least", self.least, 0, 1)
-        within("plateau: threshold", self.threshold, 0, math.inf, below=True)
+        held = {
+            "by": number("plateau: by", self.by, 0, 1, above=True, below=True),
+            "patience": whole("plateau: patience", self.patience, 0),
+            "least": number("plateau: least", self.least, 0, 1),
+            "threshold": number("plateau: threshold", self.threshold, 0),
+        }
+        for name, value in held.items():
+            object.__setattr__(self, name, value)
 
     def init(self, seeds: int) -> ControllerState:
         """Nothing seen yet."""

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from seedbed.core.context import Context
-from seedbed.core.errors import SeedbedError, told, whole
+from seedbed.core.errors import SeedbedError, told
+from seedbed.core.numbers import number, whole
 from seedbed.core.stack import named_tensors
 from seedbed.core.terms import Terms
 from seedbed.train.controllers import Controller
@@ -71,17 +72,16 @@ class Player:
             given = getattr(self, what)
             if not fits or isinstance(given, type):
                 raise SeedbedError(f"{what} {who} must be one such as {example}, got {given!r}")
-        for name, sound, wanted in (
-            ("clip", self.clip is None or self.clip > 0, "above 0, or None"),
-            ("repeat", self.repeat >= 1, "at least 1"),
-            ("ema", 0 <= self.ema < 1, "at least 0 and below 1"),
-            ("skip_above", self.skip_above is None or self.skip_above > 0, "above 0, or None"),
-            ("most_skips", self.most_skips >= 0, "at least 0"),
-        ):
-            if not sound:
-                raise SeedbedError(f"{name} {who} must be {wanted}, got {getattr(self, name)}")
-        whole(f"repeat {who}", self.repeat, 1)
-        whole(f"most_skips {who}", self.most_skips, 0)
+        held: dict[str, float | None] = {
+            "repeat": whole(f"repeat {who}", self.repeat, 1),
+            "most_skips": whole(f"most_skips {who}", self.most_skips, 0),
+            "ema": number(f"ema {who}", self.ema, 0, 1, below=True),
+        }
+        for name in ("clip", "skip_above"):
+            given = getattr(self, name)
+            held[name] = None if given is None else number(f"{name} {who}", given, 0, above=True)
+        for name, value in held.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """One look at all of a game before it is trained: its players' utilities, the model's latents and its draws."""
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,8 +12,9 @@ from torch.utils._pytree import tree_map
 
 from seedbed.core.capabilities import HasSample, LatentVariable, Sequence
 from seedbed.core.context import Context
-from seedbed.core.errors import SeedbedError, told, unknown, within
+from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.noise import Noise
+from seedbed.core.numbers import number
 from seedbed.core.proposal import Proposal
 from seedbed.core.stack import Stack, named_tensors
 from seedbed.data.dataset import Dataset
@@ -67,7 +67,7 @@ def _play_once(learner: Learner, batch: Any, mapped: bool) -> None:
         with told(what):
             rates = learner.rate(player)
         for rate in rates.flatten().tolist():
-            within(f"{what} times its step size", rate, 0, math.inf, below=True)
+            number(f"{what} times its step size", rate, 0)
     many = learner
     if mapped and len(learner.streams) == 1:  # seeds may join it: it is tried as two
         many, batch = _paired(learner), tree_map(_twice, batch)

@@ -1,27 +1,27 @@
 """The one loop: steps, validation, records, checkpoints, early stopping and fates, for every game."""
 
 import ctypes
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seedbed.core.errors import SeedbedError, told, unknown
+from seedbed.core.interrupts import interrupts
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.store import checkpoint
-from seedbed.store.folder import Folder
-from seedbed.store.table import Row
+from seedbed.store.folder import Folder, ended
+from seedbed.store.table import DamagedTable, LongTable, Row
 from seedbed.train.learner import DIVERGED, RUNNING, STOPPED, WORSE_THAN_BASELINE, Learner, where
 from seedbed.train.looks import look_at
 from seedbed.train.task import Measurement, Task
-from seedbed.train.weights import LAYOUT
+from seedbed.train.weights import CONTINUED
 
 FATES = {RUNNING: "finished", DIVERGED: "diverged", STOPPED: "stopped_early", WORSE_THAN_BASELINE: "worse_than_baseline"}
 
@@ -30,35 +30,6 @@ REPORT_SECONDS = 0.5
 
 # (steps done, steps in all, the selected validation metric of each seed, or None between validations)
 StepProgress = Callable[[int, int, Tensor | None], None]
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C arrived; a checkpoint of the step it arrived in was written."""
-
-
-class CtrlC:
-    """What Ctrl-C does: a first one lets a step be finished, a second one interrupts at once; so does any at the end.
-
-    ``seen`` says whether one arrived, ``patient`` whether there is something to finish first.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        self.patient = True
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal's handler."""
-        if self.seen:
-            raise KeyboardInterrupt
-        self.seen = True
-        if not self.patient:
-            raise Interrupted
-
-    def obey(self) -> None:
-        """From now on, and if one has arrived already, interrupt at once."""
-        self.patient = False
-        if self.seen:
-            raise Interrupted
 
 
 @dataclass
@@ -116,15 +87,15 @@ def train_group(
 
     Raises:
         SeedbedError: if something cannot be written, or the game cannot be played (see ``looks.look_at``).
-        Interrupted: after Ctrl-C, with a checkpoint of the present step written; at once in the evaluation at the end, which
-            continuing repeats.
+        Interrupted: after Ctrl-C, SIGTERM or SIGHUP, with a checkpoint of the present step written; at once in the
+            evaluation at the end, which continuing repeats.
     """
     keep_freed_memory()
     table, checkpoints = folder.table(seeds), folder.checkpoints(seeds)
-    with _threads(threads), _interrupts() as ctrl_c:
+    with _threads(threads), interrupts() as stop:
         learner = Learner(task, streams, device)
         best = Best.of(learner) if task.patience else None
-        before, done = _continue(learner, best, folder, seeds)
+        before, done = _continue(learner, best, folder, table, seeds)
         started = saved = reported = time.perf_counter()
 
         def wall() -> float:
@@ -136,7 +107,7 @@ def train_group(
                 tree |= {"best": vars(best)}
             meta = {**learner.meta(), "wall_s": wall(), "seeds": list(seeds), "done": done}
             table.sync()  # the checkpoint stands for these rows: a power failure must not keep it and lose them
-            checkpoint.save(checkpoints, learner.step, tree, meta)
+            checkpoint.save(checkpoints, learner.step, tree, meta, table.written())
 
         if done:
             return learner
@@ -168,12 +139,12 @@ def train_group(
             if not last and (validated if checkpoint_seconds <= 0 else now - saved >= checkpoint_seconds):
                 save()
                 saved = time.perf_counter()
-            if ctrl_c.seen and not last:
+            if stop.seen and not last:
                 save()
-                raise Interrupted
+                stop.interrupt()
         if learner.step > begun:
             save()  # what follows trains no more and may take long: interrupted, it alone is repeated
-        ctrl_c.obey()
+        stop.obey()
         if best is not None:
             learner.set_kept(best.params, best.state, torch.isfinite(best.value))
         _judge(task, learner)
@@ -194,26 +165,48 @@ def train_group(
         return learner
 
 
-def _continue(learner: Learner, best: Best | None, folder: Folder, seeds: Sequence[int]) -> tuple[float, bool]:
-    """Restore the newest checkpoint and cut the table back to it: seconds trained so far, and whether it was the end."""
+def _continue(
+    learner: Learner, best: Best | None, folder: Folder, table: LongTable, seeds: Sequence[int]
+) -> tuple[float, bool]:
+    """Restore the newest checkpoint and the table as it was then: seconds trained so far, and whether it was the end."""
     found = folder.latest(seeds)
     if found is None:
-        folder.table(seeds).cut(-1)
+        table.put([])
         return 0.0, False
     tree, meta = found
-    if meta.get("layout", 1) < LAYOUT and not meta["done"]:
+    if meta.get("layout", 1) < CONTINUED and not meta["done"]:
         raise SeedbedError(
-            f"{folder.path} was begun by an earlier version of Seedbed and is not finished; finish it with that version, or "
+            f"{folder} was begun by an earlier version of Seedbed and is not finished; finish it with that version, or "
             "start anew with --again or another --name"
         )
+    rows = folder.rows_at(seeds, meta["step"])
+    again = meta.get("layout", 1) >= CONTINUED  # what an earlier version has trained is all that there is
+    if rows is None and again and not _measured_until(table, seeds, meta, learner.task):
+        said = f"the table {table.path} is lost, and no checkpoint has it: its seeds are trained anew"
+        print(f"seedbed: {said}", file=sys.stderr)
+        table.put([])
+        return 0.0, False
     learner.restore(tree, meta)
     if best is not None:
         best.value, best.since = tree["best"]["value"], tree["best"]["since"]
         best.params = {k: v.to(learner.device) for k, v in tree["best"]["params"].items()}
         best.state |= {k: v.to(learner.device) for k, v in tree["best"].get("state", {}).items()}
-    if not meta["done"]:
-        folder.table(seeds).cut(meta["step"])
+    if rows is not None:
+        table.restore(rows)
+    elif not meta["done"]:
+        table.cut(meta["step"])
     return float(meta["wall_s"]), bool(meta["done"])
+
+
+def _measured_until(table: LongTable, seeds: Sequence[int], meta: Mapping[str, Any], task: Task) -> bool:
+    """Whether a table has rows of each seed where, by its checkpoint, it must have some."""
+    try:
+        rows = table.read()
+    except DamagedTable:
+        return False
+    if meta["done"]:
+        return ended(rows, seeds)
+    return meta["step"] < task.eval_every or {row.seed for row in rows if row.step <= meta["step"]} >= set(seeds)
 
 
 def _measured(task: Task, stack: Stack, split: str) -> Measurement:
@@ -290,21 +283,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _interrupts() -> Iterator[CtrlC]:
-    """Handle Ctrl-C ourselves for a while."""
-    ctrl_c = CtrlC()
-    try:
-        before = signal.signal(signal.SIGINT, ctrl_c)
-    except ValueError:  # not the main thread: Ctrl-C is somebody else's there
-        yield ctrl_c
-        return
-    try:
-        yield ctrl_c
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def keep_freed_memory() -> None:

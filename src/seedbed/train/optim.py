@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seedbed.core.errors import within
 from seedbed.core.matmul import full_width_products
+from seedbed.core.numbers import number
 
 # Moments and the step count, each with a leading seed axis. ``update`` consumes it (in place) and returns it.
 OptimizerState = dict[str, Tensor]
@@ -40,11 +40,10 @@ class Optimizer(ABC):
     def __post_init__(self) -> None:
         # A decay of an average that is 1 divides by 0 where its bias is corrected.
         for f in fields(self):
-            value = getattr(self, f.name)
-            if f.name in ("lr", "weight_decay", "eps"):
-                within(f"{type(self).__name__}: {f.name}", value, 0, math.inf, below=True)
-            elif f.name in _DECAYS:
-                within(f"{type(self).__name__}: {f.name}", value, 0, 1, below=True)
+            if f.name in ("lr", "weight_decay", "eps", *_DECAYS):
+                most = 1.0 if f.name in _DECAYS else None
+                value = number(f"{type(self).__name__}: {f.name}", getattr(self, f.name), 0, most, below=most is not None)
+                object.__setattr__(self, f.name, value)
 
     def bind(self, shapes: Iterable[Iterable[int]]) -> "Optimizer":
         """The same rule for parameters that are tensors of these shapes, one after another in a row."""

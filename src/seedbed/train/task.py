@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from seedbed.core.errors import unknown, whole
+from seedbed.core.errors import unknown
 from seedbed.core.noise import Noise, Streams
+from seedbed.core.numbers import whole
 from seedbed.core.stack import Precision, Stack
 from seedbed.data.dataset import Dataset
 from seedbed.train.batches import Batches
@@ -67,9 +68,8 @@ class Task:
     settings: Mapping[str, Sequence[float]] | None = None
 
     def __post_init__(self) -> None:
-        whole("steps", self.steps, 1)
-        whole("eval_every", self.eval_every, 1)
-        whole("patience", self.patience, 0)
+        for name, least in (("steps", 1), ("eval_every", 1), ("patience", 0)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.precision not in get_args(Precision):
             raise unknown("precision", str(self.precision), get_args(Precision))
 

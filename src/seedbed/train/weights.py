@@ -16,7 +16,9 @@ from seedbed.train.start import modules_of
 from seedbed.train.task import Task
 
 # What a checkpoint's tree holds. 1: each player's state by itself, and one moving average of all players or none.
-LAYOUT = 2
+# 2: as now, without checksums and the rows of the table.
+LAYOUT = 3
+CONTINUED = 2  # the first that training can go on from
 
 
 @dataclass(frozen=True)
