@@ -1,11 +1,14 @@
 """What `compare` does, apart from its flags."""
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from seedbed.cli.targets import Found, find_targets
+from seedbed.cli.targets import Found, find_runs_or_results
 from seedbed.core.errors import SeedbedError
+from seedbed.core.numbers import number
 
 if TYPE_CHECKING:
     from seedbed.report.stored import StoredRun
@@ -22,17 +25,27 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     from seedbed.store.outputs import output
 
     asked = {flag: output(options[flag]) for flag in ("csv", "markdown", "latex") if options[flag] is not None}
-    found = find_targets(targets, options)
+    found = find_runs_or_results(targets, options)
     runs = _comparable(found)
     if options["metric"] is not None:
         _say_left_out(runs, options["metric"])
-    comparison = compared(runs, options["metric"])
-    click.echo(comparison)
+    margin = math.nan if options["at_least"] is None else number("the least difference", options["at_least"], 0, above=True)
+    bar = None if options["against"] is None else number("the number to compare against", options["against"])
+    comparison = compared(runs, options["metric"], at_least=margin, bar=bar, published=published(runs))
+    click.echo(comparison.paragraph if options["paragraph"] else comparison)
     verdicts = comparison.verdict_table
     for flag, text in (("csv", verdicts.csv), ("markdown", verdicts.markdown), ("latex", verdicts.latex)):
         if flag in asked:
             save_text(asked[flag], text())
             click.echo(f"wrote {asked[flag]}", err=True)
+
+
+def published(runs: "Sequence[StoredRun]") -> dict[tuple[str, str], float]:
+    """What studies know of others' numbers, by experiment and metric."""
+    from seedbed.experiments import STUDIES
+
+    studies = [STUDIES[name] for name in dict.fromkeys(run.study for run in runs) if name in STUDIES]
+    return {key: value for study in studies for key, value in study.published.items()}
 
 
 def _comparable(found: Found) -> "list[StoredRun]":

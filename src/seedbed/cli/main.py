@@ -15,7 +15,7 @@ from seedbed.cli.estimators import estimator_help, estimator_options
 from seedbed.cli.last import answer
 from seedbed.cli.options import common, experiment_options, own_code
 from seedbed.cli.streams import enduring
-from seedbed.cli.targets import metric_choice, run_choice
+from seedbed.cli.targets import metric_choice, run_choice, table_choice
 from seedbed.core.errors import one_line, unknown
 from seedbed.core.interrupts import interrupts
 
@@ -126,10 +126,14 @@ def sample(run_folder: str, count: int, seed: int | None, out: str | None, exper
 
 @cli.command()
 @run_choice
+@table_choice
 @metric_choice
 @click.option("--csv", type=click.Path(dir_okay=False), help="write the verdicts as comma-separated values")
 @click.option("--markdown", type=click.Path(dir_okay=False), help="write the verdicts as a Markdown table")
 @click.option("--latex", type=click.Path(dir_okay=False), help="write the verdicts as a LaTeX table")
+@click.option("--at-least", type=float, help="least difference that matters: runs may be the same within it")
+@click.option("--against", type=float, help="a number without seeds to judge each run against, e.g. a published one")
+@click.option("--paragraph", is_flag=True, help="how it was compared, and what came out, as a paragraph for a paper")
 def compare(targets: tuple[str, ...], **options: object) -> None:
     """Say which differences between runs are real, paired by seed.
 
@@ -143,6 +147,7 @@ def compare(targets: tuple[str, ...], **options: object) -> None:
 
 @cli.command()
 @run_choice
+@table_choice
 @metric_choice
 @click.option("--threshold", type=float, help="validation loss that convergence is timed to")
 @click.option("--out-file", default="report.html", show_default=True, help="the page; its figures and tables go beside it")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seedbed.cli.targets import find_targets
+from seedbed.cli.targets import find_runs_or_results
 from seedbed.core.numbers import number
 
 WEEK = 604_800  # seconds between two looks, at most
@@ -39,7 +39,7 @@ def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str
     from seedbed.report.document import compose
     from seedbed.report.files import write_report
 
-    found = find_targets(targets, options)
+    found = find_runs_or_results(targets, options)
     if options["metric"] is not None:
         check_metric(found.runs, options["metric"])
     report = compose(found.runs, metric=options["metric"], threshold=options["threshold"])

@@ -53,6 +53,22 @@ def metric_choice(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--metric", help=help_, shell_complete=metrics)(function)
 
 
+def table_choice(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that say what somebody's own table of results is."""
+    options = [
+        click.option("--columns", multiple=True, help="of a table of results, by role: model=algo,seed=run,value=acc"),
+        click.option("--better", multiple=True, help="which way is better: higher, lower, or METRIC=higher,..."),
+        click.option(
+            "--recipe",
+            type=click.Choice(["lightning", "wandb", "mlflow", "tensorboard"]),
+            help="who wrote a table of results; seen from the file where it can be",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @dataclass(frozen=True)
 class Found:
     """The runs that were meant.
@@ -66,6 +82,41 @@ class Found:
     runs: "list[StoredRun]"
     named: set[Path]
     missing: list[str]
+
+
+def find_runs_or_results(targets: Sequence[str], options: dict[str, Any]) -> Found:
+    """The runs that are meant, or those of somebody's tables of results; what was taken for what is said.
+
+    Raises:
+        SeedbedError: as ``find_targets``; for a table beside a run, a flag of tables without one, or a table in which
+            seeds, models or numbers cannot be told.
+    """
+    from seedbed.judge.columns import told_better, told_columns
+    from seedbed.judge.files import is_results, read_results
+    from seedbed.judge.results import results
+    from seedbed.report.others import runs_of
+
+    tables = [target for target in targets if is_results(target)]
+    if not tables:
+        if given := next((flag for flag in ("columns", "better", "recipe") if options[flag]), None):
+            raise SeedbedError(f"--{given} is of tables of results, and none is named; name a .csv, .parquet or .jsonl file")
+        return find_targets(targets, options)
+    if others := [target for target in targets if target not in tables]:
+        raise SeedbedError(f"{tables[0]} is a table of results, {others[0]} is none; compare tables, or runs")
+    told, better = told_columns(options["columns"]), told_better(options["better"])
+    found = results(read_results(tables, options["recipe"]), told=told, better=better)
+    for line in found.says:
+        click.echo(f"left out: {line}" if line.startswith("no way") else f"  {line}", err=True)
+    runs = [run for run in runs_of(found) if _asked(run, options)]
+    if not runs:
+        models, sets = (", ".join(dict.fromkeys(found.frame[name])) for name in ("model", "task"))
+        raise SeedbedError(f"no such model or data set in {found.source}; models: {models}; data sets: {sets}")
+    return Found(runs, set(), [])
+
+
+def _asked(run: "StoredRun", options: dict[str, Any]) -> bool:
+    models, sets = options["models"], options["sets"]
+    return (not models or run.model in models) and (not sets or run.data in sets)
 
 
 def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:

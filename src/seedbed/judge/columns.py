@@ -8,33 +8,41 @@ from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.metric import METRICS, Better, Metric, declared
 
 # By role the names that a column of that role has, the surest first.
+_NAMES = """
+seed: seed random_seed random_state rng run run_id run_idx run_number rep repeat repetition replicate trial trial_id fold
+  cv_fold resample split split_id
+model: model method algorithm algo agent estimator classifier learner system approach variant framework experiment
+  experiment_name exp_name model_name name group policy
+task: task dataset data data_set dataset_name env environment env_id env_name game benchmark problem domain task_name
+  data_name
+metric: metric measure metric_name tag
+value: value score result metric_value performance
+step: step global_step epoch iteration iter timestep timesteps frame frames
+example: example example_id instance instance_id item sample_id
+"""
 ROLES: Mapping[str, Sequence[str]] = {
-    "seed": ("seed", "random_seed", "random_state", "rng", "run", "run_id", "run_idx", "run_number", "rep", "repeat")
-    + ("repetition", "replicate", "trial", "fold", "cv_fold", "resample", "split", "split_id", "iter_seed", "trial_id"),
-    "model": ("model", "method", "algorithm", "algo", "agent", "estimator", "classifier", "learner", "system", "approach")
-    + ("variant", "framework", "experiment", "experiment_name", "exp_name", "model_name", "name", "group", "policy"),
-    "task": ("task", "dataset", "data", "data_set", "dataset_name", "env", "environment", "env_id", "env_name", "game")
-    + ("benchmark", "problem", "domain", "task_name", "data_name"),
-    "metric": ("metric", "measure", "metric_name", "tag"),
-    "value": ("value", "score", "result", "metric_value", "performance"),
-    "step": ("step", "global_step", "epoch", "iteration", "iter", "timestep", "timesteps", "frame", "frames", "_step"),
-    "example": ("example", "example_id", "instance", "instance_id", "item", "sample_id", "index"),
+    line.split(":")[0]: line.split(":")[1].split() for line in _NAMES.replace("\n  ", " ").strip().splitlines()
 }
 _PREFIX = re.compile(r"^(config|params|param|tags|metrics|metric|hparams|hp|summary)[._/](?=.)")
 _SEED_COLUMN = re.compile(r"(?P<word>[a-z_]*?)[ _\-.#]*(?P<number>\d+)")
 _SEED_WORDS = {"", "seed", "run", "rep", "repeat", "fold", "trial", "s", "r", "replicate", "resample", "split"}
 
 # By name what is good, and the range of what has one: of shares 1, or 100 where they are percentages.
-_HIGHER = "accuracy acc top1 top5 auc auroc roc_auc aucroc auprc average_precision ap map f1 f1_score macro_f1 precision"
-_HIGHER += " recall sensitivity specificity mcc kappa r2 return returns reward rewards episode_return episodic_return"
-_HIGHER += " psnr ssim bleu rouge rougel meteor spearman pearson ndcg mrr hits iou miou dice win_rate success"
-_HIGHER += " success_rate log_likelihood elbo is inception_score density coverage throughput balanced_accuracy"
-_LOWER = "loss error err mse rmse mae mape nll nlpd cross_entropy ce log_loss logloss brier perplexity ppl bpd bpc bpb"
-_LOWER += " bits_per_dim bits_per_char bits fid kid wer cer ece regret distance time seconds runtime latency rank"
-_LOWER += " wasserstein mmd kl divergence deviance cost error_rate crps rmsle"
-_SHARES = "accuracy acc top1 top5 auc auroc roc_auc aucroc auprc average_precision ap f1 f1_score macro_f1 precision recall"
-_SHARES += " sensitivity specificity ndcg mrr hits iou miou dice win_rate success success_rate balanced_accuracy error_rate"
-_SHARES += " wer cer ece ssim"
+_HIGHER = """
+accuracy acc top1 top5 auc auroc roc_auc aucroc auprc average_precision ap map f1 f1_score macro_f1 precision recall
+sensitivity specificity mcc kappa r2 return returns reward rewards episode_return episodic_return psnr ssim bleu rouge rougel
+meteor spearman pearson ndcg mrr hits iou miou dice win_rate success success_rate log_likelihood elbo is inception_score
+density coverage throughput balanced_accuracy
+"""
+_LOWER = """
+loss error err mse rmse mae mape nll nlpd cross_entropy ce log_loss logloss brier perplexity ppl bpd bpc bpb bits_per_dim
+bits_per_char bits fid kid wer cer ece regret distance time seconds runtime latency rank wasserstein mmd kl divergence
+deviance cost error_rate crps rmsle
+"""
+_SHARES = """
+accuracy acc top1 top5 auc auroc roc_auc aucroc auprc average_precision ap f1 f1_score macro_f1 precision recall sensitivity
+specificity ndcg mrr hits iou miou dice win_rate success success_rate balanced_accuracy error_rate wer cer ece ssim
+"""
 _NONNEGATIVE = "mse rmse mae mape perplexity ppl fid brier ece time seconds runtime latency distance crps rmsle"
 HIGHER, LOWER, SHARES, NONNEGATIVE = (frozenset(words.split()) for words in (_HIGHER, _LOWER, _SHARES, _NONNEGATIVE))
 

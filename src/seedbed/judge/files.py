@@ -66,7 +66,7 @@ def _read(path: Path) -> pd.DataFrame:
         if not path.is_file():
             raise SeedbedError(f"no file {path}; name a table of results, or a run")
         if path.stat().st_size > MOST_BYTES:
-            raise SeedbedError(f"{path} has {path.stat().st_size / 2**30:.1f} GiB, at most 2 are read; cut it down to results")
+            raise SeedbedError(f"{path} has {path.stat().st_size / 2**30:.1f} GiB, at most 2 are read; cut it down")
         kind = path.suffix.lower()
         if kind == ".parquet":
             return pd.read_parquet(path)
@@ -129,9 +129,9 @@ def _lightning(folder: Path) -> pd.DataFrame:
         model, seed = (" ".join(parts) or folder.name, version[1]) if version else _named(" ".join(parts) or folder.name)
         row: dict[str, object] = {"model": model, "seed": _seed_of(path.parent) or seed}
         for name in table.columns:
-            cells = table[name][table[name].astype(str).str.strip() != ""]
-            if name not in ("step", "epoch") and len(cells):
-                row[name] = cells.iloc[-1]
+            cells = [cell for cell in table[name] if str(cell).strip()]
+            if name not in ("step", "epoch") and cells:
+                row[str(name)] = cells[-1]
         rows.append(row)
     if not rows:
         raise SeedbedError(f"{folder} has no metrics.csv below it; name the folder that Lightning's CSVLogger wrote to")
@@ -159,8 +159,8 @@ _WANDB_OWN = ("Name", "State", "Notes", "User", "Tags", "Created", "Runtime", "S
 def _mlflow(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """``params.seed`` and ``params.model`` by their names, ``metrics.`` as they are; what else was logged is left."""
     named = next((name for name in ("tags.mlflow.runName", "run_name", "Name") if _has(table, name)), "")
-    kept = table[[name for name in table.columns if str(name).startswith(("params.", "metrics."))]]
-    kept = kept.rename(columns={name: str(name).split(".", 1)[1] for name in kept.columns})
+    logged = [str(name) for name in table.columns if str(name).startswith(("params.", "metrics."))]
+    kept = pd.DataFrame({name.split(".", 1)[1]: table[name] for name in logged})
     return _with_names(kept, table, named, path)
 
 

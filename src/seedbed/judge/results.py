@@ -14,7 +14,8 @@ from seedbed.judge.columns import Columns, assigned, metric_of, seed_columns
 
 KEYS = ["model", "task", "metric", "seed"]
 _WORDS = {"", "nan", "na", "n/a", "none", "null", "-", "inf", "-inf", "+inf", "infinity", "-infinity", "failed", "diverged"}
-_TASK = "the task"
+# pandas' stubs take a column for anything that a frame can give, so inside this file frames and columns are `Any`.
+Frame = Any
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,9 @@ def results(
         SeedbedError: for a table in which seeds, models or numbers cannot be told, or two values of one seed.
     """
     parts, says = [], []
-    for source, table in tables.items():
-        table = table.reset_index(drop=True)
-        table.columns = [str(name).strip() for name in table.columns]
+    for source, given_table in tables.items():
+        table: Frame = given_table.reset_index(drop=True)
+        table.columns = pd.Index([str(name).strip() for name in table.columns])
         if doubled := table.columns[table.columns.duplicated()].tolist():
             raise SeedbedError(f"{source} has two columns of the name {doubled[0]!r}; rename one")
         if table.empty:
@@ -66,26 +67,26 @@ def results(
         part, words = _tidied(source, table, told or {}, alone=len(tables) == 1)
         parts.append(part)
         says.append(words)
-    frame = pd.concat(parts, ignore_index=True)
+    frame: Frame = pd.concat(parts, ignore_index=True)
     source = ", ".join(tables)
     frame = _seeds_as_numbers(frame, says)
     frame = _one_value_each(_averaged(frame), source)
     failed = int((~np.isfinite(frame["value"].to_numpy())).sum())
     if failed:
         says.append(f"{failed} value{'s' if failed > 1 else ''} not finite: such a seed counts as diverged")
-    given = dict(better or {})
-    bounds = frame[np.isfinite(frame["value"])].groupby("metric")["value"].agg(["min", "max"])
+    given: dict[str, Better] = dict(better or {})
+    everywhere = given.pop("", None)
+    bounds: Frame = frame[np.isfinite(frame["value"])].groupby("metric")["value"].agg(["min", "max"])
     metrics = {}
     for name in dict.fromkeys(frame["metric"]):
         low, high = (float(bounds.at[name, what]) for what in ("min", "max")) if name in bounds.index else (np.nan, np.nan)
-        metrics[name] = metric_of(name, given.pop(name, None) or (better or {}).get(""), low, high)
-    given.pop("", None)
+        metrics[name] = metric_of(name, given.pop(name) if name in given else everywhere, low, high)
     if given:
         raise SeedbedError(f"no metric {next(iter(given))!r} in {source}; it has {', '.join(metrics)}")
     return Results(frame, metrics, says, source)
 
 
-def _tidied(source: str, table: pd.DataFrame, told: Mapping[str, Sequence[str]], *, alone: bool) -> tuple[pd.DataFrame, str]:
+def _tidied(source: str, table: Frame, told: Mapping[str, Sequence[str]], *, alone: bool) -> tuple[Frame, str]:
     columns = assigned(list(table.columns), told)
     roles, rest = dict(columns.roles), list(columns.rest)
     out, words = pd.DataFrame(index=table.index), columns.words(source)
@@ -122,7 +123,7 @@ def _tidied(source: str, table: pd.DataFrame, told: Mapping[str, Sequence[str]],
         # A blank cell is a run that there is none of.
         parts.append(part[(cells.astype(str).str.strip() != "").to_numpy() & cells.notna().to_numpy() | _failed(cells)])
     frame = pd.concat(parts, ignore_index=True)
-    for name, value in (("task", _TASK), ("metric", "value"), ("step", 0.0)):
+    for name, value in (("task", Path(source).stem), ("metric", "value"), ("step", 0.0)):
         if name not in frame:
             frame[name] = value
     if frame.empty:
@@ -130,7 +131,7 @@ def _tidied(source: str, table: pd.DataFrame, told: Mapping[str, Sequence[str]],
     return frame, words
 
 
-def _joined(table: pd.DataFrame, columns: Sequence[str], role: str, source: str) -> pd.Series:
+def _joined(table: Frame, columns: Sequence[str], role: str, source: str) -> Frame:
     """Cells of a role as text, of several columns joined by a blank."""
     text = table[columns[0]].astype(str).str.strip()
     for column in columns[1:]:
@@ -141,20 +142,20 @@ def _joined(table: pd.DataFrame, columns: Sequence[str], role: str, source: str)
     return text
 
 
-def _failed(cells: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _failed(cells: Frame) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Of a column of numbers those that say that they are none; of text it shows itself."""
     return cells.isna().to_numpy() if cells.dtype.kind == "f" else np.zeros(len(cells), dtype=bool)
 
 
-def _is_number(cells: pd.Series) -> bool:
+def _is_number(cells: Frame) -> bool:
     if cells.dtype.kind in "biuf":
         return True
     text = cells.astype(str).str.strip().str.lower()
     text = text[~text.isin(_WORDS)]
-    return bool(len(text)) and bool(pd.to_numeric(text, errors="coerce").notna().all())
+    return bool(len(text)) and bool(_parsed(text).notna().all())
 
 
-def _numbers(cells: pd.Series, name: str, source: str) -> pd.Series:
+def _numbers(cells: Frame, name: str, source: str) -> Frame:
     """Cells as numbers; ``nan`` of those that are blank or say that they have failed.
 
     Raises:
@@ -163,7 +164,7 @@ def _numbers(cells: pd.Series, name: str, source: str) -> pd.Series:
     if cells.dtype.kind in "biuf":
         return cells.astype(float)
     text = cells.astype(str).str.strip()
-    found = pd.to_numeric(text.str.rstrip("%"), errors="coerce")
+    found = _parsed(text.str.rstrip("%"))
     wrong = found.isna() & ~text.str.lower().isin(_WORDS)
     if wrong.any():
         at = int(np.argmax(wrong.to_numpy()))
@@ -171,17 +172,22 @@ def _numbers(cells: pd.Series, name: str, source: str) -> pd.Series:
     return found.astype(float)
 
 
+def _parsed(text: Frame) -> Frame:
+    """Text as numbers, ``nan`` where it is none."""
+    return pd.to_numeric(text, errors="coerce")
+
+
 def _no_seeds(source: str, columns: Columns) -> SeedbedError:
     there = ", ".join(columns.rest[:8]) + (" and more" if len(columns.rest) > 8 else "")
     return SeedbedError(
-        f"no column of seeds in {source} (of {there or 'those that have another role'}); name it with --columns seed=COLUMN: "
-        "without seeds no difference can be told from luck"
+        f"no column of seeds in {source} (of {there or 'those that have another role'}); name it with --columns "
+        "seed=COLUMN: without seeds no difference can be told from luck"
     )
 
 
-def _seeds_as_numbers(frame: pd.DataFrame, says: list[str]) -> pd.DataFrame:
+def _seeds_as_numbers(frame: Frame, says: list[str]) -> Frame:
     """Seeds as whole numbers; names of runs in the order of their names."""
-    numbers = pd.to_numeric(frame["seed"], errors="coerce")
+    numbers = _parsed(frame["seed"])
     if numbers.notna().all() and (numbers == numbers.round()).all() and (numbers.abs() < 2**53).all():
         return frame.assign(seed=numbers.astype("int64"))
     names = sorted(frame["seed"].astype(str).unique())
@@ -189,7 +195,7 @@ def _seeds_as_numbers(frame: pd.DataFrame, says: list[str]) -> pd.DataFrame:
     return frame.assign(seed=frame["seed"].astype(str).map({name: at for at, name in enumerate(names)}))
 
 
-def _averaged(frame: pd.DataFrame) -> pd.DataFrame:
+def _averaged(frame: Frame) -> Frame:
     """A table with a line for each example: the mean over them, with its standard error."""
     if "example" not in frame:
         return frame.assign(n=1, se=0.0)
@@ -203,7 +209,7 @@ def _averaged(frame: pd.DataFrame) -> pd.DataFrame:
     return found[by].assign(value=value, n=found["size"], se=found["sem"].fillna(0.0))
 
 
-def _one_value_each(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+def _one_value_each(frame: Frame, source: str) -> Frame:
     """The frame in order, after refusing two values of one seed at one step."""
     by = [*KEYS, "step"]
     if (twice := frame.duplicated(by)).any():
@@ -216,5 +222,5 @@ def _one_value_each(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     return frame.sort_values([*KEYS, "step"], kind="stable", ignore_index=True) if (frame["step"] != 0).any() else frame
 
 
-def _named(row: pd.Series) -> str:
+def _named(row: Frame) -> str:
     return f"{row['model']} at seed {row['seed']} on {row['task']} ({row['metric']})"

@@ -24,6 +24,10 @@ def sentence(v: Verdict, lost: Mapping[str, str] = MappingProxyType({})) -> str:
     elif v.ties == v.n and not v.gain.n:
         both = f"{v.name_a} and {v.name_b}{place}"
         return f"no verdict between {both}: at all {v.n} seeds both diverged or ended worse than their baseline"
+    elif v.outcome == "same":
+        text = (
+            f"{v.name_a} and {v.name_b}{place} are the same within {within(v)}: {amount(v.gain, v.unit)}, p = {v.p_same:.2g}"
+        )
     elif v.outcome == "better":
         text = f"{v.name_a} beats {v.name_b}{place}: {held}, {amount(v.gain, v.unit)}"
     elif v.outcome == "worse":
@@ -37,8 +41,11 @@ def sentence(v: Verdict, lost: Mapping[str, str] = MappingProxyType({})) -> str:
             text += ", but some seeds lie so far off that the interval of the mean holds zero"
         else:
             text += f"; {needed} seeds needed to show one of this size"
+        if v.margin > 0:
+            text += f"; nor that they are the same within {within(v)}"
     if v.family > 1 and v.outcome != "too few":
-        text += f" (Holm over {v.family} comparisons, p = {v.p_value:.2g})"
+        p = v.p_same if v.outcome == "same" else v.p_value
+        text += f" (Holm over {v.family} comparisons, p = {p:.2g})"
     for name, seeds in ((v.name_a, v.diverged_a), (v.name_b, v.diverged_b)):
         if seeds:
             text += f"; {name} {lost.get(name, 'diverged')} at {len(seeds)} (seed {', '.join(map(str, seeds))})"
@@ -47,6 +54,11 @@ def sentence(v: Verdict, lost: Mapping[str, str] = MappingProxyType({})) -> str:
     elif v.gain.n < v.n:
         text += f"; the mean is over the {v.gain.n} pairs without divergence, a diverged seed counts as a loss"
     return text + (f"; seeds without a partner left out: {v.unpaired}" if v.unpaired else "")
+
+
+def within(v: Verdict) -> str:
+    """The least difference that matters, with its unit."""
+    return f"{v.margin:g} {v.unit}".strip()
 
 
 NAMES = {"init": "initialisation", "order": "data order", "noise": "training noise", "data": "the data drawn"}
@@ -76,8 +88,9 @@ def amount(x: Interval, unit: str) -> str:
     """``0.09 nats [0.07, 0.11]``: as many digits as the interval supports, and enough to tell a bound from zero."""
     if not math.isfinite(x.mean):
         return "no finite pair"
+    unit = f" {unit}" if unit else ""
     if x.n < 2:
-        return f"{x.mean:.3g} {unit} [one value]"
+        return f"{x.mean:.3g}{unit} [one value]"
     half = (x.high - x.low) / 2 or abs(x.mean) / 50 or 1.0
     exponent = math.floor(math.log10(half))
     digits = max(0, -exponent + (half < 2 * 10.0**exponent))  # a leading 1 is too coarse alone
@@ -86,4 +99,4 @@ def amount(x: Interval, unit: str) -> str:
     while digits < 12 and any(v and not round(v, digits) for v in (x.low, x.high)):
         digits += 1
     mean, low, high = (f"{v + 0.0:.{digits}f}" for v in (x.mean, x.low, x.high))
-    return f"{mean} {unit} [{low}, {high}]"
+    return f"{mean}{unit} [{low}, {high}]"

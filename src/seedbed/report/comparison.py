@@ -1,21 +1,26 @@
 """A comparison of runs as one value: what the shell prints, what a notebook shows, what a program reads."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.judge.pairs import Verdict
+from seedbed.judge.sentences import sentence
 from seedbed.report.document import compose
 from seedbed.report.files import write_report
 from seedbed.report.groups import Group, differences, grouped
+from seedbed.report.paragraph import paragraph
 from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
 from seedbed.report.verdict_tables import across_table, summary_table, verdict_table
-from seedbed.report.verdicts import Family, judged, lead, said
+from seedbed.report.verdicts import Family, against, judged, lead, said
 from seedbed.report.words import metric_words
 from seedbed.store.outputs import output
 
@@ -29,18 +34,25 @@ class Comparison:
         metric: the test metric that was asked for; ``None`` for what they have in common.
         families: of those that may stand beside each other, the verdicts.
         alone: runs that have nothing to be compared with.
+        constants: each run against a number without seeds.
     """
 
     runs: Sequence[StoredRun]
     metric: str | None
     families: Sequence[Family]
     alone: Sequence[Group] = field(default=())
+    constants: Sequence[Verdict] = field(default=())
 
     @property
     def sentences(self) -> list[str]:
         """The outcome of each data set, and below it that of each pair."""
         pairs = lambda family: [f"  {said(family, v)}" for v in family.verdicts]
-        return [text for family in self.families for text in (lead(family), *pairs(family))]
+        return [text for family in self.families for text in (lead(family), *pairs(family))] + self.bars
+
+    @property
+    def bars(self) -> list[str]:
+        """The outcome against each number that has no seeds."""
+        return [f"{sentence(v)}; {v.name_b} stands without seeds or interval" for v in self.constants]
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -61,6 +73,11 @@ class Comparison:
     def summary(self) -> pd.DataFrame:
         """A row for each run: ``model``, ``mean`` with ``low`` and ``high``, ``seeds``, ``diverged``."""
         return pd.DataFrame(self.tables[0].raw)
+
+    @property
+    def paragraph(self) -> str:
+        """Design, tests, corrections, counts and outcomes, for a paper."""
+        return " ".join([paragraph(self.families, self.constants), *(f"{text}." for text in self.bars)])
 
     def report(self, path: Path | str = "report.html") -> Path:
         """Write the page about these runs, its tables and figures beside it, and say where.
@@ -86,12 +103,22 @@ class Comparison:
         return f"<ul>{said_}</ul>" + "".join(table.html() for table in self.tables)
 
 
-def compared(runs: Sequence[StoredRun], metric: str | None = None) -> Comparison:
+def compared(
+    runs: Sequence[StoredRun],
+    metric: str | None = None,
+    *,
+    at_least: float = math.nan,
+    bar: float | None = None,
+    published: Mapping[tuple[str, str], float] = MappingProxyType({}),
+) -> Comparison:
     """Judge every pair of runs on one data set under one protocol.
 
     Args:
         runs: with a test number each.
         metric: the test metric to compare on; see ``groups.grouped``.
+        at_least: the least difference that matters; with it two may be shown to be the same.
+        bar: a number to judge each run against, which is enough of one run.
+        published: numbers of others by experiment and metric, judged against likewise.
 
     Raises:
         SeedbedError: if no two of them share data and a number, or none has the metric.
@@ -99,10 +126,15 @@ def compared(runs: Sequence[StoredRun], metric: str | None = None) -> Comparison
     if metric is not None:
         check_metric(runs, metric)
     groups = [group for group in grouped(runs, metric) if group.runs]
-    families = [judged(group) for group in groups if len(group.runs) > 1]
+    few = 0 if bar is not None else 1  # runs that are too few for a family
+    families = [judged(group, margin=at_least) for group in groups if len(group.runs) > few]
     if not families:
         raise _nothing_to_compare(runs, metric)
-    return Comparison(runs, metric, families, [group for group in groups if len(group.runs) == 1])
+    constants = [v for family in families for v in ([] if bar is None else against(family, bar, at_least))]
+    for family in families:
+        of = {run.label: published.get((run.manifest.experiment, family.group.metric_of(run))) for run in family.ranked}
+        constants += against(family, {label: value for label, value in of.items() if value is not None}, at_least)
+    return Comparison(runs, metric, families, [group for group in groups if len(group.runs) == few == 1], constants)
 
 
 def check_metric(runs: Sequence[StoredRun], metric: str) -> None:

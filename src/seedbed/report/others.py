@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +54,9 @@ def runs_of(found: Results) -> list[StoredRun]:
     if all(metric.better is None for metric in found.metrics.values()):
         names = ", ".join(list(found.metrics)[:6])
         raise SeedbedError(f"nothing says which way is better of {names}; say --better higher, lower or {names}=higher")
+    frame: Any = found.frame
     runs = []
-    for (model, task), part in found.frame.groupby(["model", "task"], sort=False):
+    for (model, task), part in frame.groupby(["model", "task"], sort=False):
         seeds = sorted({int(seed) for seed in part["seed"]})
         steps = int(part["step"].max()) if np.isfinite(part["step"].max()) else 0
         manifest = Manifest(
@@ -67,18 +69,12 @@ def runs_of(found: Results) -> list[StoredRun]:
             data={"name": str(task), "protocol": f"as in {found.source}"},
             versions={},
         )
-        runs.append(
-            OthersRun(
-                Folder(Path(found.source.split(", ")[0]) / str(model) / str(task)), manifest, _rows(part), known=found.metrics
-            )
-        )
+        where = Folder(Path(found.source.split(", ")[0]) / str(model) / str(task))  # that does not exist
+        runs.append(OthersRun(where, manifest, _rows(part), known=found.metrics))
     return runs
 
 
-def _rows(part: "object") -> list[Row]:
-    import pandas as pd
-
-    assert isinstance(part, pd.DataFrame)
+def _rows(part: Any) -> list[Row]:
     last = part.groupby(["metric", "seed"], sort=False)["step"].transform("max") == part["step"]
     columns = (part[name].tolist() for name in ("seed", "step", "metric", "value", "n", "se"))
     rows = []

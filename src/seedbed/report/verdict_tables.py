@@ -11,7 +11,12 @@ from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family, across
 from seedbed.report.words import duration, lost_words, metric_words, number, seeds_words, spread
 
-_VERBS = {"better": "beats", "worse": "loses to", "no difference shown": "not shown to differ from"}
+_VERBS = {
+    "better": "beats",
+    "worse": "loses to",
+    "no difference shown": "not shown to differ from",
+    "same": "is the same as",
+}
 
 
 def _verb(family: Family, v: Verdict) -> str:
@@ -124,6 +129,8 @@ def _verdict_facts(family: Family, v: Verdict) -> dict[str, Any]:
         "diverged_b": len(v.diverged_b),
         "p_holm": v.p_value,
         "test": v.test,
+        "margin": v.margin,
+        "p_same": v.p_same,
         "family": v.family,
         "improvement": v.improvement,
         "seeds_needed": v.seeds_needed,

@@ -3,16 +3,17 @@
 import math
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 
 from seedbed.core.metric import GAP, NLL
 from seedbed.judge.intervals import Interval, interval
 from seedbed.judge.pairs import FEWEST, Outcome, Verdict, compare, compare_family
-from seedbed.judge.sentences import amount, sentence
+from seedbed.judge.sentences import amount, sentence, within
 from seedbed.report.groups import Group
 from seedbed.report.stored import StoredRun
 from seedbed.report.summary import WORSE
@@ -49,8 +50,14 @@ class Family:
         return None
 
 
-def judged(group: Group, level: float = 0.95) -> Family:
-    """Compare every pair of a group's runs seed by seed. A run without a test number takes no part."""
+def judged(group: Group, level: float = 0.95, margin: float = math.nan) -> Family:
+    """Compare every pair of a group's runs seed by seed. A run without a test number takes no part.
+
+    Args:
+        group: the runs.
+        level: of confidence.
+        margin: the least difference that matters; none by default.
+    """
     metric = group.declared
     sign = -1.0 if metric.better == "higher" else 1.0
     of = group.metric_of
@@ -74,11 +81,44 @@ def judged(group: Group, level: float = 0.95) -> Family:
             diverged_a=lost[a],
             diverged_b=lost[b],
             level=level,
+            margin=margin,
             rng=np.random.default_rng(0),
         )
     verdicts = [mirrored(v) if v.wins < v.losses else v for v in compare_family(pairs).values()]
     same = [{v.name_a, v.name_b} for v in verdicts if v.outcome not in _MIRROR]
     return Family(group, ranked, means, verdicts, letters([run.label for run in ranked], same), poor)
+
+
+def against(family: Family, value: float | Mapping[str, float], margin: float = math.nan) -> list[Verdict]:
+    """Each run of a family against a number that has no seeds: a bar to clear, or what somebody has published.
+
+    The test of a pair with the same number at every seed is that of one sample. All of them are one family.
+
+    Args:
+        family: the runs.
+        value: the number; by label, where runs have different ones.
+        margin: the least difference that matters.
+    """
+    metric, of = family.group.declared, family.group.metric_of
+    found = {}
+    for run in family.ranked:
+        bar = value.get(run.label) if isinstance(value, Mapping) else value
+        if bar is None:
+            continue
+        values = run.final(of(run))
+        found[run.label] = compare(
+            values,
+            pd.Series(bar, index=values.index.union(pd.Index(run.without(of(run)))), dtype=float),
+            name_a=run.label,
+            name_b=f"{'published ' if isinstance(value, Mapping) else ''}{bar:g}",
+            unit=family.group.unit,
+            task=family.group.task,
+            higher_is_better=metric.better == "higher",
+            diverged_a=run.without(of(run)),
+            margin=margin,
+            rng=np.random.default_rng(0),
+        )
+    return list(compare_family(found).values())
 
 
 def _place(mean: Interval, poor: Interval | None, sign: float) -> tuple[int, float]:
@@ -182,17 +222,20 @@ def _lead(family: Family) -> str:
     value = value_words(family, best)
     if len(ranked) == 1:
         return f"{best} on {group.task}: {value}; there is nothing to compare it with.{tail}"
-    against = {_met(group, ranked[0], run): family.between(best, run.label) for run in ranked[1:]}
-    beaten = [name for name, v in against.items() if v and v.outcome == "better"]
-    open_ = [name for name, v in against.items() if v and v.outcome == "no difference shown"]
-    few = [name for name, v in against.items() if v and v.outcome == "too few"]
-    above = [name for name, v in against.items() if v and v.outcome == "worse"]
-    if len(beaten) == len(against):
+    met = {_met(group, ranked[0], run): family.between(best, run.label) for run in ranked[1:]}
+    beaten = [name for name, v in met.items() if v and v.outcome == "better"]
+    open_ = [name for name, v in met.items() if v and v.outcome == "no difference shown"]
+    alike = [name for name, v in met.items() if v and v.outcome == "same"]
+    few = [name for name, v in met.items() if v and v.outcome == "too few"]
+    above = [name for name, v in met.items() if v and v.outcome == "worse"]
+    if len(beaten) == len(met):
         everyone = f"beats {listed(beaten)}" if len(beaten) < 4 else f"beats all {len(beaten)} others"
         return f"{best} is best on {group.task}, {value}: it {everyone}.{tail}"
     parts = [f"{best} has the best mean on {group.task}, {value}"]
     if beaten:
         parts.append(f"it beats {listed(beaten)}")
+    if alike:
+        parts.append(f"it is the same as {listed(alike)} within {within(family.verdicts[0])}")
     if open_:
         parts.append(f"no difference is shown from {listed(open_)}")
     if above:
