@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seedbed.core.errors import SeedbedError
+from seedbed.core.errors import SeedbedError, one_line
 from seedbed.core.metric import GAP, NEG_IW, Metric, declared
 from seedbed.report.summary import LOST
 from seedbed.store.folder import Folder
@@ -103,8 +103,8 @@ class StoredRun:
 
     @property
     def data(self) -> str:
-        """Name of the data set."""
-        return str(self.manifest.data.get("name") or self.manifest.config.get("data") or "data")
+        """Name of the data set; what of it cannot be printed, as escapes."""
+        return one_line(str(self.manifest.data.get("name") or self.manifest.config.get("data") or "data"))
 
     @property
     def model(self) -> str:
