@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from calls import calls
 from case import Case
-from commands import completion, flags, names, numbers, outputs, paths
+from commands import completion, flags, names, outputs, paths
 from data_files import data_files
+from number_flags import numbers
 from own_files import own_files
 from run_folders import run_folders
 

@@ -31,6 +31,8 @@ def answer(error: BaseException) -> tuple[int, str]:
         return 2, f"the machine grants no more threads ({said(error, 120)}); choose fewer with --threads"
     if isinstance(error, OSError):
         return 2, _refused(error) + place
+    if isinstance(error, ValueError) and "null byte" in said(error):
+        return 2, "no file can have a name with a NUL within; choose another"
     if isinstance(error, UnicodeError):
         return (
             2,

@@ -40,6 +40,8 @@ def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str
     from seedbed.report.files import write_report
 
     found = find_runs_or_results(targets, options)
+    for run in found.runs:
+        run.checked()  # before anything is written
     if options["metric"] is not None:
         check_metric(found.runs, options["metric"])
     report = compose(found.runs, metric=options["metric"], threshold=options["threshold"])

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from seedbed.core.metric import KL_OF_LAYER, KL_OF_UNIT
-from seedbed.report.summary import summarise_run
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
 from seedbed.report.words import spread
@@ -42,8 +41,9 @@ def layers_table(families: Sequence[Family]) -> Table:
         for run in [*family.group.runs, *family.group.strangers]:
             rows = [row for row in run.rows if row.split == "test" and _layer(row.metric)]
             values = {(row.metric, row.seed): row.value for row in rows if row.seed not in run.lost}
-            for mean in summarise_run(run.folder, rows=[*rows, *(row for row in run.rows if row.split == "status")]):
-                layer = _layer(mean.metric)
+            for mean in run.summaries:
+                if not (layer := _layer(mean.metric)):
+                    continue
                 dead = sorted(seed for (name, seed), nats in values.items() if name == mean.metric and nats < COLLAPSED)
                 said = f"seed{'s' * (len(dead) > 1)} {', '.join(map(str, dead))}" if dead else "none"
                 body.append([family.group.task, run.label, layer, spread(mean.interval), said])

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from seedbed.report.summary import WORSE, summarise_run
+from seedbed.report.summary import WORSE
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
 from seedbed.report.words import CROSS, metric_words, number, spread
@@ -17,7 +17,7 @@ def tests_table(families: Sequence[Family]) -> Table:
     body, raw = [], []
     for family in families:
         for run in [*family.group.runs, *family.group.strangers]:
-            for row in summarise_run(run.folder, rows=run.rows):
+            for row in run.summaries:
                 mean = f"{spread(row.poor)} {WORSE}" if row.poor else spread(row.interval)
                 cells = [family.group.task, run.label, row.metric, mean, row.unit]
                 body.append([*cells, number(row.std, 2), number(row.mc_se, 2), str(row.n), str(row.diverged)])

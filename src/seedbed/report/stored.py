@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seedbed.core.errors import SeedbedError
+from seedbed.core.errors import SeedbedError, one_line
 from seedbed.core.metric import GAP, NEG_IW, Metric, declared
-from seedbed.report.summary import LOST
+from seedbed.report.summary import LOST, Summary, summarised
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import Manifest
 from seedbed.store.table import COLUMNS, Row
@@ -103,8 +103,8 @@ class StoredRun:
 
     @property
     def data(self) -> str:
-        """Name of the data set."""
-        return str(self.manifest.data.get("name") or self.manifest.config.get("data") or "data")
+        """Name of the data set; what of it cannot be printed, as escapes."""
+        return one_line(str(self.manifest.data.get("name") or self.manifest.config.get("data") or "data"))
 
     @property
     def model(self) -> str:
@@ -139,6 +139,11 @@ class StoredRun:
     def lost(self) -> tuple[int, ...]:
         """Seeds that diverged or ended worse than their trivial baseline."""
         return tuple(sorted(seed for seed, (fate, _) in self.fates.items() if fate in LOST))
+
+    @cached_property
+    def summaries(self) -> list[Summary]:
+        """Every test metric over the seeds."""
+        return summarised(self.rows, self.manifest, self.declared)
 
     def ended(self, fate: str) -> list[int]:
         """Seeds that met one fate."""

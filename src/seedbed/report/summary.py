@@ -1,15 +1,16 @@
 """What a set of runs came to, as a table: mean, interval over seeds, spread, and how many seeds diverged."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from seedbed.core.metric import declared
+from seedbed.core.metric import Metric, declared
 from seedbed.judge.intervals import Interval, interval
 from seedbed.report.tables import Table
 from seedbed.store.folder import Folder
+from seedbed.store.manifest import Manifest
 from seedbed.store.table import Row
 
 LOST = ("diverged", "worse_than_baseline")
@@ -74,13 +75,24 @@ def summarise_run(
     folder: Folder, seeds: Sequence[int] | None = None, split: str = "test", rows: Sequence[Row] | None = None
 ) -> list[Summary]:
     """Every metric of one run on one split, at each seed's last step; of ``rows`` if they were read already."""
-    manifest = folder.manifest()
+    rows = folder.rows() if rows is None else rows
+    return summarised(rows, folder.manifest(), lambda metric: declared(metric, folder.declarations()), seeds, split)
+
+
+def summarised(
+    rows: Sequence[Row],
+    manifest: Manifest,
+    known: Callable[[str], Metric],
+    seeds: Sequence[int] | None = None,
+    split: str = "test",
+) -> list[Summary]:
+    """The same of rows that were read, each metric being what ``known`` says."""
     asked = set(manifest.seeds if seeds is None else seeds)
-    rows = [row for row in (folder.rows() if rows is None else rows) if row.seed in asked]
+    rows = [row for row in rows if row.seed in asked]
     fates = {row.seed: row.metric for row in rows if row.split == "status"}
     lost = {seed for seed, fate in fates.items() if fate in LOST}
     walls = [max((row.wall_s for row in rows if row.seed in set(group)), default=0.0) for group in manifest.groups]
-    own, last = folder.declarations(), dict[str, dict[int, Row]]()
+    last: dict[str, dict[int, Row]] = {}
     for row in rows:
         if row.split == split:
             last.setdefault(row.metric, {})[row.seed] = row
@@ -90,7 +102,7 @@ def summarise_run(
         without = lost | {seed for seed, row in by_seed.items() if not math.isfinite(row.value)}
         kept = [row for seed, row in by_seed.items() if seed not in without]
         values = np.array([row.value for row in kept])
-        within = declared(metric, own).range
+        within = known(metric).range
         bounds = interval(values, rng=np.random.default_rng(0), within=within) if len(kept) else None
         worse = [row.value for seed, row in by_seed.items() if fates.get(seed) == LOST[1] and math.isfinite(row.value)]
         poor = interval(worse, rng=np.random.default_rng(0), within=within) if worse and not kept else None

@@ -352,7 +352,9 @@ def _read_npz(path: Path) -> dict[str, "np.ndarray"]:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, NotImplementedError, *_TORN) as error:
-        raise SeedbedError(f"the pictures in {path} are damaged ({error}); delete them to report without") from error
+        # NumPy would have them loaded all the same.
+        why = "they hold Python objects, which are never loaded" if "pickle" in str(error) else error
+        raise SeedbedError(f"the pictures in {path} are damaged ({why}); delete them to report without") from error
 
 
 _TORN = (zipfile.BadZipFile, zlib.error, SyntaxError)  # the last of numpy's own headers
