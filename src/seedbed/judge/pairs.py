@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from seedbed.core.errors import SeedbedError
-from seedbed.judge.intervals import RESAMPLED_FROM, RESAMPLES, Floats, Interval, finite, interval
+from seedbed.judge.intervals import RESAMPLED_FROM, RESAMPLED_TO, RESAMPLES, Floats, Interval, finite, interval
 
 Outcome = Literal["better", "worse", "same", "no difference shown", "too few"]
 
@@ -98,7 +98,7 @@ def compare(
 
     The test fits the size of the study and is exact under its null hypothesis:
 
-    - below 10 pairs a paired t-test (Student, 1908); a sign-flip test cannot reach p < 0.05 with 5 pairs (2 / 2**5);
+    - below 10 pairs, and above 1000, a paired t-test (Student, 1908); a sign-flip test cannot reach p < 0.05 with 5 pairs (2 / 2**5);
     - from 10 pairs a sign-flip permutation test of the mean (Fisher, 1935), enumerated up to 14 pairs, else Monte Carlo
       ``(1 + hits) / (1 + draws)``; assumes only that the labels may be swapped within a seed;
     - with a diverged seed in any pair the sign test (exact binomial, ties left out) of "a wins half of the seeds": such a
@@ -230,7 +230,7 @@ def _above(x: Floats, rng: np.random.Generator) -> float:
     n = x.size
     if not np.ptp(x):
         return 0.0 if x[0] > 0 else 1.0
-    if n < RESAMPLED_FROM:
+    if not RESAMPLED_FROM <= n <= RESAMPLED_TO:
         return float(stats.t.sf(x.mean() * math.sqrt(n) / x.std(ddof=1), n - 1))
     return _flipped(x, rng, two_sided=False)[0]
 
@@ -242,7 +242,7 @@ def _test(gain: Floats, sign: Floats, rng: np.random.Generator) -> tuple[float, 
     if not np.isfinite(gain).all():
         wins, losses = int((sign > 0).sum()), int((sign < 0).sum())
         return float(stats.binomtest(wins, wins + losses).pvalue), "sign test"
-    if n < RESAMPLED_FROM:
+    if not RESAMPLED_FROM <= n <= RESAMPLED_TO:
         error = float(gain.std(ddof=1)) / math.sqrt(n) if np.ptp(gain) else 0.0
         return (2 * float(stats.t.sf(abs(gain.mean()) / error, n - 1)) if error else 0.0), "paired t-test"
     p, exact = _flipped(gain, rng, two_sided=True)

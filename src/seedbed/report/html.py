@@ -152,6 +152,7 @@ def _data(runs: Sequence[StoredRun]) -> list[tuple[str, str, str]]:
     rows = []
     for run in runs:
         protocol, checksum = (str(run.manifest.data.get(key, "not loaded yet")) for key in ("protocol", "checksum"))
+        checksum = checksum if run.manifest.strategy else ""  # of a table that somebody brought
         rows.append((run.data, protocol, checksum))
     known = {name for name, _, checksum in rows if checksum != "not loaded yet"}
     return [row for row in dict.fromkeys(rows) if row[2] != "not loaded yet" or row[0] not in known]
@@ -163,5 +164,7 @@ def _same_of_all(runs: Sequence[StoredRun]) -> dict[str, str]:
     for name in dict.fromkeys(key for run in runs for key in run.manifest.versions):
         out[name] = ", ".join(sorted({str(run.manifest.versions.get(name, "unknown")) for run in runs}))
     out["device"] = ", ".join(sorted({run.manifest.device for run in runs}))
-    out["execution"] = ", ".join(sorted({f"{run.manifest.strategy}, {run.manifest.threads} threads" for run in runs}))
-    return out
+    out["execution"] = ", ".join(
+        sorted({f"{run.manifest.strategy}, {run.manifest.threads} threads" for run in runs if run.manifest.strategy})
+    )
+    return {name: value for name, value in out.items() if value}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from seedbed.core.errors import SeedbedError
 from seedbed.core.metric import Metric
@@ -15,7 +16,8 @@ from seedbed.store.folder import Folder
 from seedbed.store.manifest import Manifest
 from seedbed.store.table import Row
 
-TRAINED, FAILED = "completed", "diverged"
+
+CURVE = 200  # points of a seed's curve at most: more than a chart shows
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,10 @@ class OthersRun(StoredRun):
     def study(self) -> str:
         """None."""
         return ""
+
+    def arrays(self, name: str) -> dict[str, NDArray]:
+        """None: a table holds no pictures."""
+        return {}
 
     def declared(self, metric: str) -> Metric:
         """What a metric is: as it was told, or by its name."""
@@ -63,9 +69,9 @@ def runs_of(found: Results) -> list[StoredRun]:
             experiment=str(model),
             config={"data": str(task), "steps": steps},
             groups=[seeds],
-            strategy="elsewhere",
+            strategy="",
             threads=0,
-            device="elsewhere",
+            device="",
             data={"name": str(task), "protocol": f"as in {found.source}"},
             versions={},
         )
@@ -75,7 +81,11 @@ def runs_of(found: Results) -> list[StoredRun]:
 
 
 def _rows(part: Any) -> list[Row]:
-    last = part.groupby(["metric", "seed"], sort=False)["step"].transform("max") == part["step"]
+    seeds = part.groupby(["metric", "seed"], sort=False)["step"]
+    last = seeds.transform("max") == part["step"]
+    behind, many = seeds.cumcount(ascending=False), seeds.transform("size")
+    kept = behind % (many // CURVE + 1) == 0
+    part, last = part[kept], last[kept]
     columns = (part[name].tolist() for name in ("seed", "step", "metric", "value", "n", "se"))
     rows = []
     for seed, step, metric, value, n, se, final in zip(*columns, last.tolist(), strict=True):
@@ -84,4 +94,4 @@ def _rows(part: Any) -> list[Row]:
         if step:
             rows.append(Row(int(seed), int(step), "valid", metric, value, "", int(n), se, 0.0))
     steps = {int(seed): int(step) for seed, step in zip(part["seed"], part["step"], strict=True)}
-    return rows + [Row(seed, step, "status", TRAINED, float(step), "steps", 1, 0.0, 0.0) for seed, step in steps.items()]
+    return rows + [Row(seed, step, "status", "finished", float(step), "steps", 1, 0.0, 0.0) for seed, step in steps.items()]

@@ -207,8 +207,15 @@ class StoredRun:
 
     def final(self, metric: str) -> pd.Series:
         """The last test value of each seed that has one, lost seeds included."""
-        values = {row.seed: row.value for row in self.rows if row.split == "test" and row.metric == metric}
-        return pd.Series(values, dtype=float).sort_index()
+        return pd.Series(self._finals.get(metric, {}), dtype=float).sort_index()
+
+    @cached_property
+    def _finals(self) -> dict[str, dict[int, float]]:
+        found: dict[str, dict[int, float]] = {}
+        for row in self.rows:
+            if row.split == "test":
+                found.setdefault(row.metric, {})[row.seed] = row.value
+        return found
 
     @cached_property
     def ladder(self) -> dict[int, pd.Series]:

@@ -38,6 +38,16 @@ class Table:
         """Whether lines of one data set stand together, named in the first column."""
         return self.head[0] == "data" and self.words > 1
 
+    def without_zeros(self, *columns: str) -> "Table":
+        """The same table without those of some columns in which no line has more than nothing."""
+        table = self
+        for column in columns:
+            at = list(table.head).index(column)
+            if {row[at] for row in table.body} <= {"", "0", "0 s", "\N{EN DASH}"}:
+                body = [[*row[:at], *row[at + 1 :]] for row in table.body]
+                table = replace(table, head=[*table.head[:at], *table.head[at + 1 :]], body=body)
+        return table
+
     def without_constant(self, column: str) -> "Table":
         """The same table without a column in which all lines agree that have something there."""
         at = list(self.head).index(column)

@@ -49,7 +49,11 @@ def summary_table(families: Sequence[Family]) -> Table:
         "to differ. Diverged seeds are counted, and left out of the mean."
         + (f" Where every seed ended {WORSE}, the mean is over those, and says so." if any(f.poor for f in families) else "")
     )
-    return Table("summary", caption, head, body, raw, words=3, strong=strong).without_constant("metric")
+    return (
+        Table("summary", caption, head, body, raw, words=3, strong=strong)
+        .without_constant("metric")
+        .without_zeros("MC error", "time")
+    )
 
 
 def _mean_words(family: Family, run: StoredRun) -> str:
