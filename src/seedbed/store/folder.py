@@ -215,9 +215,12 @@ class Folder:
         return rows
 
     def complete(self, group: Sequence[int]) -> bool:
-        """Whether a group is trained to its end, and its table has all rows of it."""
+        """Whether a group is trained to its end, its weights are whole, and its table has all rows of it."""
         meta = self.latest_meta(group)
         if meta is None or not meta["done"]:
+            return False
+        whole = self.latest(group)  # past a checkpoint whose header alone is whole
+        if whole is None or not whole[1]["done"]:
             return False
         stored = checkpoint.latest_rows(self.checkpoints(group))
         try:
