@@ -83,13 +83,14 @@ class Folder:
             yield lock
 
     @contextmanager
-    def working(self, name: str, doing: str, within: str = "") -> Iterator[tuple[Lock, Manifest]]:
-        """Hold the lock of a part of the run, which is a group of seeds or an evaluation, for as long as it is written.
+    def working(self, name: str, doing: str, within: str = "", *, wait: float = 0.0) -> Iterator[tuple[Lock, Manifest]]:
+        """Hold the lock of a part of the run (a group of seeds, an evaluation, the figures) for as long as it is written.
 
         Args:
             name: of the part.
             doing: what for, in words.
             within: the folder below the run's in which the part is.
+            wait: seconds to wait for it.
 
         Yields:
             The lock, and the manifest as it was when it was taken.
@@ -103,7 +104,7 @@ class Folder:
                 manifest = self.manifest()
                 place = self.path / within / f"{_LOCK}-{name}"
                 stack.enter_context(tentative(place.parent))
-                lock = stack.enter_context(held(place, doing))
+                lock = stack.enter_context(held(place, doing, wait=wait))
             yield lock, manifest
 
     @contextmanager
