@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import BinaryIO, ClassVar
 
 import pooch
 import pytest
@@ -28,7 +29,8 @@ def sha256(content: bytes) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/good, /cut (fewer bytes than announced), /unannounced (fewer, no length), /corrupt, /moody (cut once), /missing."""
+    """/good, /cut (fewer bytes than announced), /unannounced (fewer, no length), /corrupt, /moody (cut once), /missing,
+    /endless, /away (sent on to /good)."""
 
     asked: ClassVar[list[str]] = []
 
@@ -36,11 +38,18 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.path.split("/")[1]
         again = self.path in self.asked
         self.asked.append(self.path)
-        self.send_response(404 if kind == "missing" else 200)
-        if kind != "unannounced":
+        self.send_response({"missing": 404, "away": 302}.get(kind, 200))
+        if kind == "away":
+            self.send_header("Location", "/good/part.bin")
+        elif kind not in ("unannounced", "endless"):
             self.send_header("Content-Length", str(len(OTHER if kind == "corrupt" else BODY)))
         self.end_headers()
-        body = {"good": BODY, "corrupt": OTHER, "missing": BODY}.get(kind, BODY[:100_000])
+        body = {"good": BODY, "corrupt": OTHER, "missing": BODY, "away": b""}.get(kind, BODY[:100_000])
+        try:
+            while kind == "endless":
+                self.wfile.write(BODY)
+        except OSError:
+            return
         self.wfile.write(BODY if kind == "moody" and again else body)
 
     def log_message(self, format: str, *args: object) -> None:
@@ -138,6 +147,40 @@ def test_only_mirror_delivers_at_the_second_try(remote: Callable[..., RemoteFile
     assert len(Handler.asked) == 2 and contents(cache) == [cache / NAME]
 
 
+def test_a_download_has_bounds(remote: Callable[..., RemoteFile], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST", 1 << 20)
+    assert "more than 1 MiB" in refused((remote("endless"),), "set")
+    monkeypatch.setattr(files, "MOST", 1 << 30)
+    monkeypatch.setattr(files, "LONGEST", 0.05)
+    assert "not done after" in refused((remote("endless"),), "set")
+    assert contents(cache) == []
+
+
+def test_what_a_killed_download_left_is_swept(remote: Callable[..., RemoteFile], cache: Path) -> None:
+    left = put(cache, b"half", f"set/raw/.part.bin.{'0' * 16}.part")
+    kept = put(cache, b"mine", "set/raw/mine.part")
+    locate((remote("good"),), "set")
+    assert not left.exists() and kept.exists()
+
+
+def test_https_is_tried_first_and_never_left(remote: Callable[..., RemoteFile], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def refuse(self: object, url: str, output_file: object, pooch: object) -> None:
+        asked.append(url.split(":")[0])
+        raise OSError("no")
+
+    assert locate((remote("away"),), "set").read_bytes() == BODY  # from http to http
+    response = SimpleNamespace(is_redirect=True, url="https://a/b", headers={"location": "http://c/d"})
+    with pytest.raises(OSError, match="sent on to http, which is not https"):
+        files._no_downgrade(response)
+    response.headers["location"] = "/d"
+    files._no_downgrade(response)
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", refuse)
+    refused((RemoteFile("other", "0" * 64, ("http://a/x", "https://b/x")),), "set")
+    assert asked == ["https", "http"] * files.ROUNDS
+
+
 def test_every_mirror_is_named_when_all_fail(remote: Callable[..., RemoteFile], cache: Path) -> None:
     message = refused((remote("down", "missing", "corrupt"),), "set")
     assert message.count("127.0.0.1") == 3 and "ConnectionError" in message and "HTTP 404" in message
@@ -147,8 +190,8 @@ def test_every_mirror_is_named_when_all_fail(remote: Callable[..., RemoteFile], 
 def test_interrupted_by_the_user_leaves_nothing(
     remote: Callable[..., RemoteFile], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(self: object, url: str, output_file: str, pooch: object) -> None:
-        Path(output_file).write_bytes(BODY[:1000])
+    def interrupt(self: object, url: str, output_file: BinaryIO, pooch: object) -> None:
+        output_file.write(BODY[:1000])
         assert len(contents(cache)) == 1
         raise KeyboardInterrupt
 
@@ -180,11 +223,11 @@ def test_read_only_cache_is_refused_but_read(remote: Callable[..., RemoteFile], 
 def test_unwritable_cache_is_refused_but_read(
     remote: Callable[..., RemoteFile], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def denied(self: Path, *args: object, **kwargs: object) -> None:
+    def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     kept = put(cache, BODY)
-    monkeypatch.setattr(Path, "touch", denied)
+    monkeypatch.setattr("seedbed.core.temporary._created", denied)
     assert locate((remote("good"),), "set") == kept
     message = refused((RemoteFile("set/raw/other.bin", sha256(BODY), remote("good").urls),), "set")
     assert "Permission denied" in message and "SEEDBED_CACHE" in message and Handler.asked == []

@@ -118,3 +118,21 @@ def test_mat_files_that_are_none(content: bytes, says: str, tmp_path: Path) -> N
     with pytest.raises(SeedbedError, match=says) as caught:
         load(f"array:{tmp_path / 'x.mat'}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_header_that_claims_more_than_the_file_has(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((4, 3), "f4"))
+    path.write_bytes(path.read_bytes().replace(b"(4, 3)", b"(4000000000, 3)")[: path.stat().st_size + 9])
+    with pytest.raises(SeedbedError, match=r"x.npy is cut off: its header says 48000000000 bytes of \[4000000000, 3\]"):
+        read_arrays(path)
+
+
+def test_what_would_fill_the_memory_is_refused_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = np.zeros((1000, 1000), "u1")
+    np.savez_compressed(tmp_path / "x.npz", many)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(idx(many, 8, "u1")))
+    monkeypatch.setattr("seedbed.core.memory.available", lambda device: 999_999)
+    for name in ("x.npz", "x.gz"):
+        with pytest.raises(SeedbedError, match=f"what .*{name} holds, unpacked, takes at least .* GiB are free"):
+            read_arrays(tmp_path / name)

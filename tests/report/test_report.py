@@ -11,6 +11,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from seedbed.core.errors import SeedbedError
+from seedbed.report import figures
 from seedbed.report.convergence_table import threshold_of
 from seedbed.report.curves import Scale, curves, value_scale
 from seedbed.report.document import compose
@@ -24,6 +26,7 @@ from seedbed.report.svg import curves_svg
 from seedbed.report.tables import Table
 from seedbed.report.variance import found_arms
 from seedbed.report.words import CROSS, NONE
+from seedbed.store.locks import Busy
 from seedbed.store.table import Row
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</script><b>$x_{$"
@@ -430,6 +433,21 @@ def test_figures_of_a_run(tmp_path, write):
     assert [p.name for p in paths] == ["samples.png", "curves.png"]
     assert all(p.read_bytes().startswith(b"\x89PNG") and p.stat().st_size > 4000 for p in paths)
     assert draw_figures(write(tmp_path, "later", upto=0.0)) == []
+
+
+def test_figures_are_drawn_while_nobody_moves_the_run(tmp_path, write, monkeypatch):
+    folder = write(tmp_path, "vae")
+
+    def moved(run):
+        with pytest.raises(Busy, match="drawing the figures"):
+            folder.move_aside()
+
+    monkeypatch.setattr(figures, "KINDS", {"none": moved})
+    assert draw_figures(folder) == []
+    folder.move_aside()
+    with pytest.raises(SeedbedError, match="no run folder"):
+        draw_figures(folder)
+    assert not folder.path.exists()  # nothing is left where a run was
 
 
 def test_curves_of_many_metrics_stand_in_rows(tmp_path, write):

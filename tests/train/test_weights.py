@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from seedbed.core.capabilities import HasDataInit
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Streams
 from seedbed.core.terms import Terms
 from seedbed.store import checkpoint
@@ -99,3 +100,22 @@ def test_who_only_reads_builds_no_learner_and_no_optimiser_and_draws_no_batch(wo
     monkeypatch.setattr(Learner, "__init__", never)
     monkeypatch.setattr(Shuffled, "__call__", never)
     same_stack(restored(task, [Streams(seed) for seed in SEEDS], CPU, *found), trained.stack())
+
+
+@pytest.mark.parametrize("wrong", ["dropped", "renamed", "wider", "whole numbers"])
+def test_tensors_that_are_not_the_models_are_refused(workloads, wrong):
+    task = workloads["small-vae"](steps=1, eval_every=1)
+    streams = [Streams(seed) for seed in SEEDS]
+    learner = Learner(task, streams, CPU)
+    learner.advance()
+    tree, meta = checkpoint.unflatten(checkpoint.flatten(learner.tree())), {**learner.meta(), "step": 1}
+    name, value = next(iter(tree["params"].items()))
+    tree["params"] = {
+        "dropped": {},
+        "renamed": {f"{name}x": value},
+        "wider": {name: torch.cat([value, value], 1)},
+        "whole numbers": {name: value.int()},
+    }[wrong]
+    for take in (lambda: Learner(task, streams, CPU).restore(tree, meta), lambda: restored(task, streams, CPU, tree, meta)):
+        with pytest.raises(SeedbedError, match="the checkpoint is damaged or of another model: parameters"):
+            take()

@@ -88,12 +88,10 @@ class _Shared:
 
         self._outside.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
-        self._outside.callback(
-            torch.use_deterministic_algorithms,
-            torch.are_deterministic_algorithms_enabled(),
-            warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-        )
-        torch.use_deterministic_algorithms(False)
+        if torch.are_deterministic_algorithms_enabled():  # to set it imports torch's compiler, which takes a second
+            warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+            self._outside.callback(torch.use_deterministic_algorithms, True, warn_only=warn_only)
+            torch.use_deterministic_algorithms(False)
         if (
             precision := torch.get_float32_matmul_precision()
         ) != "highest":  # else to set it would change what it stands for

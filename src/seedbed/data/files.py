@@ -1,21 +1,26 @@
 """Where data files come from: a given folder, ``SEEDBED_DATA``, the cache, or a download into the cache. Torch-free."""
 
+import errno
 import gzip
 import hashlib
 import logging
 import os
-import secrets
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO
+from urllib.parse import urljoin, urlsplit
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.temporary import temporary_file
 from seedbed.data.paths import expanded
 
 ROUNDS = 2  # passes over the mirrors
 TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between bytes
+MOST = 1 << 30  # bytes of one file: several times the largest
+LONGEST = 1800.0  # seconds of one attempt
 
 
 @dataclass(frozen=True)
@@ -132,36 +137,60 @@ def _unpacked_sha256(path: Path) -> str:
 
 
 def _download(file: RemoteFile, target: Path) -> Path:
-    """Download to a temporary name beside ``target``, verify, rename; on any failure or interruption nothing remains."""
+    """Download to a temporary file beside ``target``, verify, rename; on any failure or interruption nothing remains."""
     import pooch
 
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-    except OSError as error:
-        reason = _reason(error)
-        raise SeedbedError(
-            f"cannot write to the cache {target.parent}: {reason}; set SEEDBED_CACHE to another folder"
-        ) from error
-    get = pooch.HTTPDownloader(chunk_size=1 << 16, timeout=TIMEOUT)
+    get = pooch.HTTPDownloader(chunk_size=1 << 16, timeout=TIMEOUT, hooks={"response": _no_downgrade})
     failed: dict[str, str] = {}
     try:
-        for url in file.urls * ROUNDS:
-            logging.getLogger(__name__).info("downloading %s", url)
-            try:
-                get(url, str(part), None)
-                got = _sha256(part)
-                if got == file.sha256:
-                    part.replace(target)
-                    return target
-                failed[url] = f"not {_wrong(file, got)}"
-            except OSError as error:  # the errors of requests are OSErrors, too
-                failed[url] = _reason(error)
-    finally:
-        part.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_file(target, "part") as part:
+            for url in sorted(file.urls, key=lambda url: urlsplit(url).scheme != "https") * ROUNDS:
+                logging.getLogger(__name__).info("downloading %s", url)
+                try:
+                    with part.open("wb") as handle:
+                        get(url, _Bounded(handle), None)
+                    got = _sha256(part)
+                    if got == file.sha256:
+                        part.replace(target)
+                        return target
+                    failed[url] = f"not {_wrong(file, got)}"
+                except OSError as error:  # the errors of requests are OSErrors, too
+                    failed[url] = _reason(error)
+    except OSError as error:
+        raise SeedbedError(
+            f"cannot write to the cache {target.parent}: {_reason(error)}; set SEEDBED_CACHE to another folder"
+        ) from error
     reasons = "; ".join(f"{urlsplit(url).netloc}: {reason}" for url, reason in failed.items())
     raise SeedbedError(f"cannot download {file.name} ({reasons}); try again, or set SEEDBED_DATA to a folder that holds it")
+
+
+class _Bounded:
+    """A file that takes no more than so many bytes, and none after so long: a server may never end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left, self._until = file, MOST, time.monotonic() + LONGEST
+
+    def write(self, content: bytes) -> int:
+        """Write on; raises ``OSError`` beyond either limit."""
+        self._left -= len(content)
+        if self._left < 0:
+            raise OSError(errno.EFBIG, f"more than {MOST >> 20} MiB")
+        if time.monotonic() > self._until:
+            raise OSError(errno.ETIMEDOUT, f"not done after {LONGEST / 60:g} minutes")
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        """Hand on what is held back."""
+        self._file.flush()
+
+
+def _no_downgrade(response: Any, **_: Any) -> None:
+    """Refuse to be sent on from https to anything else."""
+    if response.is_redirect and urlsplit(response.url).scheme == "https":
+        target = urljoin(response.url, response.headers["location"])
+        if urlsplit(target).scheme != "https":
+            raise OSError(errno.EPERM, f"sent on to {urlsplit(target).scheme}, which is not https")
 
 
 def _wrong(file: RemoteFile, got: str) -> str:

@@ -4,6 +4,7 @@ import gzip
 import math
 import struct
 import warnings
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.memory import check_memory
 from seedbed.data.paths import check_file
 from seedbed.data.splits import KNOWN, splits_among
 
@@ -56,6 +58,7 @@ def _named(path: Path, head: bytes) -> np.ndarray | dict[str, np.ndarray]:
     if head[:10] == b"MATLAB 5.0" or path.suffix.lower() == ".mat":
         return _mat(path, head)
     if head[:6] == b"\x93NUMPY" or head[:2] == b"PK":
+        _check_claims(path, head)
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
             return found
@@ -66,6 +69,26 @@ def _named(path: Path, head: bytes) -> np.ndarray | dict[str, np.ndarray]:
         raise SeedbedError(f"{path} is {kind} and cannot be read as .npy or .npz; read it as a table: csv:{path}")
     reason = "it is empty" if not head else "it begins as neither"
     raise SeedbedError(f"{path} cannot be read as .npy or .npz without pickle: {reason}; save it with numpy.save")
+
+
+def _check_claims(path: Path, head: bytes) -> None:
+    """Hold what a file of NumPy's says of its size to the file, and to the memory there is, before anything is made of it.
+
+    Raises:
+        SeedbedError: for an array that the file cannot hold, and for arrays that unpacked fill the memory.
+    """
+    if head[:2] == b"PK":
+        with zipfile.ZipFile(path) as archive:
+            whole = sum(member.file_size for member in archive.infolist())
+        check_memory(f"what {path} holds, unpacked,", whole, "keep fewer arrays in it")
+        return
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        need, there = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+    if need > there and not dtype.hasobject:
+        raise SeedbedError(f"{path} is cut off: its header says {need} bytes of {list(shape)} values, and {there} are there")
 
 
 def _chosen(arrays: Mapping[str, np.ndarray], key: str, path: Path) -> dict[str, np.ndarray]:
@@ -124,6 +147,8 @@ def _idx(path: Path, packed: bool) -> np.ndarray:
         sizes = struct.unpack(f">{rank}I", head)
         dtype = np.dtype(IDX[kind])
         expected = math.prod(sizes) * dtype.itemsize
+        if expected <= path.stat().st_size * GZIP:
+            check_memory(f"what {path} holds, unpacked,", expected, "cut it down")
         # A file that is cut off may say any size, beyond all memory.
         content = file.read(min(expected, path.stat().st_size * GZIP) + 1)
     if len(content) != expected:

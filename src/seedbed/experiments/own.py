@@ -2,12 +2,13 @@
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seedbed.core.errors import SeedbedError, told, unknown
+from seedbed.core.numbers import shown
 from seedbed.experiments.data import Data, data_named
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import field_types, held, option
@@ -229,6 +230,9 @@ def fitted(
         raise SeedbedError(f"metrics have a {metric!r}, as the loss is called; call one of them by another name")
     if isinstance(frozen, str):
         raise SeedbedError(f"frozen takes several beginnings of names, got {frozen!r}; write frozen=[{frozen!r}]")
+    names = tuple(frozen) if isinstance(frozen, Iterable) else (frozen,)
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise SeedbedError(f"frozen takes beginnings of names of parameters, got {shown(odd[0])}; e.g. frozen=['encoder']")
     given = utility if loss is None else loss
     players = tuple(given) if isinstance(given, Mapping) else ()
     if isinstance(given, Mapping) and not players:

@@ -49,11 +49,21 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 ACROSS = 4  # panels of curves in a row
+PATIENCE = 60.0  # seconds to wait for another process that draws
 TILE, DPI = 240, 160  # pixels of a picture, and of an inch of a PNG, in which a picture is an inch and a half
 
 
 def draw_figures(folder: Folder) -> list[Path]:
-    """Write every figure that the run's stored arrays and rows allow, and say where."""
+    """Write every figure that the run's stored arrays and rows allow, and say where.
+
+    Raises:
+        SeedbedError: if there is no run any more, or another process draws them for long.
+    """
+    with folder.working("figures", f"drawing the figures of {folder}", wait=PATIENCE):
+        return _drawn(folder)
+
+
+def _drawn(folder: Folder) -> list[Path]:
     run, written = StoredRun.read(folder.path), []
     with house_style():
         for name, drawn in KINDS.items():

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from seedbed.core import words
 from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.metric import METRICS
@@ -14,6 +15,7 @@ from seedbed.core.numbers import number, shown, whole
 from seedbed.data import loaded_once
 from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Limits, Option, no_estimator, offered
 from seedbed.runs.load import Run
+from seedbed.runs.machine import usable_device
 from seedbed.runs.places import at_hand
 from seedbed.store import notes
 from seedbed.store.manifest import command_line, versions
@@ -125,6 +127,11 @@ def evaluate(
         SeedbedError: for an unfinished run, an estimator that the model does not have, data that are not there any more or
             have changed, or what does not fit in memory.
     """
+    if not isinstance(run, Run) or not isinstance(request, Request):
+        raise SeedbedError(f"expected a Run and a Request, got {shown(run)} and {shown(request)}")
+    usable_device(device)
+    if data_at is not None:
+        words.text("data_at", data_at)
     with at_hand(run.folder, run.manifest, run.experiment, data_at):
         return _evaluated(run, request, again, device, progress)
 

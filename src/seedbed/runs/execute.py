@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seedbed.core import words
 from seedbed.core.ambient import plain
-from seedbed.core.errors import SeedbedError, UnmappedError, unknown
+from seedbed.core.errors import SeedbedError, UnmappedError
 from seedbed.core.numbers import number
 from seedbed.data import loaded_once
 from seedbed.experiments.check import check_batch
@@ -40,10 +41,11 @@ def run_folder(name: str, experiment: Experiment, out: Path | str = "runs", tag:
     Raises:
         SeedbedError: for a tag that is no single folder's name.
     """
-    if tag is not None and (tag != Path(tag).name or tag == ".."):
+    out = words.place("out", out)
+    if tag is not None and (words.text("name", tag) != Path(tag).name or tag == ".."):
         raise SeedbedError(f"--name is one folder's name, got {tag!r}; choose another, and the place with --out")
     stem = name.replace(".py:", "-").replace(os.sep, "-").strip(".-") if ".py:" in name else name
-    return Folder(Path(out) / stem / (tag or config_hash(name, experiment.config())))
+    return Folder(out / stem / (tag or config_hash(name, experiment.config())))
 
 
 @plain()
@@ -83,8 +85,7 @@ def execute(
     """
     seeds, threads = check_seeds(seeds), check_threads(threads)
     checkpoint_seconds = number("checkpoint seconds", checkpoint_seconds, 0)
-    if strategy not in STRATEGIES:
-        raise unknown("strategy", strategy, STRATEGIES)
+    words.chosen("strategy", strategy, STRATEGIES)
     folder = run_folder(name, experiment, out, tag)
     # Workers load their own: what they train on is not held here as well.
     with nullcontext() if strategy == "processes" else loaded_once(), tentative(folder.path):

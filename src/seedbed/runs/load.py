@@ -1,7 +1,8 @@
 """A run as it is stored: its table, its models, and draws from them."""
 
+import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from math import prod
@@ -12,6 +13,7 @@ from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.memory import check_memory
 from seedbed.core.numbers import SEED_MOST, shown, whole
+from seedbed.core.words import place
 from seedbed.data import loaded_once
 from seedbed.experiments import EXPERIMENTS, MODELS, find
 from seedbed.experiments.experiment import Experiment
@@ -57,7 +59,7 @@ def load(
         raise SeedbedError(f"expected the path of a run folder, got {shown(path)}")
     if experiment is not None and not isinstance(experiment, str | Experiment):
         raise SeedbedError(f"experiment must be an Experiment or file.py:variable, got {shown(experiment)}")
-    folder = Folder(path)
+    folder = Folder(place("path", path))
     manifest = folder.manifest()
     if build is not None:
         return Run(folder, refitted(manifest.config, build, data))
@@ -130,6 +132,9 @@ def compare(*runs: "Run | Path | str", metric: str | None = None) -> "Comparison
     if metric is not None and not isinstance(metric, str):
         raise SeedbedError(f"metric must be the name of a test metric, got {shown(metric)}")
     stored = [run.stored if isinstance(run, Run) else StoredRun.read(Path(run)) for run in runs]
+    places = [os.path.realpath(run.folder.path) for run in stored]
+    if twice := next((run for run, path in zip(stored, places, strict=True) if places.count(path) > 1), None):
+        raise SeedbedError(f"{twice.folder} is named twice, and a run does not differ from itself; name another")
     for run in stored:
         if not run.judged:
             raise SeedbedError(f"{run.folder} has no test number yet; run the same command again to finish it")
@@ -192,6 +197,8 @@ class Run:
         Raises:
             SeedbedError: for a seed that is not in this run, or whose group has no checkpoint yet.
         """
+        if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) != 1:
+            raise SeedbedError(f"seeds must be a list of seeds of this run, got {shown(seeds)}; e.g. [{self.seeds[0]}]")
         seeds = [self._check_seed(seed) for seed in seeds]
         from seedbed.core.by_hand import drawing
 

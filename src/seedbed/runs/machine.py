@@ -2,12 +2,15 @@
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from seedbed.core.errors import SeedbedError
 from seedbed.core.numbers import shown, whole
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 
 
 def usable_device(device: str) -> str:
@@ -18,6 +21,8 @@ def usable_device(device: str) -> str:
     """
     import torch
 
+    if not isinstance(device, str) or not _DEVICE.fullmatch(device):
+        raise SeedbedError(f"device must be auto, cpu, cuda, cuda:N or mps, got {shown(device)}")
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:

@@ -4,7 +4,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from seedbed.core.errors import SeedbedError
 from seedbed.core.memory import GIB, available, check_memory
@@ -51,17 +51,23 @@ def check_fits(task: "Task", seeds: int, device: str) -> None:
     check_memory(f"training {seeds} seed{'s' * (seeds > 1)} at once", seeds * numbers * task.dtype.itemsize, REMEDY, kind)
 
 
-class _Bounded(TorchDispatchMode):
+# A mode of dispatch would see every tensor, and imports torch's compiler, which takes longer than many a training.
+_MAKERS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint}
+
+
+class _Bounded(TorchFunctionMode):
     """Refuses a tensor that is made from nothing, and would be larger than ``most`` bytes, before it is made."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self.left = most
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if "device" in kwargs and args and isinstance(args[0], list | tuple):  # the sizes, of `empty` and its like
-            need = prod(args[0]) * (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
+        if func in _MAKERS:
+            sizes = kwargs.get("size", args[0] if args and isinstance(args[0], list | tuple) else args)
+            whole = isinstance(sizes, list | tuple) and all(isinstance(size, int) for size in sizes)
+            need = (prod(sizes) if whole else 0) * (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
             if need > self.left:
                 free = f"{self.left / GIB:.3g} GiB are free"
                 raise SeedbedError(f"the model of one seed takes at least {need / GIB:.3g} GiB, and {free}; {REMEDY}")

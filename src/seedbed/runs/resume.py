@@ -187,6 +187,11 @@ def _check_continued(
     ends = [folder.latest_meta(group) for group in old.groups]
     if set(seeds) <= {seed for group, end in zip(old.groups, ends, strict=True) if end and end["done"] for seed in group}:
         return
+    if device == "auto" and not _is_here(old.device):
+        raise SeedbedError(
+            f"{folder} was begun on {old.device}, which is not here, and goes on there alone; continue it where that is, "
+            "choose another --name, or --again to start over"
+        )
     now = {
         "strategy": old.strategy if strategy == "auto" else strategy,
         "device": old.device if device == "auto" else usable_device(device),
@@ -198,3 +203,11 @@ def _check_continued(
                 f"{folder} was begun with {what} {getattr(old, what)}, now {value}; leave out --{what} to continue it, "
                 "choose another --name, or --again to start over"
             )
+
+
+def _is_here(device: str) -> bool:
+    """Whether a device of a manifest is on this machine, the same kind of GPU too."""
+    try:
+        return usable_device(device.split(" ")[0]) == device
+    except SeedbedError:
+        return False

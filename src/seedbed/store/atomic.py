@@ -41,7 +41,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """
     with clear_os_errors(path):
         mode = replaceable(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with temporary_file(path) as temporary:
             if mode is not None:
                 temporary.chmod(mode)
@@ -82,6 +82,18 @@ def replaceable(path: Path) -> int | None:
     if not stat.S_ISREG(mode):
         raise SeedbedError(f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no plain file')}, not a file; choose another name")
     return stat.S_IMODE(mode) & 0o777
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each flushed to disk as a name in the one above.
+
+    Raises:
+        OSError: if one cannot be made.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync_folder(place.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -83,13 +83,14 @@ class Folder:
             yield lock
 
     @contextmanager
-    def working(self, name: str, doing: str, within: str = "") -> Iterator[tuple[Lock, Manifest]]:
-        """Hold the lock of a part of the run, which is a group of seeds or an evaluation, for as long as it is written.
+    def working(self, name: str, doing: str, within: str = "", *, wait: float = 0.0) -> Iterator[tuple[Lock, Manifest]]:
+        """Hold the lock of a part of the run (a group of seeds, an evaluation, the figures) for as long as it is written.
 
         Args:
             name: of the part.
             doing: what for, in words.
             within: the folder below the run's in which the part is.
+            wait: seconds to wait for it.
 
         Yields:
             The lock, and the manifest as it was when it was taken.
@@ -103,7 +104,7 @@ class Folder:
                 manifest = self.manifest()
                 place = self.path / within / f"{_LOCK}-{name}"
                 stack.enter_context(tentative(place.parent))
-                lock = stack.enter_context(held(place, doing))
+                lock = stack.enter_context(held(place, doing, wait=wait))
             yield lock, manifest
 
     @contextmanager
@@ -215,9 +216,12 @@ class Folder:
         return rows
 
     def complete(self, group: Sequence[int]) -> bool:
-        """Whether a group is trained to its end, and its table has all rows of it."""
+        """Whether a group is trained to its end, its weights are whole, and its table has all rows of it."""
         meta = self.latest_meta(group)
         if meta is None or not meta["done"]:
+            return False
+        whole = self.latest(group)  # past a checkpoint whose header alone is whole
+        if whole is None or not whole[1]["done"]:
             return False
         stored = checkpoint.latest_rows(self.checkpoints(group))
         try:

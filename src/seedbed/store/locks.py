@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from seedbed.core.errors import SeedbedError
-from seedbed.store.atomic import clear_os_errors
+from seedbed.store.atomic import clear_os_errors, make_folder
 
 try:
     import fcntl
@@ -139,7 +139,7 @@ def held(path: Path, doing: str, *, wait: float = 0.0) -> Iterator[Lock]:
 
 def _attempt(path: Path, entry: dict[str, Any]) -> int | bytes | None:
     """An open file that is ours, or what the file of who holds it says, or ``None`` if there is to be another attempt."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle = -1
     try:
         handle, made = _opened(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seedbed.core.errors import SeedbedError
-from seedbed.store.atomic import clear_os_errors, sync_folder, write_atomic
+from seedbed.store.atomic import clear_os_errors, make_folder, sync_folder, write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ class LongTable:
             SeedbedError: if they cannot be written, or somebody else has changed the file.
         """
         with clear_os_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             # Unbuffered: what a full disk refused must not be written after all when the file is closed.
             with open(self.path, "ab", buffering=0) as handle:
                 size = handle.tell()

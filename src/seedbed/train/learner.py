@@ -21,7 +21,7 @@ from seedbed.train.start import first_batches, modules_of
 from seedbed.train.tally import Tally, means_of
 from seedbed.train.task import Task
 from seedbed.train.unseen import Unseen
-from seedbed.train.weights import LAYOUT, Shares, Weights, known, upgraded
+from seedbed.train.weights import LAYOUT, Shares, Weights, fitting, known, upgraded
 from seedbed.train.writes import written_buffers
 
 # Fates of a seed. Anything but RUNNING is final: its parameters do not change any more.
@@ -312,7 +312,10 @@ class Learner:
         own = tree.get("state", {}).get("players", {})
         players = {name: known(mine, own.get(name, {})) for name, mine in self.state["players"].items()}
         self.state = {"modules": taken.state, "players": players}
-        self.optimizers = {name: dict(tree["optimizers"][name]) for name in self.optimizers}
+        self.optimizers = {
+            name: fitting(f"the optimizer of {name}", mine, tree.get("optimizers", {}).get(name, {}))
+            for name, mine in self.optimizers.items()
+        }
         self.controls = {
             name: {key: value.cpu() for key, value in known(own, tree.get("controls", {}).get(name, {})).items()}
             for name, own in self.controls.items()

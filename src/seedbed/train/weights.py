@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.train import holdings
@@ -110,10 +111,14 @@ class Weights:
         )
 
     def taken(self, tree: Mapping[str, Any]) -> "Weights":
-        """Those of a checkpoint's tree (see ``upgraded``); state and averages that it lacks stay as they are."""
+        """Those of a checkpoint's tree (see ``upgraded``); state and averages that it lacks stay as they are.
+
+        Raises:
+            SeedbedError: if its parameters are not those of this model, by name and shape.
+        """
         return Weights(
-            dict(tree["params"]),
-            dict(tree.get("fixed", {})),
+            fitting("parameters", self.params, tree.get("params", {})),
+            fitting("fixed numbers", self.fixed, tree.get("fixed", {})),
             known(self.state, tree.get("state", {}).get("modules", {})),
             known(self.average, tree.get("average", {})),
             known(self.average_state, tree.get("average_state", {})),
@@ -132,6 +137,25 @@ class Weights:
     def counting(self, structure: Stack, shares: Shares) -> Stack:
         """The models that count, for evaluation."""
         return structure.replace(self.fixed | shares.named(self.kept), self.kept_state)
+
+
+def fitting(what: str, mine: Mapping[str, Tensor], found: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What a checkpoint holds, if it is what a model has: a tensor that is missing must not become another number.
+
+    Raises:
+        SeedbedError: if names, shapes or types differ.
+    """
+    shapes = lambda tensors: {
+        name: (tuple(value.shape), value.is_floating_point()) if isinstance(value, Tensor) else None
+        for name, value in tensors.items()
+    }
+    expected, got = shapes(mine), shapes(found)
+    if wrong := sorted(name for name in {*expected, *got} if expected.get(name) != got.get(name)):
+        raise SeedbedError(
+            f"the checkpoint is damaged or of another model: {what} {wrong[0]!r} should be of shape and kind "
+            f"{expected.get(wrong[0])}, got {got.get(wrong[0])}; delete it and run again"
+        )
+    return dict(found)
 
 
 def upgraded(tree: Mapping[str, Any], meta: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
