@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from seedbed.core.errors import SeedbedError
+from seedbed.judge import pairs
 from seedbed.judge.intervals import interval
 from seedbed.judge.pairs import compare, compare_family, holm, seeds_needed
 from seedbed.judge.sentences import sentence, share_sentence
 from seedbed.judge.shares import variance_shares
-from seedbed.report import statistics
 
 STUDIES = 2000
 Z = 4.0  # about 30 statistical assertions below: z corrected for their number at 1 in 500
@@ -70,16 +70,40 @@ def test_student_interval_by_hand():
     assert found.high - 3.0 == pytest.approx(2.776445 * math.sqrt(2.5 / 5), rel=1e-6)
 
 
-def test_bootstrap_t_agrees_with_a_loop():
+def test_bca_by_its_formula():
+    """Efron (1987); Efron and Tibshirani (1993, 14.10), at levels widened as Hesterberg (2015, 5.2) has it."""
     x = np.exp(0.5 * rng(3).normal(size=12))
-    found, chance = interval(x, rng=rng(5), resamples=199), rng(5)
-    t = []
-    for draw in x[chance.integers(0, 12, (199, 12))]:
-        t.append((draw.mean() - x.mean()) / (draw.std(ddof=1) / math.sqrt(12)))
-    low, high = np.quantile(t, [0.025, 0.975])
-    error = x.std(ddof=1) / math.sqrt(12)
-    assert (found.low, found.high) == pytest.approx((x.mean() - high * error, x.mean() - low * error), rel=1e-9)
-    assert found.method == "bootstrap-t"
+    found = interval(x, rng=rng(5), resamples=1999)
+    spread = np.ptp(x)
+    means = stats.bootstrap(((x - x.mean()) / spread,), np.mean, n_resamples=1999, rng=rng(5)).bootstrap_distribution
+    without = (x.sum() - x) / 11
+    lean = ((without.mean() - without) ** 3).sum() / (6 * ((without.mean() - without) ** 2).sum() ** 1.5)
+    shift = stats.norm.ppf((means < 0).mean())
+    ends = math.sqrt(12 / 11) * stats.t.ppf([0.025, 0.975], 11)
+    levels = stats.norm.cdf(shift + (shift + ends) / (1 - lean * (shift + ends)))
+    low, high = x.mean() + spread * np.quantile(means, levels)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-3)
+    assert found.method == "bca, widened"
+
+
+@pytest.mark.parametrize("shape", ["skewed", "two peaks", "an outlier"])
+def test_no_interval_leaves_the_range_of_its_data(shape):
+    source = rng(2)
+    draw = {
+        "skewed": lambda: np.exp(source.normal(size=12)),
+        "two peaks": lambda: source.normal(size=12) * 0.01 + source.integers(0, 2, 12),
+        "an outlier": lambda: np.r_[source.normal(size=11) * 0.1, 5.0],
+    }[shape]
+    for _ in range(50):
+        x = draw()
+        found = interval(x, rng=rng(), resamples=999)
+        assert x.min() <= found.low <= found.mean <= found.high <= x.max()
+
+
+def test_many_values_have_students_interval():
+    x = np.exp(rng().normal(size=1001))
+    found = interval(x, rng=rng())
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 1000, x.mean(), stats.sem(x)), rel=1e-12)
 
 
 def test_bootstrap_interval_moves_and_scales_with_the_data():
@@ -105,19 +129,6 @@ def test_one_value_has_no_bounds_and_none_has_no_mean():
     assert none.n == 0 and math.isnan(none.mean)
 
 
-def test_one_outlier_among_equal_seeds_gives_students_interval_and_says_so():
-    x = [2.9] * 9 + [5.8]
-    found = interval(x, rng=rng())
-    assert "unstable" in found.method
-    assert found.high == pytest.approx(stats.t.interval(0.95, 9, np.mean(x), stats.sem(x))[1])
-
-
-@pytest.mark.parametrize(("outlier", "method"), [(1.0, "bootstrap-t"), (2.0, "student-t (bootstrap unstable)")])
-def test_the_bootstrap_is_given_up_where_it_is_more_than_four_times_wider_than_students(outlier, method):
-    x = np.r_[np.linspace(-0.05, 0.05, 11), outlier]  # ratios 3.1 and 5.7
-    assert interval(x, rng=rng()).method == method
-
-
 def test_values_that_are_not_finite_are_an_error_not_a_smaller_sample():
     with pytest.raises(SeedbedError, match="1 of 3 values are not finite"):
         interval([1.0, math.nan, 2.0], rng=rng())
@@ -135,9 +146,9 @@ def test_the_same_generator_gives_the_same_interval():
 @pytest.mark.parametrize("tail", ["normal", "skewed"])
 def test_two_equal_models_are_told_apart_in_at_most_5_percent_of_studies(n, tail, monkeypatch):
     # Fewer resamples only, for speed; seeds share a component, as paired seeds do.
-    monkeypatch.setattr(statistics, "interval", partial(interval, resamples=499))
-    monkeypatch.setattr(statistics, "RESAMPLES", 499)
-    monkeypatch.setattr(statistics, "_needed", lambda *_: None)
+    monkeypatch.setattr(pairs, "interval", partial(interval, resamples=499))
+    monkeypatch.setattr(pairs, "RESAMPLES", 499)
+    monkeypatch.setattr(pairs, "_needed", lambda *_: None)
     source, studies, found = rng(n), 1000, {"better": 0, "worse": 0}
     for _ in range(studies):
         shared, a, b = source.normal(size=(3, n))
@@ -434,11 +445,58 @@ def test_a_metric_that_does_not_vary_has_no_shares():
 # ---------------------------------------------------------------------------------------------------------------- sentences
 
 
-def test_a_difference_that_few_seeds_make_is_not_called_shown_and_the_sentence_says_why():
-    losses = pd.Series([0.8] * 9 + [-4.0])
-    verdict = compare(losses, pd.Series([1.0] * 10), name_a="a", name_b="b", unit="nats", rng=rng())
-    assert verdict.p_value < 0.05 and verdict.outcome == "no difference shown"
-    assert sentence(verdict).endswith("p = 0.002, but some seeds lie so far off that the interval of the mean holds zero")
+def test_a_difference_that_few_seeds_undo_is_not_called_shown_and_the_sentence_says_why():
+    gains = [0.2, 1.3, -0.2, 2.5, 1.6, 0.4, 1.4, 1.6, -0.3, -2.0, 1.9, 1.1, 1.6]
+    verdict = versus(np.zeros(13), gains)
+    assert verdict.p_value < 0.05 and verdict.outcome == "no difference shown" and verdict.gain.low < 0
+    assert sentence(verdict).endswith("p = 0.032, but some seeds lie so far off that the interval of the mean holds zero")
+
+
+def test_within_a_margin_two_are_the_same_by_two_tests_of_one_side():
+    """Parity with SciPy's one-sided t-tests below ten pairs and permutation tests from ten."""
+    for n, seed in ((7, 1), (12, 2)):
+        a, b = rng(seed).normal(0, 0.1, (2, n))
+        found = versus(a, b, margin=0.3)
+        gain = b - a
+        for_ = lambda x: stats.ttest_1samp(x, 0, alternative="greater").pvalue
+        if n >= 10:
+            for_ = lambda x: (
+                stats.permutation_test(
+                    (x,), np.mean, permutation_type="samples", n_resamples=2 ** len(x), alternative="greater"
+                ).pvalue
+            )
+        assert found.p_same == pytest.approx(max(for_(gain + 0.3), for_(0.3 - gain)), abs=1e-12)
+        assert found.outcome == "same" and f"are the same within 0.3 nats: {found.gain.mean:.2f}"[:38] in sentence(found)
+        assert versus(a, b, margin=0.01).outcome == "no difference shown"
+        assert "nor that they are the same within 0.01 nats" in sentence(versus(a, b, margin=0.01))
+        assert versus(b, a, margin=0.3).p_same == pytest.approx(found.p_same, abs=1e-12)
+
+
+def test_what_is_the_same_within_the_margin_is_not_better_for_being_so_by_less():
+    gains = 0.05 + rng(3).normal(0, 0.01, 8)
+    assert versus(np.zeros(8), gains).outcome == "better"
+    assert versus(np.zeros(8), gains, margin=0.2).outcome == "same"
+    assert versus(np.zeros(8), gains, margin=0.051).outcome == "better"  # nor is it shown to be within so little
+
+
+def test_a_seed_that_diverged_is_the_same_as_none():
+    found = versus(pd.Series(np.zeros(8)), pd.Series(np.zeros(7)), margin=1.0, diverged_b=[7])
+    assert found.p_same == 1.0 and found.outcome != "same"
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, math.inf])
+def test_a_margin_is_above_zero(margin):
+    with pytest.raises(SeedbedError, match="must be above 0 and finite"):
+        versus(np.zeros(5), np.ones(5), margin=margin)
+
+
+@pytest.mark.parametrize("n", [7, 12])
+def test_at_a_difference_of_the_margin_few_are_called_the_same(n, monkeypatch):
+    monkeypatch.setattr(pairs, "interval", partial(interval, resamples=199))
+    monkeypatch.setattr(pairs, "_needed", lambda *_: None)
+    source, studies = rng(n), 1000
+    called = sum(versus(np.zeros(n), source.normal(0.5, 0.4, n), margin=0.5).outcome == "same" for _ in range(studies))
+    assert called / studies <= 0.05 + Z * math.sqrt(0.05 * 0.95 / studies)
 
 
 def test_other_outcomes_in_plain_words():
