@@ -67,7 +67,7 @@ def refused(capsys, *arguments: str) -> str:
         (["run", "mnist-convergence/mnist-dynamic/lvae", "--latents", "3,0"], "latents must be at least 1, got 0"),
         (["run", "mnist-convergence/mnist-dynamic/flow", "--couplings=-1,1"], "couplings must be at least 0, got -1"),
         (["run", "mnist-convergence/mnist-dynamic/vae", "--ema", "3"], "ema must be at most 1, got 3"),
-        (["run", "toy/8gaussians/vae", "--device", "tpu"], "cannot be used here"),
+        (["run", "toy/8gaussians/vae", "--device", "tpu"], "device must be auto, cpu, cuda, cuda:N or mps"),
         (["run", "toy/8gaussians/vae", "-m", "vae"], "-m chooses from a study; toy/8gaussians/vae is one experiment"),
         (["run", "missing.py:experiment"], "no file missing.py"),
         (["sample", "nowhere"], "no run folder"),
