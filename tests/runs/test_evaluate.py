@@ -235,7 +235,7 @@ def test_what_cannot_be_measured_is_one_line(capsys, work):
         (["-k", 0], "samples must be at least 1, got 0"),
         (["--examples", 0], "examples must be at least 1"),
         (["--memory-gib", 1e-3, "-k", 10_000_000], "k = 10000000 needs"),
-        (["--device", "tpu"], "cannot be used here"),
+        (["--device", "tpu"], "device must be auto"),
     ):
         assert says in refused(capsys, "evaluate", "images", "-q", *flags)
     assert not (folder("images").path / "evaluations").exists()
