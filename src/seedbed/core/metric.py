@@ -67,18 +67,18 @@ _EXCESS = "KL(p* || q)"
 # What runs are compared on that have no metric in common, each by a number of its own that is a value or a bound of it.
 SURPRISE = Metric(_SURPRISE, "nats", "negative log-likelihood, exact or bounded from above", of=_SURPRISE, offset=True)
 NEG_IW = Metric("neg_iw<k>_nats", "nats", "negative bound of k samples", kind="upper bound", of=_SURPRISE, offset=True)
-KL_OF_LAYER = Metric("kl_<layer>_nats", "nats", "KL of a layer's posterior from its prior", better=None)
-KL_OF_UNIT = Metric("units/kl_<layer>_<i>_nats", "nats", "KL of a unit's posterior from its prior", better=None)
-GAP = Metric("gap_nats", "nats", "log p*(x) - log q(x) where p* is known", kind="exact", of=_EXCESS)
+KL_OF_LAYER = Metric("kl_<layer>_nats", "nats", "KL of a layer's posterior from its prior", better=None, low=0.0)
+KL_OF_UNIT = Metric("units/kl_<layer>_<i>_nats", "nats", "KL of a unit's posterior from its prior", better=None, low=0.0)
+GAP = Metric("gap_nats", "nats", "log p*(x) - log q(x) where p* is known", kind="exact", of=_EXCESS, low=0.0)
 NLL = Metric("nll_nats", "nats", "negative log-likelihood", kind="exact", of=_SURPRISE, offset=True)
 NLL_SAMPLED = Metric(
     "nll_nats", "nats", "its bound by all samples", kind="upper bound", of=_SURPRISE, offset=True, beside="ess"
 )
 NEG_ELBO = Metric("neg_elbo_nats", "nats", "negative ELBO", kind="upper bound", of=_SURPRISE, offset=True)
-KL = Metric("kl_nats", "nats", "KL of the posterior from the prior, over all layers", better=None)
+KL = Metric("kl_nats", "nats", "KL of the posterior from the prior, over all layers", better=None, low=0.0)
 SW = Metric("sw_distance", "data units", "sliced 1-Wasserstein distance of draws to examples", low=0.0)
-ESS = Metric("ess", "samples", "how many samples of an example count", better=None, kind="sample size", low=0.0)
-ESS_MIN = Metric("ess_min", "samples", "the same, least over examples", better=None, kind="sample size", low=0.0)
+ESS = Metric("ess", "samples", "how many samples of an example count", better=None, kind="sample size", low=1.0)
+ESS_MIN = Metric("ess_min", "samples", "the same, least over examples", better=None, kind="sample size", low=1.0)
 NLL_AIS = Metric(
     "nll_ais_nats", "nats", "negative log-likelihood by annealing", kind="upper bound", of=_SURPRISE, offset=True
 )
@@ -88,7 +88,7 @@ AIS_MINUS_IS = Metric("ais_minus_is_nats", "nats", "annealed less importance-sam
 AIS_MINUS_IS_ERROR = Metric(
     "ais_minus_is_error_nats", "nats", "error of its mean by both estimators' draws", better=None, kind="error", low=0.0
 )
-RATE = Metric("rate_nats", "nats", "KL(q(z | x) || p(z)) over all layers", better=None)
+RATE = Metric("rate_nats", "nats", "KL(q(z | x) || p(z)) over all layers", better=None, low=0.0)
 DISTORTION = Metric("distortion_nats", "nats", "-E_q log p(x | z)", better=None)
 ACTIVE_UNITS = Metric("active_units", "units", "latent units whose mean varies with x", better=None, low=0.0)
 ACTIVE_OF_LAYER = Metric("active_units_<layer>", "units", "of one layer", better=None, low=0.0)
@@ -100,7 +100,9 @@ METRICS = (
     NLL_SAMPLED,
     NLL,
     NEG_ELBO,
-    Metric("gap_nats", "nats", "the same, the ELBO for log q", kind="upper bound", of=_EXCESS, beside=NEG_ELBO.name),
+    Metric(
+        "gap_nats", "nats", "the same, the ELBO for log q", kind="upper bound", of=_EXCESS, low=0.0, beside=NEG_ELBO.name
+    ),
     GAP,
     NLL_AIS,
     Metric("bits_per_dim", "bits", "negative log-likelihood per component in bits", offset=True),
