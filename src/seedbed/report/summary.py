@@ -8,6 +8,7 @@ import numpy as np
 
 from seedbed.core.metric import Metric, declared
 from seedbed.judge.intervals import Interval, interval
+from seedbed.judge.sentences import amount
 from seedbed.report.tables import Table
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import Manifest
@@ -144,12 +145,13 @@ def runs_table(rows: Sequence[Summary]) -> Table:
     body = []
     for row in rows:
         shown = row.poor or row.interval
+        mean, _, bounds = amount(shown, "").partition(" [")
         cells = [
             row.experiment,
             row.metric,
-            (f"{shown.mean:.4f}" if math.isfinite(shown.mean) else "none") + (f" {WORSE}" if row.poor else ""),
-            f"[{shown.low:.4f}, {shown.high:.4f}]" if math.isfinite(shown.low) else "",
-            f"{row.std:.4f}" if math.isfinite(row.std) else "",
+            (mean if math.isfinite(shown.mean) else "none") + (f" {WORSE}" if row.poor else ""),
+            f"[{bounds}" if math.isfinite(shown.low) else "",
+            f"{row.std:.2g}" if math.isfinite(row.std) else "",
             str(row.seeds) + ("" if row.finished else " (unfinished)"),
             str(row.diverged),
         ]
