@@ -33,6 +33,8 @@ def compare_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     bar = None if options["against"] is None else number("the number to compare against", options["against"])
     comparison = compared(runs, options["metric"], at_least=margin, bar=bar, published=published(runs))
     click.echo(comparison.paragraph if options["paragraph"] else comparison)
+    for table in comparison.luck if options["more"] else ():
+        click.echo(f"\n{table.caption}\n\n{table.text()}")
     verdicts = comparison.verdict_table
     for flag, text in (("csv", verdicts.csv), ("markdown", verdicts.markdown), ("latex", verdicts.latex)):
         if flag in asked:

@@ -133,6 +133,9 @@ def sample(run_folder: str, count: int, seed: int | None, out: str | None, exper
 @click.option("--latex", type=click.Path(dir_okay=False), help="write the verdicts as a LaTeX table")
 @click.option("--at-least", type=float, help="least difference that matters: runs may be the same within it")
 @click.option("--against", type=float, help="a number without seeds to judge each run against, e.g. a published one")
+@click.option(
+    "--more", is_flag=True, help="what one seed would have told, what sharing seeds buys, who is best for how sure"
+)
 @click.option("--paragraph", is_flag=True, help="how it was compared, and what came out, as a paragraph for a paper")
 def compare(targets: tuple[str, ...], **options: object) -> None:
     """Say which differences between runs are real, paired by seed.

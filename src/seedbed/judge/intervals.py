@@ -42,11 +42,11 @@ def interval(
 ) -> Interval:
     """The mean with a two-sided confidence interval.
 
-    Below 10 values, and above 1000, Student's ``m -+ t(n-1) s / sqrt(n)``, exact for normal data. From 10 percentiles of the bootstrap,
-    corrected for bias and acceleration (BCa; Efron, "Better bootstrap confidence intervals", 1987), with their levels
-    widened to ``Phi(-+ sqrt(n / (n - 1)) t(n-1))``, for the bootstrap alone is too narrow in small samples (Hesterberg,
-    "What teachers should know about the bootstrap", 2015, arXiv 1411.5279). They follow the skew of the data and never
-    leave their range. docs/statistics.md has how often each covers.
+    Below 10 values, and above 1000, Student's ``m -+ t(n-1) s / sqrt(n)``, exact for normal data. Else percentiles of the
+    bootstrap, corrected for bias and acceleration (BCa; Efron, "Better bootstrap confidence intervals", 1987), with their
+    levels widened to ``Phi(-+ sqrt(n / (n - 1)) t(n-1))``, for the bootstrap alone is too narrow in small samples
+    (Hesterberg, "What teachers should know about the bootstrap", 2015, arXiv 1411.5279). They follow the skew of the data
+    and never leave their range. docs/statistics.md has how often each covers.
 
     The mean of values that all lie ``within`` a range does so as well: what of the interval lies beyond is cut off, which
     cannot lower its coverage.

@@ -98,7 +98,8 @@ def compare(
 
     The test fits the size of the study and is exact under its null hypothesis:
 
-    - below 10 pairs, and above 1000, a paired t-test (Student, 1908); a sign-flip test cannot reach p < 0.05 with 5 pairs (2 / 2**5);
+    - below 10 pairs, and above 1000, a paired t-test (Student, 1908); a sign-flip test cannot reach p < 0.05 with 5 pairs
+      (2 / 2**5);
     - from 10 pairs a sign-flip permutation test of the mean (Fisher, 1935), enumerated up to 14 pairs, else Monte Carlo
       ``(1 + hits) / (1 + draws)``; assumes only that the labels may be swapped within a seed;
     - with a diverged seed in any pair the sign test (exact binomial, ties left out) of "a wins half of the seeds": such a
@@ -255,7 +256,7 @@ def _flipped(x: Floats, rng: np.random.Generator, *, two_sided: bool) -> tuple[f
     ``scipy.stats.permutation_test`` does the same and takes 100 times as long over 14 pairs.
     """
     exact = x.size <= ENUMERATED
-    signs = _all_signs(x.size) if exact else rng.integers(0, 2, (RESAMPLES, x.size)) * 2 - 1
+    signs = all_signs(x.size) if exact else rng.integers(0, 2, (RESAMPLES, x.size)) * 2 - 1
     sums, observed = signs @ x, float(x.sum())
     slack = SAME * float(np.abs(x).sum())  # rounding must not lose the observed arrangement itself
     if two_sided:
@@ -268,7 +269,7 @@ def _flipped(x: Floats, rng: np.random.Generator, *, two_sided: bool) -> tuple[f
 
 
 @lru_cache(maxsize=8)
-def _all_signs(n: int) -> Floats:
+def all_signs(n: int) -> Floats:
     """Every choice of n signs with the first one plus; the other half mirrors it and changes no two-sided p-value."""
     codes = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)
     return 1.0 - 2.0 * (codes & 1)[:, ::-1]

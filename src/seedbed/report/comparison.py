@@ -16,6 +16,7 @@ from seedbed.judge.sentences import sentence
 from seedbed.report.document import compose
 from seedbed.report.files import write_report
 from seedbed.report.groups import Group, differences, grouped
+from seedbed.report.luck import best_table, luck_table, peaks_words
 from seedbed.report.paragraph import paragraph
 from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
@@ -47,7 +48,8 @@ class Comparison:
     def sentences(self) -> list[str]:
         """The outcome of each data set, and below it that of each pair."""
         pairs = lambda family: [f"  {said(family, v)}" for v in family.verdicts]
-        return [text for family in self.families for text in (lead(family), *pairs(family))] + self.bars
+        leads = lambda family: " ".join(filter(None, (lead(family), peaks_words(family))))
+        return [text for family in self.families for text in (leads(family), *pairs(family))] + self.bars
 
     @property
     def bars(self) -> list[str]:
@@ -63,6 +65,11 @@ class Comparison:
     def verdict_table(self) -> Table:
         """Every pair: to be written as CSV, Markdown or LaTeX."""
         return verdict_table(self.families)
+
+    @cached_property
+    def luck(self) -> list[Table]:
+        """What one seed would have told, what pairing buys, and the chance that each model is best."""
+        return [table for table in (luck_table(self.families), best_table(self.families)) if table is not None]
 
     @property
     def verdicts(self) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from seedbed.report.curves import Curves
 from seedbed.report.document import Report
 from seedbed.report.groups import settings_that_differ, shown
+from seedbed.report.luck import peaks_words
 from seedbed.report.pictures import Strip, data_strips, run_strips
 from seedbed.report.stored import StoredRun
 from seedbed.report.svg import bars_svg, bounds_svg, curves_svg, intervals_svg
@@ -54,7 +55,10 @@ def render(
         version=version("seedbed"),
         overall=overall(report.families),
         plates=sorted({name.rsplit(".", 1)[0] for name in links or {} if name.endswith(".svg")} - set(_OWN_PLATES)),
-        leads=[(family, lead(family), [said(family, v) for v in family.verdicts]) for family in report.families],
+        leads=[
+            (family, " ".join(filter(None, (lead(family), peaks_words(family)))), [said(family, v) for v in family.verdicts])
+            for family in report.families
+        ],
         charts=[_chart(report, i, task, many) for i, (task, many) in enumerate(report.charts)],
         intervals=[(family, intervals_svg(family, report.colour)) for family in report.families if family.ranked],
         bounds=_bounds(report),

@@ -16,7 +16,6 @@ from seedbed.store.folder import Folder
 from seedbed.store.manifest import Manifest
 from seedbed.store.table import Row
 
-
 CURVE = 200  # points of a seed's curve at most: more than a chart shows
 
 

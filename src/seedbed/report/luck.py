@@ -1,0 +1,101 @@
+"""What a single seed would have told, how sure the best is of its place, and what sharing seeds buys."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from seedbed.judge.peaks import two_peaks
+from seedbed.judge.views import best, improvement, interquartile_mean, one_seed, pairing, stochastic_order
+from seedbed.report.stored import StoredRun
+from seedbed.report.tables import Table
+from seedbed.report.verdicts import Family
+from seedbed.report.words import number, spread
+
+
+def peaks_words(family: Family) -> str:
+    """Which runs have seeds in two groups, which no mean describes; empty if none has."""
+    found = {run.label: two_peaks(run.kept(family.group.metric_of(run)).to_numpy()) for run in family.ranked}
+    return " ".join(
+        f"The seeds of {label} lie in two groups, {peaks.words()}: their mean describes neither."
+        for label, peaks in found.items()
+        if peaks is not None
+    )
+
+
+def luck_table(families: Sequence[Family]) -> Table | None:
+    """Every pair: chances of a wrong winner from one seed each, what pairing buys, and order; ``None`` if none can be said."""
+    body, raw = [], []
+    for family in families:
+        for a, b in combinations(family.ranked, 2):
+            x, y = _shared(family, a, b)
+            if len(x) < 2:
+                continue
+            sign = 1.0 if family.group.declared.better == "higher" else -1.0
+            told, bought = one_seed(sign * x, sign * y), pairing(x, y)
+            order = stochastic_order(sign * x, sign * y, rng=np.random.default_rng(0))
+            facts = {"data": family.group.task, "a": a.label, "b": b.label, "wrong": told.wrong}
+            facts |= {"wrong_shared": told.wrong_shared, "improvement": improvement(sign * x, sign * y)}
+            facts |= {"stochastic_order": order, "correlation": bought.correlation, "seeds_by_pairing": bought.saved}
+            raw.append(facts)
+            body.append([family.group.task, a.label, b.label, *(number(float(facts[k]), 2) for k in [*facts][3:])])
+    if not body:
+        return None
+    head = ["data", "model", "other", "one seed is wrong", "one shared seed", "P(better)", "order", "correlation", "pairing"]
+    caption = (
+        "What luck does: the chance that one seed of each model names the worse of the two, with seeds of their own and with "
+        "a shared one; probability that a run of the first is better; almost stochastic order (below 0.5 the first is better, "
+        "at 95 %); correlation over shared seeds, and the share of an unpaired study's seeds that a paired one needs."
+    )
+    return Table("luck", caption, head, body, raw, words=3)
+
+
+def best_table(families: Sequence[Family]) -> Table | None:
+    """The probability that each model is best, by data set, and over several the interquartile mean of each."""
+    body, raw = [], []
+    for family in families:
+        scores = _complete(family)
+        if len(scores) < 2:
+            continue
+        chances = best({label: values[None] for label, values in scores.items()}, rng=np.random.default_rng(0))
+        for label, chance in chances.items():
+            body.append([family.group.task, label, number(chance, 2), ""])
+            raw.append({"data": family.group.task, "model": label, "best": chance})
+    tasks = [_complete(family) for family in families]
+    names = [label for label in (tasks[0] if tasks else {}) if all(label in scores for scores in tasks)]
+    sizes = {len(values) for scores in tasks for values in scores.values()}
+    if len(tasks) > 1 and len(names) > 1 and len(sizes) == 1 and len({family.group.metric for family in families}) == 1:
+        tables = {label: np.stack([scores[label] for scores in tasks]) for label in names}
+        chances = best(tables, rng=np.random.default_rng(0))
+        for label, table in tables.items():
+            sign = 1.0 if families[0].group.declared.better == "higher" else -1.0
+            middle = interquartile_mean(sign * table, rng=np.random.default_rng(0))
+            middle = middle if sign > 0 else -middle
+            body.append([f"all {len(tasks)}", label, number(chances[label], 2), spread(middle)])
+            raw.append({"data": "all", "model": label, "best": chances[label], "iqm": middle.mean})
+            raw[-1] |= {"iqm_low": middle.low, "iqm_high": middle.high}
+    if not body:
+        return None
+    keys = dict.fromkeys(key for row in raw for key in row)
+    raw = [{key: row.get(key, "") for key in keys} for row in raw]
+    caption = (
+        "The probability that each model has the best mean if the study were made again with seeds like these; over several "
+        "data sets, the mean of the middle half of all runs with its 95 % interval."
+    )
+    return Table("best", caption, ["data", "model", "P(best)", "interquartile mean"], body, raw, words=2)
+
+
+def _shared(family: Family, a: StoredRun, b: StoredRun) -> tuple[np.ndarray, np.ndarray]:
+    """Values of two runs at the seeds at which both count."""
+    x, y = (run.kept(family.group.metric_of(run)) for run in (a, b))
+    seeds = sorted(set(x.index) & set(y.index))
+    return x.loc[seeds].to_numpy(), y.loc[seeds].to_numpy()
+
+
+def _complete(family: Family) -> dict[str, np.ndarray]:
+    """By label the values of the runs, more being better, at the seeds at which all count."""
+    values = {run.label: run.kept(family.group.metric_of(run)) for run in family.ranked}
+    values = {label: found for label, found in values.items() if len(found)}
+    seeds = sorted(set.intersection(*(set(found.index) for found in values.values()))) if values else []
+    sign = 1.0 if family.group.declared.better == "higher" else -1.0
+    return {label: sign * found.loc[seeds].to_numpy() for label, found in values.items()} if seeds else {}
