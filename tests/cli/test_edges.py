@@ -146,14 +146,17 @@ def test_names_that_no_file_can_have(capsys, tmp_path, monkeypatch, arguments):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_signals_are_alike(name):
     number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with interrupts() as stop:
-        os.kill(os.getpid(), number)
-        assert stop.seen  # and what is at hand goes on
-        with pytest.raises(Interrupted) as second:
+    outside = signal.signal(number, signal.default_int_handler)  # the tests may have been started with it ignored
+    try:
+        with interrupts() as stop:
             os.kill(os.getpid(), number)
-        assert second.value.code == 128 + number
-    assert signal.getsignal(number) is before
+            assert stop.seen  # and what is at hand goes on
+            with pytest.raises(Interrupted) as second:
+                os.kill(os.getpid(), number)
+            assert second.value.code == 128 + number
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, outside)
 
 
 def test_what_outlives_its_terminal_goes_on_doing_so():

@@ -44,7 +44,7 @@ builtins.put = put
 lines = json.loads(sys.argv[2])
 planted = {line: Case(kind="planted", what=line, code=f"put({line!r})", prepare=kept) for line in lines}
 fine = Case(kind="planted", what="", code="put(\\"import os; os.remove('kept')\\")", prepare=kept, expects="fine")
-said = {line: runner.verdict(planted[line], end) for line, end in runner.answers(planted, None, 3.0)}
+said = {line: runner.verdict(planted[line], end) for line, end in runner.answers(planted, None, 8.0)}
 said["lost"] = [fault for _, end in runner.answers({"": fine}, None) for fault in runner.verdict(fine, end)]
 print(json.dumps(said))
 """
