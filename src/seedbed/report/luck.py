@@ -24,7 +24,7 @@ def peaks_words(family: Family) -> str:
 
 
 def luck_table(families: Sequence[Family]) -> Table | None:
-    """Every pair: chances of a wrong winner from one seed each, what pairing buys, and order; ``None`` if none can be said."""
+    """Every pair: what one seed of each would tell, what pairing buys, and order; ``None`` if none can be said."""
     body, raw = [], []
     for family in families:
         for a, b in combinations(family.ranked, 2):
@@ -43,9 +43,9 @@ def luck_table(families: Sequence[Family]) -> Table | None:
         return None
     head = ["data", "model", "other", "one seed is wrong", "one shared seed", "P(better)", "order", "correlation", "pairing"]
     caption = (
-        "What luck does: the chance that one seed of each model names the worse of the two, with seeds of their own and with "
-        "a shared one; probability that a run of the first is better; almost stochastic order (below 0.5 the first is better, "
-        "at 95 %); correlation over shared seeds, and the share of an unpaired study's seeds that a paired one needs."
+        "What luck does: the chance that one seed of each model names the worse of the two, with seeds of their own and "
+        "with a shared one; probability that a run of the first is better; almost stochastic order (below 0.5 the first is "
+        "better, at 95 %); correlation over shared seeds, and the share of an unpaired study's seeds that a paired one needs."
     )
     return Table("luck", caption, head, body, raw, words=3)
 
