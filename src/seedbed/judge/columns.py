@@ -137,7 +137,8 @@ def metric_of(name: str, better: Better | None, least: float, largest: float) ->
     """
     if better is None and any(metric.parse(name) is not None for metric in METRICS):
         return declared(name)
-    words = [plain(name), *plain(name).split("_")]
+    base = re.sub(r"^(neg|negative)_", "", plain(name))
+    words = [base, *base.split("_")]
     words = [word for word in words if word in HIGHER | LOWER] or words
     way: Better | None = better
     if way is None and words[0] in HIGHER | LOWER:

@@ -28,7 +28,7 @@ def is_results(target: str) -> bool:
     return path.is_dir() and not any(path.rglob("run.json")) and next(path.rglob("metrics.csv"), None) is not None
 
 
-def read_results(paths: Sequence[Path | str], recipe: Recipe | None = None) -> dict[str, pd.DataFrame]:
+def read_results(paths: Sequence[Path | str], recipe: str | None = None) -> dict[str, pd.DataFrame]:
     """Tables of results by where each was read, cells as text where the file has text.
 
     A recipe says who wrote them: ``lightning`` (folders of ``metrics.csv``), ``wandb`` (a table of runs as it is exported),

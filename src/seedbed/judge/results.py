@@ -123,6 +123,11 @@ def _tidied(source: str, table: Frame, told: Mapping[str, Sequence[str]], *, alo
         # A blank cell is a run that there is none of.
         parts.append(part[(cells.astype(str).str.strip() != "").to_numpy() & cells.notna().to_numpy() | _failed(cells)])
     frame = pd.concat(parts, ignore_index=True)
+    spare = [name for name in rest if name not in measured and not _is_number(table[name])]
+    if "task" not in frame and len(spare) == 1 and frame.duplicated([n for n in frame.columns if n != "value"]).any():
+        # What else would tell one line from another?
+        again, words = _tidied(source, table, {**told, "task": spare}, alone=alone)
+        return again, words
     for name, value in (("task", Path(source).stem), ("metric", "value"), ("step", 0.0)):
         if name not in frame:
             frame[name] = value
@@ -190,6 +195,9 @@ def _seeds_as_numbers(frame: Frame, says: list[str]) -> Frame:
     numbers = _parsed(frame["seed"])
     if numbers.notna().all() and (numbers == numbers.round()).all() and (numbers.abs() < 2**53).all():
         return frame.assign(seed=numbers.astype("int64"))
+    split = frame["seed"].astype(str).str.extract(r"^(.*?)(\d+)$")
+    if split[0].notna().all() and split[0].nunique() == 1:  # fold_0, fold_1
+        return frame.assign(seed=split[1].astype("int64"))
     names = sorted(frame["seed"].astype(str).unique())
     says.append(f"seeds are names, in order: {', '.join(names[:3])}{'...' if len(names) > 3 else ''}")
     return frame.assign(seed=frame["seed"].astype(str).map({name: at for at, name in enumerate(names)}))

@@ -44,8 +44,8 @@ def luck_table(families: Sequence[Family]) -> Table | None:
     head = ["data", "model", "other", "one seed is wrong", "one shared seed", "P(better)", "order", "correlation", "pairing"]
     caption = (
         "What luck does: the chance that one seed of each model names the worse of the two, with seeds of their own and "
-        "with a shared one; probability that a run of the first is better; almost stochastic order (below 0.5 the first is "
-        "better, at 95 %); correlation over shared seeds, and the share of an unpaired study's seeds that a paired one needs."
+        "with a shared one; probability that a run of the first is better; almost stochastic order, below 0.5 where the "
+        "first is better at 95 %; correlation over shared seeds, and the share of an unpaired study's seeds that it takes."
     )
     return Table("luck", caption, head, body, raw, words=3)
 

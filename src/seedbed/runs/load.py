@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from html import escape
-from math import prod
+from math import nan, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from seedbed.core.ambient import plain
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.memory import check_memory
-from seedbed.core.numbers import SEED_MOST, shown, whole
-from seedbed.core.words import place
+from seedbed.core.numbers import SEED_MOST, number, shown, whole
+from seedbed.core.words import place, text
 from seedbed.data import loaded_once
 from seedbed.experiments import EXPERIMENTS, MODELS, find
 from seedbed.experiments.experiment import Experiment
@@ -113,32 +113,81 @@ def _of_file(manifest: Manifest) -> Experiment:
     return read_file(file, allowed=sources).find(variable)
 
 
-def compare(*runs: "Run | Path | str", metric: str | None = None) -> "Comparison":
+def compare(
+    *runs: "Run | Path | str | pd.DataFrame",
+    metric: str | None = None,
+    at_least: float | None = None,
+    against: float | None = None,
+    columns: Mapping[str, str] | None = None,
+    better: str | Mapping[str, str] | None = None,
+    recipe: str | None = None,
+) -> "Comparison":
     """Say which differences between runs are real: every pair on one data set, seed by seed.
 
+    Somebody's own results will do: data frames, or files of them, with columns for model and seed (see ``judge.results``).
+
     Args:
-        runs: two or more, or their folders.
+        runs: two or more, or their folders; or tables of results.
         metric: the test metric to compare on; by default the gap to the known floor where all have it, else the first in
             common, else what each knows of -log p(x), exact or a bound, and then it says which is which.
+        at_least: the least difference that matters; with it two may be the same within it.
+        against: a number without seeds to judge each run against; then one run is enough.
+        columns: of tables, by role: ``{"model": "algo", "seed": "run"}``.
+        better: of tables, ``"higher"``, ``"lower"``, or one of them by metric; by the metric's name where that says it.
+        recipe: who wrote a table: ``lightning``, ``wandb``, ``mlflow`` or ``tensorboard``.
 
     Raises:
         SeedbedError: for runs of other data, without a test number yet, or with none in common.
     """
+    import pandas as pd
+
+    from seedbed.judge.files import is_results
     from seedbed.report.comparison import compared
     from seedbed.report.stored import StoredRun
 
-    if odd := [run for run in runs if not isinstance(run, Run | Path | str)]:
-        raise SeedbedError(f"expected runs or their folders, got {shown(odd[0])}")
+    if odd := [run for run in runs if not isinstance(run, Run | Path | str | pd.DataFrame)]:
+        raise SeedbedError(f"expected runs, their folders or tables of results, got {shown(odd[0])}")
     if metric is not None and not isinstance(metric, str):
         raise SeedbedError(f"metric must be the name of a test metric, got {shown(metric)}")
-    stored = [run.stored if isinstance(run, Run) else StoredRun.read(Path(run)) for run in runs]
+    margin = nan if at_least is None else number("at_least", at_least, 0, above=True)
+    bar = None if against is None else number("against", against)
+    tables = [run for run in runs if isinstance(run, pd.DataFrame) or (isinstance(run, Path | str) and is_results(str(run)))]
+    if tables:
+        if len(tables) < len(runs):
+            raise SeedbedError("some of these are tables of results, the others runs; compare tables, or runs")
+        return compared(_of_tables(tables, columns, better, recipe), metric, at_least=margin, bar=bar)
+    if given := [
+        name for name, value in (("columns", columns), ("better", better), ("recipe", recipe)) if value is not None
+    ]:
+        raise SeedbedError(f"{given[0]} is of tables of results, and these are runs; leave it out")
+    stored = [run.stored if isinstance(run, Run) else StoredRun.read(Path(str(run))) for run in runs]
     places = [os.path.realpath(run.folder.path) for run in stored]
     if twice := next((run for run, path in zip(stored, places, strict=True) if places.count(path) > 1), None):
         raise SeedbedError(f"{twice.folder} is named twice, and a run does not differ from itself; name another")
     for run in stored:
         if not run.judged:
             raise SeedbedError(f"{run.folder} has no test number yet; run the same command again to finish it")
-    return compared(stored, metric)
+    return compared(stored, metric, at_least=margin, bar=bar)
+
+
+def _of_tables(
+    given: "Sequence[pd.DataFrame | Path | str]", columns: object, better: object, recipe: object
+) -> "list[StoredRun]":
+    """The runs of data frames and files of results."""
+    from seedbed.judge.columns import told_better, told_columns
+    from seedbed.judge.files import read_results
+    from seedbed.judge.results import results
+    from seedbed.report.others import runs_of
+
+    pairs = lambda value: [f"{name}={word}" for name, word in value.items()] if isinstance(value, Mapping) else [str(value)]
+    tables: dict[str, pd.DataFrame] = {}
+    for number_, table in enumerate(given):
+        if isinstance(table, str | Path):
+            tables |= read_results([table], None if recipe is None else text("recipe", recipe))
+        else:
+            tables[f"table {number_ + 1}"] = table
+    told = told_columns([] if columns is None else pairs(columns))
+    return runs_of(results(tables, told=told, better=told_better([] if better is None else pairs(better))))
 
 
 class Run:
