@@ -169,6 +169,9 @@ def test_what_cannot_be_told_is_asked_for_in_one_line(kind):
 def test_which_way_is_better_is_known_or_asked_for():
     with pytest.raises(SeedbedError, match="nothing says which way is better of widgets"):
         seedbed.compare(LONG.rename(columns={"acc": "widgets"}))
+
+
+def test_names_of_metrics_say_which_way_is_better():
     ways = {"acc": "higher", "val_loss": "lower", "test/accuracy": "higher", "neg_log_likelihood": "lower", "widgets": None}
     ways |= {"RMSE": "lower", "episodic_return": "higher", "nll_nats": "lower"}
     assert {name: metric_of(name, None, 0, 1).better for name in ways} == ways
@@ -193,7 +196,7 @@ def test_files_that_are_none(tmp_path):
     for name, says in (
         ("x.jsonl", "line 2 is no JSON"),
         ("y.jsonl", "line 1 is no JSON object"),
-        ("z.parquet", "cannot be read"),
+        ("z.parquet", "cannot be read|is Parquet, which takes"),
     ):
         with pytest.raises(SeedbedError, match=says):
             read_results([tmp_path / name])
@@ -252,3 +255,22 @@ def test_the_shell_needs_no_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "mixer is best on cifar" in done.stdout and "seed = run, model = algo, task = dataset" in done.stderr
     assert "\\toprule" in (tmp_path / "v.tex").read_text()
+
+
+def test_published_numbers_are_judged_against_without_seeds():
+    found = compared(runs_of(tidy(LONG)), published={("vit", "acc"): 0.5, ("other", "acc"): 0.1})
+    assert [line.split(":")[0] for line in found.bars] == ["vit beats published 0.5 on cifar"]
+
+
+def test_a_paragraph_states_design_tests_counts_and_outcomes():
+    text = seedbed.compare(LONG, at_least=0.5).paragraph
+    assert text.startswith("We compared mixer, vit and resnet on cifar by acc (higher is better), 6 seeds each.")
+    for part in ("(Student's)", "paired t-tests (fewer than 10 pairs)", "Shaffer's method", "a difference of 0.5"):
+        assert part in text
+    assert "Of 3 comparisons, 0 showed a difference and 3 the same." in text and "Holm" in seedbed.compare(LONG).paragraph
+
+
+def test_what_one_seed_would_have_told_is_a_table():
+    luck, best = seedbed.compare(LONG).luck
+    assert [row["wrong"] for row in luck.raw if {row["a"], row["b"]} == {"mixer", "resnet"}] == [0.0]
+    assert {row["model"]: row["best"] for row in best.raw}["mixer"] > 0.9

@@ -126,7 +126,7 @@ def seed_columns(names: Iterable[str]) -> dict[str, int]:
     return most if len(most) > 1 and len(set(most.values())) == len(most) else {}
 
 
-def metric_of(name: str, better: Better | None, least: float, largest: float) -> Metric:
+def metric_of(name: str, better: Better | None, least: int | float, largest: int | float) -> Metric:
     """What a metric of somebody's table is: as Seedbed declares it, else by the words in its name, else a matter of taste.
 
     Args:

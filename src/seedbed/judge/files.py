@@ -84,6 +84,8 @@ def _read(path: Path) -> pd.DataFrame:
         return table.drop(columns=[name for name in table.columns[:1] if not name.strip() or name == "Unnamed: 0"])
     except SeedbedError:
         raise
+    except ImportError as error:
+        raise SeedbedError(f"{path} is Parquet, which takes the package pyarrow; install it, or save as CSV") from error
     except Exception as error:  # of pandas, pyarrow and json in turn, each with kinds of its own
         raise SeedbedError(f"{path} cannot be read as a table of results: {said(error, 160)}") from error
 

@@ -13,7 +13,7 @@ from seedbed.core.metric import NLL_SAMPLED
 HEAD = """# Results
 
 Generated from `results/*.json` by `make docs`; do not edit. Means with 95 % intervals over seeds (Student below ten seeds,
-studentised bootstrap from ten), diverged seeds counted and left out of the mean. Losses: lower is better.
+bootstrap from ten, see statistics.md), diverged seeds counted and left out of the mean. Losses: lower is better.
 """
 
 
