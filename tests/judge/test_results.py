@@ -149,6 +149,7 @@ BAD = {
     "no models": (LONG.drop(columns="algo").rename(columns={"acc": "value"}), {}, "no column of models"),
     "twice": (pd.concat([LONG, LONG.head(1)]), {}, r"resnet at seed 0 on cifar \(acc\) has 2 values"),
     "text": (LONG.astype(object).assign(acc=["x", *LONG["acc"][1:]]).rename(columns={"acc": "value"}), {}, "line 2: 'x' in"),
+    "text among numbers": (LONG.astype(object).assign(acc=["good", *LONG["acc"][1:]]), {}, "line 2: 'good' in column 'acc'"),
     "two names": (LONG.set_axis(["algo", "algo", "run", "acc"], axis=1), {}, "two columns of the name 'algo'"),
     "nothing": (LONG.head(0), {}, "has no rows"),
     "a blank model": (LONG.assign(algo=["", *LONG["algo"][1:]]), {}, "line 2: no model"),
@@ -186,6 +187,12 @@ def test_columns_are_told_as_pairs(text):
     assert told_columns(["model=a+b,seed=c"]) == {"model": ("a", "b"), "seed": ("c",)}
     assert told_better(["higher"]) == {"": "higher"} and told_better(["a=lower,b=higher"]) == {"a": "lower", "b": "higher"}
     assert assigned(["Model Name", "config.seed", "x"], {}).roles == {"seed": ("config.seed",), "model": ("Model Name",)}
+
+
+def test_a_comma_before_decimals(tmp_path):
+    LONG.to_csv(tmp_path / "r.csv", sep=";", decimal=",", index=False)
+    (table,) = read_results([tmp_path / "r.csv"]).values()
+    assert results({"r": table}).frame["value"].to_numpy() == pytest.approx(LONG["acc"].to_numpy())
 
 
 def test_files_that_are_none(tmp_path):

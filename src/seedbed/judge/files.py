@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -78,9 +78,11 @@ def _read(path: Path) -> pd.DataFrame:
             head = file.readline()
         delimiter = "\t" if kind == ".tsv" else max(",;\t|", key=lambda mark: head.count(mark))
         # The first column of an index without a name has an empty head.
-        table = pd.read_csv(
+        table: Any = pd.read_csv(
             path, sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=csv.QUOTE_MINIMAL
         )
+        if delimiter == ";":  # as is usual where a comma stands before decimals
+            table = table.apply(lambda cells: cells.str.replace(r"^(-?\d+),(\d+)$", r"\1.\2", regex=True))
         return table.drop(columns=[name for name in table.columns[:1] if not name.strip() or name == "Unnamed: 0"])
     except SeedbedError:
         raise

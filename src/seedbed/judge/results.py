@@ -12,6 +12,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.metric import Better, Metric
 from seedbed.judge.columns import Columns, assigned, metric_of, seed_columns
 
+MOSTLY = 0.5  # share of a column that is numbers from which on it was meant to be of numbers
 KEYS = ["model", "task", "metric", "seed"]
 _WORDS = {"", "nan", "na", "n/a", "none", "null", "-", "inf", "-inf", "+inf", "infinity", "-infinity", "failed", "diverged"}
 # pandas' stubs take a column for anything that a frame can give, so inside this file frames and columns are `Any`.
@@ -105,6 +106,9 @@ def _tidied(source: str, table: Frame, told: Mapping[str, Sequence[str]], *, alo
         measured, across = {name: table[name] for name in seeds}, "seed"
         words += f", a column each of {len(seeds)} seeds"
     else:
+        for name in rest:
+            if not _is_number(table[name]) and _parsed(table[name].astype(str).str.strip()).notna().mean() >= MOSTLY:
+                _numbers(table[name], name, source)  # says which cell is none
         measured = {name: table[name] for name in rest if _is_number(table[name])}
         if not measured:
             raise SeedbedError(f"no column of numbers in {source} beside {words}; name it with --columns value=COLUMN")

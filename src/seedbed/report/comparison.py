@@ -169,6 +169,8 @@ def page_path(path: Path | str) -> Path:
 def _nothing_to_compare(runs: Sequence[StoredRun], metric: str | None) -> SeedbedError:
     if not runs:
         return SeedbedError("no run has a test number yet; run the same `seedbed run` command again to finish one")
+    if len(runs) == 1 and not runs[0].manifest.strategy:  # of a table that somebody brought
+        return SeedbedError(f"there is one model alone, {runs[0].model}: nothing to compare; add another, or say --against")
     if len(runs) == 1:
         return SeedbedError(f"one run is nothing to compare: {runs[0].folder}; name another of {runs[0].data}")
     for run in runs[1:]:
