@@ -59,7 +59,8 @@ def _command(targets: tuple[str, ...], options: dict[str, Any]) -> str:
     parts = ["seedbed", "report", *targets]
     parts += [part for model in options["models"] for part in ("-m", model)]
     parts += [part for data in options["sets"] for part in ("-d", data)]
-    for flag in ("name", "metric", "threshold"):
+    parts += [part for flag in ("columns", "better") for value in options[flag] for part in (f"--{flag}", value)]
+    for flag in ("recipe", "name", "metric", "threshold"):
         if options[flag] is not None:
             parts += [f"--{flag}", str(options[flag])]
     parts += ["--out", options["out"]] if options["out"] != "runs" else []

@@ -79,8 +79,8 @@ def best_table(families: Sequence[Family]) -> Table | None:
     keys = dict.fromkeys(key for row in raw for key in row)
     raw = [{key: row.get(key, "") for key in keys} for row in raw]
     caption = (
-        "The probability that each model has the best mean if the study were made again with seeds like these; over several "
-        "data sets, the mean of the middle half of all runs with its 95 % interval."
+        "How sure the best is: the probability that each model has the best mean if the study were made again with seeds "
+        "like these; over several data sets, the mean of the middle half of all runs with its 95 % interval."
     )
     return Table("best", caption, ["data", "model", "P(best)", "interquartile mean"], body, raw, words=2)
 

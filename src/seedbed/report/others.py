@@ -66,7 +66,7 @@ def runs_of(found: Results) -> list[StoredRun]:
         steps = int(part["step"].max()) if np.isfinite(part["step"].max()) else 0
         manifest = Manifest(
             experiment=str(model),
-            config={"data": str(task), "steps": steps},
+            config={"data": str(task), **({"steps": steps} if steps else {})},
             groups=[seeds],
             strategy="",
             threads=0,
