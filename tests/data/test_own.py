@@ -16,6 +16,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.data import DATA, is_own, load, names, register
 from seedbed.data.own import as_dataset, from_arrays, from_torch
+from seedbed.data.values import kind_of
 
 LEVELS = Domain("levels", 256)
 RNG = np.random.default_rng(0)
@@ -262,3 +263,8 @@ def test_a_damaged_idx_file_is_called_so(cut: int, tmp_path: Path) -> None:
     path.write_bytes((b"\0\0\x08\x03" + b"\xff" * 12 + bytes(100))[:cut])
     with pytest.raises(SeedbedError, match="damaged IDX file"):
         as_dataset(f"array:{path}")
+
+
+def test_tokens_that_would_wrap_around_are_refused() -> None:
+    with pytest.raises(SeedbedError, match=r"tokens are below 2\^31; take them as real numbers"):
+        kind_of({"train": np.array([[0, 2**63]] * 20, dtype=np.uint64)}, "own", plain=True)

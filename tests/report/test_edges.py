@@ -7,7 +7,10 @@ import sys
 import matplotlib
 import pytest
 
+from seedbed.report.document import compose
 from seedbed.report.figures import STYLE, house_style
+from seedbed.report.files import write_report
+from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table, save_text
 
 
@@ -38,3 +41,19 @@ def test_a_backend_of_another_environment_is_not_asked_for():
         [sys.executable, "-c", code], env={**os.environ, "MPLBACKEND": "no such"}, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "no such", done.stderr
+
+
+def test_a_page_does_without_plates_that_cannot_be_drawn(tmp_path, write, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("seedbed.report.files.write_plates", fails)
+    report = compose([StoredRun.read(write(tmp_path, "vae").path)])
+    with pytest.warns(UserWarning, match="figures for a paper cannot be drawn: no font"):
+        (page, *_) = write_report(report, tmp_path / "r.html")
+    assert "<h2>Verdicts</h2>" in page.read_text()
+
+
+def test_a_name_of_several_lines_is_one_cell():
+    table = Table("t", "", ["model"], [["a\n\nb"]])
+    assert "    a b \\\\" in table.latex() and "| a b |" in table.markdown()

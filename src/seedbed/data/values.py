@@ -16,6 +16,7 @@ from seedbed.data.source import PIECE
 Numbers = Callable[[np.ndarray], Tensor]
 DARK = 128  # whole numbers that all lie below this are no 8-bit levels unless somebody says so
 MOST_LEVELS = 1 << 16
+MOST_TOKENS = 2**31
 
 
 def option(name: str, says: str) -> str:
@@ -58,6 +59,11 @@ def kind_of(
     if levels == "no":
         return REAL, floats
     if plain and not top and low >= 0 and all(a.dtype.kind in "ui" and a.dtype.itemsize > 2 for a in given.values()):
+        if high >= MOST_TOKENS:  # what int64 cannot hold would wrap around
+            raise SeedbedError(
+                f"{name} holds whole numbers up to {high:g}, and tokens are below 2^31; take them as real numbers: "
+                f"{option(name, 'levels=no')}"
+            )
         return Domain("levels", int(high) + 1), _kept
     if low >= 0 and high <= 1 and whole:
         return BINARY, floats

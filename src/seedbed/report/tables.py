@@ -162,6 +162,6 @@ _TEX = {
 
 
 def _tex(text: str) -> str:
-    escaped = "".join(_TEX.get(character, character) for character in text)
+    escaped = "".join(_TEX.get(character, character) for character in " ".join(text.split()))
     # A row that starts with a bracket would be read as an option of the line break before it.
     return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped

@@ -263,6 +263,7 @@ def _note(run: Run, name: str, way: Estimator, request: Request, device: str, se
         "precision": request.precision,
         "memory_gib": request.memory_gib,
         "metrics": [asdict(metric) for metric in way.metrics if metric not in METRICS],
+        "data": run.manifest.data.get("checksum", ""),
         "device": device,
         "threads": torch.get_num_threads(),
         "seconds": round(seconds, 1),
