@@ -38,7 +38,7 @@ def shell(command, **environment):
             "$SB list > /dev/full",
             2,
             "No space left",
-            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="none"),
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full"),
         ),
     ],
 )

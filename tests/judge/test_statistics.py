@@ -11,7 +11,7 @@ from scipy import stats
 from seedbed.core.errors import SeedbedError
 from seedbed.judge import pairs
 from seedbed.judge.intervals import interval
-from seedbed.judge.pairs import compare, compare_family, holm, seeds_needed
+from seedbed.judge.pairs import compare, compare_family, seeds_needed, step_down
 from seedbed.judge.sentences import sentence, share_sentence
 from seedbed.judge.shares import variance_shares
 
@@ -348,6 +348,11 @@ def test_a_seed_listed_twice_is_an_error():
 
 
 # ------------------------------------------------------------------------------------------------------------------ families
+
+
+def holm(p_values):
+    """One p-value a comparison: what Shaffer's steps come to then."""
+    return {key: p for key, (p,) in step_down({key: (p,) for key, p in p_values.items()}).items()}
 
 
 def test_holm_by_hand():

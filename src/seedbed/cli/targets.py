@@ -106,7 +106,7 @@ def find_runs_or_results(targets: Sequence[str], options: dict[str, Any]) -> Fou
     told, better = told_columns(options["columns"]), told_better(options["better"])
     found = results(read_results(tables, options["recipe"]), told=told, better=better)
     for line in found.says:
-        click.echo(f"left out: {line}" if line.startswith("no way") else f"  {line}", err=True)
+        click.echo(f"  {line}", err=True)
     runs = [run for run in runs_of(found) if _asked(run, options)]
     if not runs:
         models, sets = (", ".join(dict.fromkeys(found.frame[name])) for name in ("model", "task"))

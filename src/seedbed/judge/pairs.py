@@ -182,11 +182,6 @@ def step_down(pvalues: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, 
     return {key: tuple(each) for key, each in adjusted.items()}
 
 
-def holm(pvalues: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down adjustment (Holm, 1979): ``max over j <= i of min(1, (m - j + 1) p_(j))``, p-values ascending."""
-    return {key: p for key, (p,) in step_down({key: (p,) for key, p in pvalues.items()}).items()}
-
-
 def seeds_needed(effect: float, power: float = 0.8, level: float = 0.95) -> int | None:
     """Pairs at which a two-sided paired t-test has ``power``, for ``effect`` = mean / standard deviation of the differences.
 
