@@ -13,9 +13,9 @@ from seedbed.core.errors import SeedbedError
 from seedbed.report.document import compose
 from seedbed.report.figures import draw_figures, run_tiles, samples_figure
 from seedbed.report.html import render
-from seedbed.report.paper_figures import pictures_plates
 from seedbed.report.pictures import as_pixels, chosen_seeds, data_strips, run_strips
 from seedbed.report.pixels import as_image
+from seedbed.report.plates import pictures_plates
 from seedbed.report.stored import StoredRun
 from seedbed.report.texts import LETTERS, LINES, MORE, UNKNOWN, excerpt, spelled
 

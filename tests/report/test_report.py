@@ -13,6 +13,7 @@ import pytest
 
 from seedbed.core.errors import SeedbedError
 from seedbed.report import figures
+from seedbed.report.charts import curves_chart
 from seedbed.report.convergence_table import threshold_of
 from seedbed.report.curves import Scale, curves, value_scale
 from seedbed.report.document import compose
@@ -22,7 +23,7 @@ from seedbed.report.html import render
 from seedbed.report.pictures import as_pixels, chosen_seeds, run_strips
 from seedbed.report.pixels import as_image
 from seedbed.report.stored import StoredRun
-from seedbed.report.svg import curves_svg
+from seedbed.report.svg import svg
 from seedbed.report.tables import Table
 from seedbed.report.variance import found_arms
 from seedbed.report.words import CROSS, NONE
@@ -93,7 +94,8 @@ def test_a_study_in_one_page(study):
 def test_every_picture_is_described(study):
     _, page = page_of(study)
     assert all(attrs.get("alt") for tag, attrs in page.tags if tag == "img")
-    assert all(attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg")
+    charts = [attrs for tag, attrs in page.tags if tag == "svg" and attrs.get("class") != "plot"]  # that lies within one
+    assert charts and all(attrs.get("aria-label") for attrs in charts)
     assert page.all("html", "lang") == ["en"] and page.all("meta", "name") == ["viewport"]
 
 
@@ -333,7 +335,7 @@ def test_pictures_have_y_upward_and_ink_on_paper():
 def test_curves_fall_where_losses_fall(tmp_path, write):
     one = curves(StoredRun.read(write(tmp_path, "vae").path))
     assert one is not None
-    path = re.search(r'class="mid" d="([^"]*)"', curves_svg([one], "step", {one.label: 0}, "rings", "k"))
+    path = re.search(r'class="mid" d="([^"]*)"', svg(curves_chart([one], "step", {one.label: 0}, "rings")))
     assert path is not None
     # A start, then moves; y counts from the top.
     x, y = np.array(re.findall(r"-?\d+", path[1]), int).reshape(-1, 2).cumsum(0).T

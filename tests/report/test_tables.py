@@ -11,16 +11,17 @@ from scipy import stats
 from seedbed.core.metric import declared
 from seedbed.judge.intervals import Interval
 from seedbed.judge.sentences import amount, sentence
+from seedbed.report.charts import intervals_chart
 from seedbed.report.document import compose
 from seedbed.report.figures import house_style
 from seedbed.report.html import render
 from seedbed.report.page import page
-from seedbed.report.paper_figures import intervals_plate
 from seedbed.report.pictures import best_seed, chosen_seeds
+from seedbed.report.plates import plate
 from seedbed.report.record import Measured, record
 from seedbed.report.stored import StoredRun
 from seedbed.report.summary import summarise, text_table
-from seedbed.report.svg import intervals_svg
+from seedbed.report.svg import svg
 from seedbed.report.verdicts import lead, overall
 from seedbed.report.words import direction, spread
 from seedbed.store.table import Row
@@ -164,20 +165,18 @@ def test_figures_draw_the_whole_interval(ended):
     few = {name: values[:3] for name, values in ENDS.items() if name != "far"}
     family = report_of(*(ended(name, values) for name, values in few.items())).families[0]
     colour = {name: i for i, name in enumerate(few)}
-    svg = intervals_svg(family, colour)
-    groups = re.findall(r'<g class="[^"]*">(.*?)</g>', svg)[-2:]
-    axis = [float(x) for x in re.search(r'<path d="M([\d.]+) [\d.]+H([\d.]+)"/>', svg).groups()]
+    chart = intervals_chart(family, colour)
+    groups = re.findall(r'<g class="run[^>]*>(.*?)</g>', svg(chart))
     with house_style():
-        figure = intervals_plate([family], colour)
-    assert figure is not None
+        figure = plate([chart])
     for run, group in zip(family.ranked, groups, strict=True):
         _, low, high = students(few[run.label])
-        dots = [float(x) for x in re.findall(r'class="dot" cx="([-\d.]+)"', group)]
+        dots = [float(x) for x in re.findall(r"M(-?\d+) ", re.search(r'class="dot" d="([^"]+)"', group)[1])]
         per_unit, zero = np.polyfit(few[run.label], dots, 1)
-        (ends,) = re.findall(r'class="ci" d="M([-\d.]+) [-\d.]+H([-\d.]+)"', group)
-        assert axis[0] <= float(ends[0]) < float(ends[1]) <= axis[1]
-        # Coordinates are rounded to tenths.
-        assert [float(x) for x in ends] == pytest.approx([zero + per_unit * low, zero + per_unit * high], abs=0.5)
+        start, length = map(float, re.search(r'class="ci" d="M(-?\d+) \d+l(\d+) 0"', group).groups())
+        assert 0 <= start < start + length <= 10 * 460
+        # Coordinates are rounded to whole tenths.
+        assert [start, start + length] == pytest.approx([zero + per_unit * low, zero + per_unit * high], abs=4)
         lines = [line.get_xdata() for line in figure.axes[0].lines]
         assert any(len(line) == 2 and np.allclose(line, (low, high)) for line in lines)
         left, right = figure.axes[0].get_xlim()
@@ -237,7 +236,7 @@ def test_the_better_model_is_first_bold_and_said_to_win(ended, metric, tmp_path)
         ranked = sorted(range(7), key=lambda s: ENDS["near"][s], reverse=metric in HIGHER)
         chosen = {f"best (seed {ranked[0]})", f"median (seed {ranked[3]})", f"worst (seed {ranked[6]})"}
         assert set(chosen_seeds(family.ranked[0], metric).values()) == chosen
-        assert way in intervals_svg(family, report.colour)
+        assert way in svg(intervals_chart(family, report.colour))
     assert overall(report.families).startswith(f"Over 2 data sets: {best} is best on all 2")
     assert [row[:5] for row in report.tables["across"].body[:1]] == [[best, order[2], "2", "0", "0"]]
     assert all(way in report.tables[name].caption for name in ("summary", "verdicts", "seeds"))

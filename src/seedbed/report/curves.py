@@ -107,6 +107,12 @@ class Scale:
             low, high, x = (np.log(v) if self.log else v for v in (self.low, self.high, np.asarray(value, float)))
             return np.asarray(np.clip(np.nan_to_num((x - low) / (high - low), nan=-0.5, neginf=-0.5), -0.5, 1.5))
 
+    def at(self, share: float) -> float:
+        """The value at a share of the way from the lower end to the upper."""
+        if self.log:
+            return self.low * (self.high / self.low) ** share
+        return self.low + share * (self.high - self.low)
+
     def ticks(self, count: int = 5) -> list[float]:
         """Round numbers within the bounds."""
         if self.log:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seedbed.report.bars import Bars, bar_charts
+from seedbed.report.charts import Chart, charts_of
 from seedbed.report.convergence_table import convergence_table
-from seedbed.report.curves import Curves, curve_groups
 from seedbed.report.groups import grouped
 from seedbed.report.layer_use import layers_table
 from seedbed.report.lookup_tables import seeds_table, tests_table
@@ -25,8 +24,7 @@ class Report:
     Args:
         title: of the page.
         families: the runs by data set, compared.
-        charts: curves by data set and metric.
-        bars: convergence metrics by data set and metric.
+        charts: by the name of their figure, one for each data set and metric.
         tables: by name, in the order of the page.
         sentences: on where the variance over seeds comes from.
         colour: a colour per label, the same on every data set.
@@ -34,8 +32,7 @@ class Report:
 
     title: str
     families: list[Family]
-    charts: list[tuple[str, list[Curves]]]
-    bars: list[Bars]
+    charts: dict[str, list[Chart]]
     tables: dict[str, Table]
     sentences: list[str]
     colour: dict[str, int]
@@ -61,9 +58,6 @@ def compose(runs: Sequence[StoredRun], title: str = "", metric: str | None = Non
         threshold: the validation loss that convergence is timed to; see ``convergence_table.threshold_of``.
     """
     families = [judged(group) for group in grouped(runs, metric)]
-    charts = [
-        (family.group.task, many) for family in families for many in curve_groups(family.group.runs, family.group.metric)
-    ]
     arms = found_arms(runs, metric)
     convergence = convergence_table(families, threshold)
     tables = [
@@ -79,14 +73,14 @@ def compose(runs: Sequence[StoredRun], title: str = "", metric: str | None = Non
         seeds_table(families),
     ]
     labels = dict.fromkeys(run.label for family in families for run in (*family.group.runs, *family.group.strangers))
+    colour = {label: index for index, label in enumerate(labels)}
     return Report(
         title or _title(runs),
         families,
-        charts,
-        bar_charts(convergence),
+        charts_of(families, convergence, colour),
         {table.name: table for table in tables if table is not None and table.body},
         [arm.sentence for arm in arms],
-        {label: index for index, label in enumerate(labels)},
+        colour,
     )
 
 

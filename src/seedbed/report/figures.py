@@ -15,7 +15,8 @@ import numpy as np
 
 from seedbed.report import pictures
 from seedbed.report.canvas import moving_gif, stored_painting, strip_png
-from seedbed.report.curves import Curves, curves, value_scale
+from seedbed.report.charts import Chart, Role, curves_chart
+from seedbed.report.curves import curves
 from seedbed.report.pictures import best_seed, chosen_seeds
 from seedbed.report.pixels import Pixels, as_image
 from seedbed.report.stored import StoredRun
@@ -47,6 +48,20 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "seedbed",
     "pdf.fonttype": 42,
+}
+# How each role of a mark looks, beside its model's colour.
+LOOKS: dict[Role, dict[str, Any]] = {
+    "band": {"alpha": 0.18},
+    "seed": {"linewidth": 0.4, "alpha": 0.4},
+    "seed lost": {"linewidth": 0.4, "alpha": 0.4, "linestyle": ":"},
+    "end": {"marker": "x", "ms": 3, "mew": 0.8, "linestyle": ""},
+    "mid": {"linewidth": 1.3},
+    "dot": {"marker": "o", "ms": 2.2, "mew": 0, "alpha": 0.45, "linestyle": ""},
+    "ci": {"linewidth": 1.6},
+    "mean": {"linewidth": 1.4},
+    "bar": {},
+    "std": {"color": "black", "linewidth": 0.7},
+    "note": {"ha": "center", "fontsize": 6},
 }
 ACROSS = 4  # panels of curves in a row
 PATIENCE = 60.0  # seconds to wait for another process that draws
@@ -203,34 +218,38 @@ def curves_figure(run: StoredRun) -> "Figure | None":
     for axis in axes[len(found) :]:
         axis.remove()
     for axis, curve in zip(axes, found, strict=False):
-        draw_curves(axis, [curve], "step", {curve.label: 0})
+        draw(axis, curves_chart([curve], "step", {curve.label: 0}, curve.metric))
         axis.set_title(f"{curve.metric}, validation, {len(curve.seeds)} seed{'s' * (len(curve.seeds) > 1)}")
-        axis.set_xlabel("step")
     return figure
 
 
-def draw_curves(axis: "Axes", many: Sequence[Curves], along: str, colour: Mapping[str, int]) -> None:
-    """Curves of several runs over steps or time on one pair of axes."""
-    from matplotlib.collections import LineCollection
-
-    scale = value_scale(many)
-    for one in many:
-        place = colour[one.label]
-        shade, (low, middle, high) = COLOURS[place % len(COLOURS)], one.band
-        axis.fill_between(one.x[along], low, high, color=shade, alpha=0.18, linewidth=0)
-        lines = [np.stack(one.seed(index, along), 1) for index in range(len(one.seeds))]
-        ends = np.array([line[-1] for line, s in zip(lines, one.seeds, strict=True) if one.fates[s].startswith("diverged")])
-        if len(ends):
-            axis.plot(*ends.T, "x", ms=3, mew=0.8, color=shade)
-        styles = [":" if seed in one.lost else "-" for seed in one.seeds]
-        axis.add_collection(LineCollection(lines, colors=shade, linewidths=0.4, alpha=0.4, linestyles=styles))
-        axis.plot(one.x[along], middle, "-" if place < len(COLOURS) else "--", color=shade, linewidth=1.3, label=one.label)
-    if scale.log:
-        axis.set_yscale("log")
-        axis.set_yticks(scale.ticks(), [f"{v:g}" for v in scale.ticks()])
-        axis.minorticks_off()
-    axis.set_ylim(scale.low, scale.high)
-    axis.set_xlim(left=0)
+def draw(axis: "Axes", chart: Chart) -> None:
+    """A chart on a pair of axes: matplotlib's side of what ``svg`` does for the page."""
+    for one in chart.series:
+        shade, again = COLOURS[one.colour % len(COLOURS)], one.colour >= len(COLOURS)
+        handle: dict[str, Any] = {"label": one.label}  # of the first mark that a legend can show
+        for mark in one.marks:
+            look = dict(LOOKS[mark.role])
+            if mark.role == "note":
+                axis.annotate(mark.text, mark.points[0], (0, 2), textcoords="offset points", **look)
+            elif mark.role in ("band", "bar"):
+                axis.fill(*mark.points.T, color=shade, linewidth=0, **look, **(handle if mark.role == "bar" else {}))
+                handle = {} if mark.role == "bar" else handle
+            else:
+                style = {"linestyle": "--"} if again and mark.role in ("mid", "ci") else {}
+                axis.plot(*mark.points.T, **{"color": shade, **look, **style}, **(handle if mark.role == "mid" else {}))
+    for side, one in (("x", chart.x), ("y", chart.y)):
+        getattr(axis, f"set_{side}scale")("log" if one.scale.log else "linear")
+        ticks = one.ticks(4)
+        getattr(axis, f"set_{side}ticks")([value for value, _ in ticks], [text for _, text in ticks])
+        ends = one.scale.low, one.scale.high
+        getattr(axis, f"set_{side}lim")(*(reversed(ends) if one.names and side == "y" else ends))
+    axis.minorticks_off()
+    axis.set(xlabel=chart.x.title, ylabel=chart.y.title)
+    if chart.y.names:
+        axis.tick_params(axis="y", length=0)
+    for line, remark in enumerate(chart.y.beside):
+        axis.annotate(remark, (1.01, line), xycoords=axis.get_yaxis_transform(), va="center", fontsize=6, color="#8A1C1C")
 
 
 # What ``Run.figure`` shows, and ``draw_figures`` writes: each ``None`` of a run that has stored nothing for it.

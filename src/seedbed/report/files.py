@@ -8,7 +8,7 @@ from urllib.parse import quote
 from seedbed.core.errors import SeedbedError, said
 from seedbed.report.document import Report
 from seedbed.report.html import render
-from seedbed.report.paper_figures import write_plates
+from seedbed.report.plates import write_plates
 from seedbed.report.tables import save_text
 
 
@@ -26,9 +26,7 @@ def write_report(report: Report, path: Path, command: str = "", refresh: int | f
         for table in report.tables.values():
             beside += table.write(path.with_name(f"{path.stem}-tables"))
         try:
-            beside += write_plates(
-                report.families, report.charts, report.bars, report.colour, path.with_name(f"{path.stem}-figures")
-            )
+            beside += write_plates(report.charts, report.families, path.with_name(f"{path.stem}-figures"))
         except SeedbedError:
             raise
         except Exception as error:  # a page is one without its plates, whatever a library of pictures refuses

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from seedbed.report.curves import Curves
 from seedbed.report.document import Report
 from seedbed.report.groups import settings_that_differ, shown
 from seedbed.report.luck import peaks_words
 from seedbed.report.pictures import Strip, data_strips, run_strips
 from seedbed.report.stored import StoredRun
-from seedbed.report.svg import bars_svg, bounds_svg, curves_svg, intervals_svg
+from seedbed.report.svg import svg
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import lead, overall, said
 from seedbed.report.words import duration
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-
-_OWN_PLATES = ("curves-steps", "curves-time", "intervals", "convergence")  # linked in their own sections
 
 
 def render(
@@ -54,15 +50,12 @@ def render(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("seedbed"),
         overall=overall(report.families),
-        plates=sorted({name.rsplit(".", 1)[0] for name in links or {} if name.endswith(".svg")} - set(_OWN_PLATES)),
+        plates=sorted({name.rsplit(".", 1)[0] for name in links or {} if name.endswith(".svg")} - set(report.charts)),
         leads=[
             (family, " ".join(filter(None, (lead(family), peaks_words(family)))), [said(family, v) for v in family.verdicts])
             for family in report.families
         ],
-        charts=[_chart(report, i, task, many) for i, (task, many) in enumerate(report.charts)],
-        intervals=[(family, intervals_svg(family, report.colour)) for family in report.families if family.ranked],
-        bounds=_bounds(report),
-        bars=[(c, [(label, report.colour[label]) for label in c.labels], bars_svg(c, report.colour)) for c in report.bars],
+        charts={name: [(chart, svg(chart)) for chart in found] for name, found in report.charts.items()},
         pictures=pictures,
         picture_note=_picture_note([strip for _, rows in pictures for _, found in rows for strip in found]),
         common={k: v for k, v in _settings(report.runs).items() if k not in (*differing, "data")},
@@ -88,31 +81,6 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _chart(report: Report, index: int, task: str, many: list[Curves]) -> dict[str, Any]:
-    thin = [one.thinned() for one in many]
-    return {
-        "task": task,
-        "metric": many[0].metric,
-        "labels": [(one.label, report.colour[one.label]) for one in many],
-        "step": curves_svg(thin, "step", report.colour, task, f"clip-s{index}"),
-        "time": curves_svg(thin, "time", report.colour, task, f"clip-t{index}"),
-        "seeds": sum(len(one.seeds) for one in many),
-    }
-
-
-def _bounds(report: Report) -> list[dict[str, Any]]:
-    """Per data set the bounds against their number of samples, of the runs whose likelihood was measured."""
-    out = []
-    for family in report.families:
-        runs = [run for run in (*family.group.runs, *family.group.strangers) if len(run.ladder) > 1]
-        if runs:
-            ladders = {run.label: {k: values.to_numpy() for k, values in run.ladder.items()} for run in runs}
-            labels = [(label, report.colour[label]) for label in ladders]
-            svg = bounds_svg(ladders, report.colour, family.group.task)
-            out.append({"task": family.group.task, "labels": labels, "svg": svg})
-    return out
 
 
 def _pictures(report: Report) -> list[tuple[str, list[tuple[str, list[Strip]]]]]:

@@ -1,145 +1,66 @@
-"""Charts as inline SVG, drawn here: curves with seed bands, and means with their intervals over the dots of all seeds.
+"""A chart on the page: inline SVG that loads nothing and needs no script.
 
-Nothing is loaded and nothing needs a script; the page's script only adds the read-out of the nearest seed. Colours are the
-page's classes ``c0`` to ``c6``.
+The page's script only adds the read-out of the nearest seed. Colours are the page's classes ``c0`` to ``c6``.
 """
 
-from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
 
-from seedbed.core.metric import NEG_IW
-from seedbed.report.bars import COUNT, Bars
-from seedbed.report.curves import Curves, Floats, Scale, spanning, value_scale
-from seedbed.report.verdicts import Family
-from seedbed.report.words import direction, number, short, spread
+from seedbed.report.charts import Chart, Mark, Series
+from seedbed.report.curves import Floats
+from seedbed.report.words import short
 
-WIDTH, HEIGHT = 460, 280
+WIDTH, HEIGHT, LINE = 460, 280, 26
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 10, 40  # margins around the plotting area
-FINE = 10  # curves are in tenths of a unit, so that whole numbers suffice
+FINE = 10  # marks are in tenths of a unit, so that whole numbers suffice
 
 
-def curves_svg(many: Sequence[Curves], axis: str, colour: Mapping[str, int], task: str, key: str) -> str:
-    """One chart of several runs' curves: every seed, the band over seeds and their median.
-
-    Args:
-        many: curves of one metric.
-        axis: ``step`` or ``time``.
-        colour: a colour class per label.
-        task: data set, for the description.
-        key: unique in the page.
-    """
-    metric, width, height = many[0].metric, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    y, x = value_scale(many), _axis(many, axis)
-    parts = [_frame(x, y, _axis_title(axis), f"{metric}{' (log)' if y.log else ''}")]
-    parts.append(f'<clipPath id="{key}"><rect width="{width * FINE}" height="{height * FINE}"/></clipPath>')
-    parts.append(f'<g clip-path="url(#{key})" transform="translate({LEFT} {TOP}) scale({1 / FINE:g})">')
-
-    def points(xs: Floats, ys: Floats) -> np.ndarray:
-        placed = np.stack([x.place(xs) * width, (1 - y.place(ys)) * height], 1)
-        return np.rint(placed * FINE).astype(int)
-
-    for one in many:
-        low, middle, high = one.band
-        edge = np.concatenate([points(one.x[axis], high), points(one.x[axis], low)[::-1]])
-        parts.append(f'<g class="run {_class(colour[one.label])}" data-run="{escape(one.label)}">')
-        parts.append(f'<path class="band" d="{_path(edge)}z"/>')
-        for index, seed in enumerate(one.seeds):
-            xs, ys = one.seed(index, axis)
-            name = f"{one.label}, seed {seed}: {one.fates[seed]}, last {number(float(ys[-1]), 4)}"
-            lost = " lost" if seed in one.lost else ""
-            line = points(xs, ys)
-            parts.append(f'<path class="seed{lost}" d="{_path(line)}"><title>{escape(name)}</title></path>')
-            if one.fates[seed].startswith("diverged"):
-                parts.append(f'<path class="end" d="M{line[-1][0]} {line[-1][1]}m-40-40l80 80m0-80l-80 80"/>')
-        parts.append(f'<path class="mid" d="{_path(points(one.x[axis], middle))}"/></g>')
-    parts.append("</g>")
-    along = "steps" if axis == "step" else "seconds"
-    medians = {one.label: f"{number(float(one.band[1][0]))} at first, {number(float(one.band[1][-1]))} last" for one in many}
-    said = f"{metric} on {task} over {along}. " + " ".join(f"{label}: median {text}." for label, text in medians.items())
-    scale = f'data-x="{x.low:.6g} {x.high:.6g}" data-y="{y.low:.6g} {y.high:.6g} {int(y.log)}" data-axis="{axis}"'
-    return _svg(f'class="curves by-{axis}" tabindex="0" {scale}', said, HEIGHT, parts)
+def svg(chart: Chart) -> str:
+    """One chart as an ``<svg>`` that says in words what it shows."""
+    lines = len(chart.y.names)
+    left = min(16 + 8.2 * max(len(short(name)) for name in chart.y.names), 205) if lines else LEFT
+    width = WIDTH - left - RIGHT - 68 * any(chart.y.beside)
+    height = LINE * lines or HEIGHT - TOP - BOTTOM
+    place = lambda points: _placed(chart, points) * [width, height]
+    parts = [_axes(chart, left, width, height)]
+    box = f'x="{left:g}" y="{TOP}" width="{width:g}" height="{height}" viewBox="0 0 {width * FINE:g} {height * FINE}"'
+    parts.append(f'<svg class="plot" {box}>')
+    for one in chart.series:
+        drawn = "".join(_mark(mark, np.rint(place(mark.points) * FINE).astype(int)) for mark in one.marks)
+        parts.append(f"<g {_run(one)}>{drawn}</g>")
+    parts.append("</svg>")
+    for one in chart.series:
+        notes = [(mark.text, *place(mark.points)[0]) for mark in one.marks if mark.role == "note"]
+        texts = "".join(_text(left + x, TOP + y - 4, "m", text) for text, x, y in notes)
+        parts.append(f"<g {_run(one)}>{texts}</g>" if texts else "")
+    x, y = chart.x.scale, chart.y.scale
+    kind = f'class="{chart.kind}"'
+    if chart.kind == "curves":
+        ends = f'data-x="{x.low:.6g} {x.high:.6g}" data-y="{y.low:.6g} {y.high:.6g} {int(y.log)}" data-axis="{chart.along}"'
+        kind = f'class="curves by-{chart.along}" tabindex="0" {ends}'
+    box = f'viewBox="0 0 {WIDTH} {TOP + height + BOTTOM}" role="img" {kind} aria-label="{escape(chart.words)}"'
+    return f"<svg {box}>{''.join(parts)}</svg>"
 
 
-def bounds_svg(ladders: Mapping[str, Mapping[int, Floats]], colour: Mapping[str, int], task: str) -> str:
-    """Negative importance-weighted bounds against their number of samples: every seed thin, their mean thick.
-
-    Args:
-        ladders: by label, by k, the value of each seed, ``[seeds]``.
-        colour: a colour class per label.
-        task: data set, for the description.
-    """
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    ends = np.concatenate([values for ladder in ladders.values() for values in ladder.values()])
-    x = Scale(1.0, float(max(k for ladder in ladders.values() for k in ladder)), True)
-    y = spanning(float(ends.min()), float(ends.max()), NEG_IW)
-    parts = [
-        _frame(x, y, "k, samples (log)", NEG_IW.name),
-        f'<g transform="translate({LEFT} {TOP}) scale({1 / FINE:g})">',
-    ]
-    said = []
-    for label, ladder in ladders.items():
-        ks = np.array(sorted(ladder), float)
-        rows = np.stack([ladder[int(k)] for k in ks], 1)
-        lines = [np.stack([x.place(ks) * width, (1 - y.place(row)) * height], 1) for row in (*rows, rows.mean(0))]
-        *seeds, middle = (np.rint(line * FINE).astype(int) for line in lines)
-        parts.append(f'<g class="run {_class(colour[label])}" data-run="{escape(label)}">')
-        parts += [f'<path class="seed" d="{_path(line)}"/>' for line in seeds]
-        parts.append(f'<path class="mid" d="{_path(middle)}"/></g>')
-        means = ", ".join(f"{number(float(mean), 4)} at k = {k:g}" for k, mean in zip(ks, rows.mean(0), strict=True))
-        said.append(f"{label}: {means}.")
-    return _svg('class="bounds"', f"The negative bound on {task} against k. {' '.join(said)}", HEIGHT, [*parts, "</g>"])
+def _placed(chart: Chart, points: Floats) -> Floats:
+    """Shares of the plotting area, from its upper left corner, ``[n, 2]``."""
+    x, y = chart.x.scale.place(points[:, 0]), chart.y.scale.place(points[:, 1])
+    return np.stack([x, y if chart.y.names else 1 - y], 1)
 
 
-def bars_svg(chart: Bars, colour: Mapping[str, int]) -> str:
-    """A group of bars per convergence metric; at the right the count that has no unit, its numbers above its bars."""
-    groups, width, height = [*chart.losses, COUNT], WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    scale, counts = chart.scale, Scale(0.0, max(1.15 * float(np.nanmax(chart.exceeds)), 1.0), False)
-    step, foot = width / len(groups), HEIGHT - BOTTOM
-    title = f"{chart.metric}{' (log)' if scale.log else ''}"
-    thick = 0.8 * step / len(chart.labels)
-
-    def left(group: int, model: int) -> float:
-        return LEFT + step * (group + 0.1) + thick * model
-
-    def above(on: Scale, value: float) -> float:
-        return TOP + (1 - min(max(_at(on, value), 0.0), 1.0)) * height
-
-    parts = ['<g class="axes">']
-    for value in scale.ticks():
-        y, across = above(scale, value), step * len(chart.losses)
-        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}h{across:.1f}"/>{_text(LEFT - 6, y + 4, "e", _tick(value))}')
-    names = enumerate(groups)
-    parts += [_text(LEFT + step * (index + 0.5), foot + 16, "m", name) for index, name in names]
-    parts.append(f'<path d="M{LEFT} {TOP}V{foot}H{WIDTH - RIGHT}"/>{_text(LEFT + width / 2, HEIGHT - 6, "m", "validation")}')
-    parts.append(f'<text transform="translate(13 {TOP + height / 2:.0f}) rotate(-90)" class="m">{escape(title)}</text></g>')
-    for model, label in enumerate(chart.labels):
-        parts.append(f'<g class="run {_class(colour[label])}" data-run="{escape(label)}">')
-        for group in range(len(chart.losses)):
-            mean, std = float(chart.means[group, model]), float(chart.stds[group, model])
-            x, y, start = left(group, model), above(scale, mean), above(scale, chart.base)
-            ends = [above(scale, end) for end in (mean - std, mean + std)]
-            parts.append(f'<path class="bar" d="M{x:.1f} {start:.1f}V{y:.1f}h{thick:.1f}V{start:.1f}z"/>')
-            parts.append(f'<path class="std" d="M{x + thick / 2:.1f} {ends[0]:.1f}V{ends[1]:.1f}"/>')
-        count = float(chart.exceeds[model])
-        x, y = left(len(chart.losses), model), above(counts, count)
-        parts.append(f'<path class="bar" d="M{x:.1f} {foot}V{y:.1f}h{thick:.1f}V{foot}z"/>')
-        parts.append(f"{_text(x + thick / 2, y - 4, 'm', number(count, 2))}</g>")
-    return _svg('class="bars"', chart.words, HEIGHT, parts)
-
-
-def _axis(many: Sequence[Curves], axis: str) -> Scale:
-    ends = [np.nanmax(one.steps if axis == "step" else one.walls) for one in many]
-    return Scale(0.0, float(max(ends)) or 1.0, False)
-
-
-def _axis_title(axis: str) -> str:
-    return "step" if axis == "step" else "seconds of training"
-
-
-def _class(index: int) -> str:
-    return f"c{index % 7}" + (" again" if index >= 7 else "")
+def _mark(mark: Mark, points: np.ndarray) -> str:
+    """A mark within the plotting area, in tenths of a unit; a note is written above all of them."""
+    if mark.role == "note":
+        return ""
+    if mark.role == "dot":  # lines of no length with round ends
+        path = "".join(f"M{x} {y}h0" for x, y in points.tolist())
+    elif mark.role == "end":
+        path = f"M{points[0][0]} {points[0][1]}m-40-40l80 80m0-80l-80 80"
+    else:
+        path = _path(points) + ("z" if mark.role in ("band", "bar") else "")
+    title = f"<title>{escape(mark.text)}</title>" if mark.text else ""
+    return f'<path class="{mark.role}" d="{path}"{f">{title}</path>" if title else "/>"}'
 
 
 def _path(points: np.ndarray) -> str:
@@ -151,74 +72,33 @@ def _path(points: np.ndarray) -> str:
     return f"M{first[0]} {first[1]}l{text.replace(' -', '-')}"
 
 
-def _frame(x: Scale, y: Scale, x_title: str, y_title: str) -> str:
-    width, height, bottom = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM, HEIGHT - BOTTOM
-    out = ['<g class="axes">']
-    for value in y.ticks():
-        at = TOP + (1 - _at(y, value)) * height
-        out.append(f'<path class="grid" d="M{LEFT} {at:.1f}h{width}"/>{_text(LEFT - 6, at + 4, "e", _tick(value))}')
-    for value in x.ticks(4):
-        at = LEFT + _at(x, value) * width
-        out.append(f'<path d="M{at:.1f} {bottom}v4"/>{_text(at, bottom + 16, "m", _tick(value))}')
-    out.append(f'<path d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}"/>{_text(LEFT + width / 2, HEIGHT - 6, "m", x_title)}')
-    middle = TOP + height / 2
-    out.append(f'<text transform="translate(13 {middle:.0f}) rotate(-90)" class="m">{escape(y_title)}</text></g>')
-    return "".join(out)
+def _run(one: Series) -> str:
+    again = " again" if one.colour >= 7 else ""
+    return f'class="run c{one.colour % 7}{again}" data-run="{escape(one.label)}"'
 
 
-def _at(scale: Scale, value: int | float) -> float:
-    return float(scale.place(np.array(value)))
+def _axes(chart: Chart, left: int | float, width: int | float, height: int) -> str:
+    foot, out = TOP + height, ['<g class="axes">']
+    for value, text in chart.y.ticks(5):
+        share = float(chart.y.scale.place(np.array(value)))
+        at = TOP + height * (share if chart.y.names else 1 - share)
+        line = "" if chart.y.names else f'<path class="grid" d="M{left:g} {at:.1f}h{width:g}"/>'
+        out.append(f"{line}{_text(left - 8, at + 4, 'e', text)}")
+    for value, text in chart.x.ticks(4):
+        at = left + width * float(chart.x.scale.place(np.array(value)))
+        mark = f'<path d="M{at:.1f} {foot}v4"/>' if not chart.x.names else ""
+        line = f'<path class="grid" d="M{at:.1f} {TOP}V{foot}"/>' if chart.y.names else mark
+        out.append(f"{line}{_text(at, foot + 16, 'm', text)}")
+    upright = "" if chart.y.names else f"M{left:g} {TOP}V{foot}"
+    out.append(f'<path d="{upright}M{left:g} {foot}h{width:g}"/>')
+    out.append(_text(left + width / 2, foot + BOTTOM - 6, "m", chart.x.title + chart.x.aside))
+    if chart.y.title:
+        turned = f"translate(13 {TOP + height / 2:.0f}) rotate(-90)"
+        out.append(f'<text transform="{turned}" class="m">{escape(chart.y.title)}</text>')
+    for line, remark in enumerate(chart.y.beside):
+        out.append(_text(WIDTH - RIGHT, TOP + LINE * (line + 0.5) + 4, "e lost", remark) if remark else "")
+    return "".join([*out, "</g>"])
 
 
 def _text(x: int | float, y: int | float, kind: str, text: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{escape(text)}</text>'
-
-
-def _tick(value: int | float) -> str:
-    if abs(value) >= 1000 and value == round(value):
-        return f"{value / 1000:g}k"
-    return f"{value:.6g}".replace("-", "\N{MINUS SIGN}")
-
-
-def _svg(attributes: str, said: str, height: int | float, parts: Sequence[str]) -> str:
-    box = f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" {attributes} aria-label="{escape(said)}"'
-    return f"<svg {box}>{''.join(parts)}</svg>"
-
-
-def intervals_svg(family: Family, colour: Mapping[str, int]) -> str:
-    """One line per run: a dot for each seed's test value, the mean and its 95 % interval, how many seeds diverged."""
-    runs, metric, line, of = family.ranked, family.group.metric, 26, family.group.metric_of
-    lost = {run.label: len(run.without(of(run))) for run in runs}
-    word = lambda run: "worse" if run.label in family.poor else "diverged"  # than its baseline, as the table beside says
-    left = min(16 + 8.2 * max(len(short(run.label)) for run in runs), 205)
-    right = WIDTH - RIGHT - (68 if any(lost.values()) else 0)
-    bottom = TOP + line * len(runs)
-    values = {run.label: run.kept(of(run)).to_numpy() for run in runs}
-    means = [family.means[run.label] for run in runs]
-    ends = [*np.concatenate(list(values.values())), *(v for m in means if m.n > 1 for v in (m.low, m.high))]
-    scale = spanning(float(min(ends, default=0.0)), float(max(ends, default=1.0)), family.group.declared)
-    at = lambda value: left + _at(scale, value) * (right - left)
-    parts = ['<g class="axes">']
-    for value in scale.ticks(4):
-        parts.append(
-            f'<path class="grid" d="M{at(value):.1f} {TOP}V{bottom}"/>{_text(at(value), bottom + 14, "m", _tick(value))}'
-        )
-    title = f"{metric}{' (log)' if scale.log else ''}, test, {direction(family.group.declared)}"
-    parts.append(f'<path d="M{left} {bottom}H{right}"/>{_text((left + right) / 2, bottom + BOTTOM - 6, "m", title)}</g>')
-    for index, (run, mean) in enumerate(zip(runs, means, strict=True)):
-        y = TOP + line * (index + 0.5)
-        parts.append(f'<g class="{_class(colour[run.label])}">{_text(left - 8, y + 4, "e", short(run.label))}')
-        dots = enumerate(values[run.label])
-        parts += [f'<circle class="dot" cx="{at(v):.1f}" cy="{y + _jitter(i):.1f}" r="2.5"/>' for i, v in dots]
-        parts.append(f'<path class="ci" d="M{at(mean.low):.1f} {y:.1f}H{at(mean.high):.1f}"/>' if mean.n > 1 else "")
-        parts.append(f'<path class="mean" d="M{at(mean.mean):.1f} {y - 6:.1f}v12"/>' if mean.n else "")
-        parts.append(_text(WIDTH - RIGHT, y + 4, "e lost", f"{lost[run.label]} {word(run)}") if lost[run.label] else "")
-        parts.append("</g>")
-    said = f"{metric} on {family.group.task}, mean and 95 % interval over seeds. " + " ".join(
-        f"{run.label}: {spread(family.means[run.label])}, {lost[run.label]} {word(run)}." for run in runs
-    )
-    return _svg('class="intervals"', said, bottom + BOTTOM, parts)
-
-
-def _jitter(index: int) -> float:
-    return (index * 5 % 11 - 5) * 0.9  # spreads neighbours without chance

@@ -4,7 +4,7 @@ for (const svg of document.querySelectorAll("svg.curves")) {
   const readout = svg.closest("figure").querySelector(".readout");
   const [x0, x1] = svg.dataset.x.split(" ").map(Number), [y0, y1, log] = svg.dataset.y.split(" ").map(Number);
   const unit = svg.dataset.axis === "step" ? "step " : "";
-  const plot = svg.querySelector("clipPath rect"), wide = +plot.getAttribute("width"), tall = +plot.getAttribute("height");
+  const plot = svg.querySelector("svg.plot"), {width: wide, height: tall} = plot.viewBox.baseVal;
   let seeds = null, pinned = false, at = -1;
   const read = () => seeds ??= [...svg.querySelectorAll(".seed")].map(path => {
     const flat = path.getAttribute("d").match(/-?\d+/g).map(Number), points = [[flat[0], flat[1]]];
@@ -32,7 +32,7 @@ for (const svg of document.querySelectorAll("svg.curves")) {
     readout.textContent = seed.title + where;
   };
   const nearest = event => {
-    const matrix = svg.querySelector("g[clip-path]").getScreenCTM().inverse();
+    const matrix = plot.querySelector("g").getScreenCTM().inverse();
     const p = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix);
     let best = null, least = 400 * 400;
     read().forEach((seed, index) => {

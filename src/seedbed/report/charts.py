@@ -1,0 +1,277 @@
+"""Charts as values: what is drawn, in the units of the data. The page and a paper's figures only put it on a surface."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from seedbed.core.metric import NEG_IW, declared
+from seedbed.report.curves import Curves, Floats, Scale, curve_groups, spanning, value_scale
+from seedbed.report.tables import Table
+from seedbed.report.verdicts import Family
+from seedbed.report.words import direction, number, short, spread
+
+Role = Literal["band", "seed", "seed lost", "end", "mid", "dot", "ci", "mean", "bar", "std", "note"]
+LOSSES, COUNT = ("min", "last", "first", "max"), "exceeds"
+DWARFS = 4.0  # times the others, beyond which the largest loss would leave nothing to see of them
+JITTER = 0.19 / 5  # of a line, that each of eleven places is from the next
+TALL = 0.23  # half of the mark of a mean, in lines
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: a scale with round numbers on it, or lines that have names.
+
+    Args:
+        title: beside it.
+        scale: its ends.
+        names: of the whole numbers from 0 on; an upright axis of names counts downwards.
+        beside: a remark to each of the names, at the far end of its line.
+        aside: what else the title says where there is room.
+    """
+
+    title: str
+    scale: Scale
+    names: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    aside: str = ""
+
+    @classmethod
+    def of(cls, title: str, scale: Scale) -> "Axis":
+        """One of numbers, that says if it is logarithmic."""
+        return cls(f"{title}{' (log)' if scale.log else ''}", scale)
+
+    @classmethod
+    def named(cls, names: Sequence[str], title: str = "", beside: Sequence[str] = ()) -> "Axis":
+        """One line for each name."""
+        return cls(title, Scale(-0.5, len(names) - 0.5, False), tuple(names), tuple(beside))
+
+    def ticks(self, count: int) -> list[tuple[float, str]]:
+        """Where something is written, and what."""
+        if self.names:
+            return [(float(i), short(name)) for i, name in enumerate(self.names)]
+        return [(value, _tick(value)) for value in self.scale.ticks(count)]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that is drawn: an area, a line, dots, or a word above a point.
+
+    Args:
+        role: what it stands for; it decides how it looks.
+        points: ``[n, 2]``, in the units of the axes.
+        text: what a line is, or the word.
+    """
+
+    role: Role
+    points: Floats
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """What belongs to one model: its marks from the lowest on, and the place of its colour."""
+
+    label: str
+    colour: int
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Args:
+        kind: of chart: ``curves``, ``bounds``, ``bars`` or ``intervals``.
+        task: the data set.
+        words: the chart in words.
+        x: across.
+        y: upright.
+        series: one for each model.
+        along: of curves, ``step`` or ``time``.
+    """
+
+    kind: Literal["curves", "bounds", "bars", "intervals"]
+    task: str
+    words: str
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
+    along: str = ""
+
+    @property
+    def labels(self) -> list[tuple[str, int]]:
+        """Each model with its colour."""
+        return [(one.label, one.colour) for one in self.series]
+
+    @property
+    def seeds(self) -> int:
+        """Curves of single seeds."""
+        return sum(mark.role.startswith("seed") for one in self.series for mark in one.marks)
+
+    def on_lines(self, names: Sequence[str]) -> "Chart":
+        """The same with the lines of an upright axis of names in another order, some of them empty."""
+        moves = {name: names.index(name) - i for i, name in enumerate(self.y.names)}
+        remarks = dict(zip(self.y.names, self.y.beside, strict=True))
+        moved = tuple(
+            replace(one, marks=tuple(replace(m, points=m.points + np.array([0.0, moves[one.label]])) for m in one.marks))
+            for one in self.series
+        )
+        return replace(self, y=Axis.named(names, self.y.title, [remarks.get(n, "") for n in names]), series=moved)
+
+
+def charts_of(families: Sequence[Family], convergence: Table, colour: Mapping[str, int]) -> dict[str, list[Chart]]:
+    """Every chart of a report by the name of its figure, one for each data set that has something to show.
+
+    Args:
+        families: the runs, compared.
+        convergence: its table.
+        colour: a colour's place per label.
+    """
+    groups = [(f.group.task, many) for f in families for many in curve_groups(f.group.runs, f.group.metric)]
+    return {
+        "intervals": [intervals_chart(family, colour) for family in families if family.ranked],
+        "bounds": [chart for family in families if (chart := bounds_chart(family, colour)) is not None],
+        "curves-steps": [curves_chart(many, "step", colour, task) for task, many in groups],
+        "curves-time": [curves_chart(many, "time", colour, task) for task, many in groups],
+        "convergence": bar_charts(convergence, colour),
+    }
+
+
+def curves_chart(many: Sequence[Curves], along: str, colour: Mapping[str, int], task: str) -> Chart:
+    """Several runs' curves of one metric: every seed, the band over seeds and their median.
+
+    Args:
+        many: the curves.
+        along: ``step`` or ``time``.
+        colour: a colour's place per label.
+        task: the data set.
+    """
+    thin, metric = [one.thinned() for one in many], many[0].metric
+    end = max(float(np.nanmax(one.steps if along == "step" else one.walls)) for one in thin)
+    x = Axis("step" if along == "step" else "seconds of training", Scale(0.0, end or 1.0, False))
+    series = tuple(Series(one.label, colour[one.label], _curve_marks(one, along)) for one in thin)
+    said = " ".join(
+        f"{one.label}: median {number(float(one.band[1][0]))} at first, {number(float(one.band[1][-1]))} last."
+        for one in thin
+    )
+    over = "steps" if along == "step" else "seconds"
+    return Chart(
+        "curves", task, f"{metric} on {task} over {over}. {said}", x, Axis.of(metric, value_scale(thin)), series, along
+    )
+
+
+def _curve_marks(one: Curves, along: str) -> tuple[Mark, ...]:
+    at, (low, middle, high) = one.x[along], one.band
+    marks = [Mark("band", np.concatenate([np.stack([at, high], 1), np.stack([at, low], 1)[::-1]]))]
+    for index, seed in enumerate(one.seeds):
+        line = np.stack(one.seed(index, along), 1)
+        text = f"{one.label}, seed {seed}: {one.fates[seed]}, last {number(float(line[-1, 1]), 4)}"
+        marks.append(Mark("seed lost" if seed in one.lost else "seed", line, text))
+        if one.fates[seed].startswith("diverged"):
+            marks.append(Mark("end", line[-1:]))
+    return (*marks, Mark("mid", np.stack([at, middle], 1)))
+
+
+def bounds_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
+    """Negative importance-weighted bounds against their number of samples: every seed thin, their mean thick."""
+    runs = [run for run in (*family.group.runs, *family.group.strangers) if len(run.ladder) > 1]
+    if not runs:
+        return None
+    task, series, said = family.group.task, [], []
+    for run in runs:
+        ks = np.array(sorted(run.ladder), float)
+        rows = np.stack([run.ladder[int(k)].to_numpy() for k in ks], 1)
+        lines = [Mark("seed", np.stack([ks, row], 1)) for row in rows]
+        series.append(Series(run.label, colour[run.label], (*lines, Mark("mid", np.stack([ks, rows.mean(0)], 1)))))
+        means = ", ".join(f"{number(float(mean), 4)} at k = {k:g}" for k, mean in zip(ks, rows.mean(0), strict=True))
+        said.append(f"{run.label}: {means}.")
+    x = Axis("k, samples (log)", Scale(1.0, float(max(max(run.ladder) for run in runs)), True))
+    values = np.concatenate([mark.points[:, 1] for one in series for mark in one.marks])
+    y = Axis.of(NEG_IW.name, spanning(float(values.min()), float(values.max()), NEG_IW))
+    return Chart("bounds", task, f"The negative bound on {task} against k. {' '.join(said)}", x, y, tuple(series))
+
+
+def intervals_chart(family: Family, colour: Mapping[str, int]) -> Chart:
+    """One line per run: a dot for each seed's test value, the mean and its 95 % interval, how many seeds diverged."""
+    group, metric, series, remarks, said = family.group, family.group.declared, [], [], []
+    for line, run in enumerate(family.ranked):
+        mean, values = family.means[run.label], run.kept(group.metric_of(run)).to_numpy()
+        places = line + JITTER * (np.arange(len(values), dtype=float) * 5 % 11 - 5)  # spreads neighbours without chance
+        marks = [Mark("dot", np.stack([values.astype(float), places], 1))] if len(values) else []
+        if mean.n > 1 and math.isfinite(mean.low + mean.high):
+            marks.append(Mark("ci", np.array([[mean.low, line], [mean.high, line]])))
+        if mean.n:
+            marks.append(Mark("mean", np.array([[mean.mean, line - TALL], [mean.mean, line + TALL]])))
+        series.append(Series(run.label, colour[run.label], tuple(marks)))
+        lost = len(run.without(group.metric_of(run)))
+        word = f"{lost} {'worse' if run.label in family.poor else 'diverged'}"  # than its baseline, as the table says
+        remarks.append(word if lost else "")
+        said.append(f"{run.label}: {spread(mean)}, {word}.")
+    ends = [mark.points[:, 0] for one in series for mark in one.marks] or [np.array([0.0, 1.0])]
+    scale = spanning(float(np.concatenate(ends).min()), float(np.concatenate(ends).max()), metric)
+    x = replace(Axis.of(group.metric, scale), aside=f", test, {direction(metric)}")
+    y = Axis.named([run.label for run in family.ranked], beside=remarks)
+    words = f"{group.metric} on {group.task}, mean and 95 % interval over seeds. {' '.join(said)}"
+    return Chart("intervals", group.task, words, x, y, tuple(series))
+
+
+def bar_charts(table: Table, colour: Mapping[str, int]) -> list[Chart]:
+    """The first source's bar charts, one per data set and metric of the convergence table.
+
+    A group of bars per metric, a bar per model, its population standard deviation over seeds. At the right, on a scale of
+    its own, the count that has no unit: evaluations after the fifth above the mean of the first five.
+    """
+    charts = []
+    for task, metric in dict.fromkeys((row["data"], row["metric"]) for row in table.raw):
+        rows = [row for row in table.raw if row["data"] == task and row["metric"] == metric]
+        found = {(row["quantity"], row["model"]): row for row in rows}
+        labels = list(dict.fromkeys(row["model"] for row in rows if np.isfinite(found["last", row["model"]]["mean"])))
+        if labels:
+            charts.append(_bars(task, metric, labels, found, colour))
+    return charts
+
+
+def _bars(task: str, metric: str, labels: Sequence[str], found: Mapping[tuple[str, str], Any], colour: Mapping) -> Chart:
+    means, stds = (
+        np.array([[found[name, label][key] for label in labels] for name in (*LOSSES, COUNT)], float)
+        for key in ("mean", "std")
+    )
+    whole = spanning(float(np.nanmin(means[:-1])), float(np.nanmax(means[:-1])), declared(metric))
+    dwarfing = float(np.nanmax(np.abs(means[-2]))) > DWARFS * float(np.nanmax(np.abs(means[:-2])))
+    losses = LOSSES[: len(LOSSES) - int(dwarfing and not whole.log)]
+    means, stds, counts = means[: len(losses)], stds[: len(losses)], means[-1]
+    low, high = float(np.nanmin(means)), float(np.nanmax(means + stds))
+    scale = spanning(low, high, declared(metric))
+    if not scale.log:
+        scale = Scale(min(1.05 * low, 0.0), max(1.05 * high, 0.0) or 1.0, False)
+    base, most, thick = scale.low if scale.log else 0.0, max(1.15 * float(np.nanmax(counts)), 1.0), 0.8 / len(labels)
+    series = []
+    for model, label in enumerate(labels):
+        left, marks = np.arange(len(losses) + 1) - 0.4 + thick * model, []
+        for place, (mean, std) in enumerate(zip(means[:, model], stds[:, model], strict=True)):
+            marks.append(_bar(float(left[place]), thick, base, mean))
+            middle = float(left[place]) + thick / 2
+            marks.append(Mark("std", np.array([[middle, mean - std], [middle, mean + std]])))
+        top = scale.at(float(counts[model]) / most)
+        marks.append(_bar(float(left[-1]), thick, scale.low, top))
+        text = number(float(counts[model]), 2)
+        series.append(Series(label, colour[label], (*marks, Mark("note", np.array([[left[-1] + thick / 2, top]]), text))))
+    said = " ".join(
+        f"{label}: {', '.join(f'{name} {mean:.4g}' for name, mean in zip(losses, row, strict=True))}."
+        for label, row in zip(labels, means.T, strict=True)
+    )
+    x = Axis.named([*losses, COUNT], "validation")
+    return Chart("bars", task, f"{metric} on {task}. {said}", x, Axis.of(metric, scale), tuple(series))
+
+
+def _bar(left: float, thick: float, base: float, top: float) -> Mark:
+    return Mark("bar", np.array([[left, base], [left, top], [left + thick, top], [left + thick, base]]))
+
+
+def _tick(value: int | float) -> str:
+    if abs(value) >= 1000 and value == round(value):
+        return f"{value / 1000:g}k".replace("-", "\N{MINUS SIGN}")
+    return f"{value:.6g}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,116 @@
+"""Charts as values: what is drawn, where both surfaces put it, and that they draw the same."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from seedbed.report.charts import LOSSES, Axis, Chart, Mark, Series, bar_charts
+from seedbed.report.curves import Scale
+from seedbed.report.figures import draw, house_style, new_figure
+from seedbed.report.plates import plate
+from seedbed.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, svg
+from seedbed.report.tables import Table
+
+COLOUR = {"a": 0, "b": 1, "lost": 2}
+
+
+def table(metric, values):
+    """A convergence table of models ``{label: (min, last, first, max, exceeds)}``, standard deviations a tenth of them."""
+    raw = [
+        {"data": "rings", "model": label, "metric": metric, "quantity": name, "mean": mean, "std": mean / 10}
+        for label, row in values.items()
+        for name, mean in zip((*LOSSES, "exceeds"), row, strict=True)
+    ]
+    return Table("convergence", "", [], [["x"]], raw)
+
+
+def bars(chart, label):
+    """Feet and tops of one model's bars, from left to right, and what its note says."""
+    (one,) = [one for one in chart.series if one.label == label]
+    found = [mark.points[:2, 1] for mark in one.marks if mark.role == "bar"]
+    return np.array(found).T, [mark.text for mark in one.marks if mark.role == "note"]
+
+
+def test_bars_of_nats_start_at_zero_and_are_as_high_as_their_means():
+    (chart,) = bar_charts(table("neg_elbo_nats", {"a": (80, 90, 100, 200, 3), "b": (40, 45, 50, 100, 0)}), COLOUR)
+    assert chart.x.names == (*LOSSES, "exceeds") and chart.y.scale.low == 0.0
+    (feet, tops), note = bars(chart, "a")
+    assert feet.tolist() == [0.0] * 5 and tops[:4].tolist() == [80, 90, 100, 200] and note == ["3"]
+    # The count has a scale of its own, whose end is 15 % above the largest.
+    assert tops[4] == pytest.approx(chart.y.scale.high / 1.15)
+    (feet, tops), note = bars(chart, "b")
+    assert tops.tolist() == [40, 45, 50, 100, 0] and note == ["0"]
+    stds = [mark.points[:, 1].tolist() for mark in chart.series[0].marks if mark.role == "std"]
+    assert stds == [[72, 88], [81, 99], [90, 110], [180, 220]]
+    assert chart.y.scale.high == pytest.approx(1.05 * 220)
+    # No bar covers another one.
+    spans = sorted((m.points[0, 0], m.points[2, 0]) for one in chart.series for m in one.marks if m.role == "bar")
+    assert all(right <= left + 1e-9 for (_, right), (left, _) in pairwise(spans))
+
+
+def test_gaps_have_a_logarithmic_axis():
+    (chart,) = bar_charts(table("gap_nats", {"a": (0.01, 0.01, 0.1, 1.0, 0), "b": (0.1, 0.1, 1.0, 10.0, 0)}), COLOUR)
+    low, high = chart.y.scale.low, chart.y.scale.high
+    assert chart.y.scale.log and low < 0.01 and chart.y.title == "gap_nats (log)"
+    (feet, tops), _ = bars(chart, "a")
+    assert feet.tolist() == [low] * 5 and tops[4] == pytest.approx(low) and high > 10
+
+
+@pytest.mark.parametrize(("worst", "shown"), [(1e18, LOSSES[:3]), (300.0, LOSSES)])
+def test_a_largest_loss_that_dwarfs_the_others_is_left_out(worst, shown):
+    (chart,) = bar_charts(table("neg_elbo_nats", {"a": (80, 90, 100, worst, 0)}), COLOUR)
+    assert chart.x.names == (*shown, "exceeds")
+
+
+def test_models_without_a_finite_loss_are_not_drawn():
+    nan = float("nan")
+    (chart,) = bar_charts(table("neg_elbo_nats", {"a": (80, 90, 100, 200, 3), "lost": (nan,) * 5}), COLOUR)
+    assert chart.labels == [("a", 0)]
+    assert bar_charts(table("neg_elbo_nats", {"lost": (nan,) * 5}), COLOUR) == []
+
+
+def chart_of(log, names=()):
+    """Two models with a line each; on lines that have names, the second lost two seeds."""
+    line = np.array([[2.0, 1.0], [4.0, 10.0], [8.0, 100.0]]) if not names else np.array([[2.0, 0.0], [8.0, 0.0]])
+    y = Axis.named(names, beside=["", "2 diverged"]) if names else Axis.of("loss", Scale(0.5, 200.0, log))
+    series = (
+        Series("a<b", 0, (Mark("mid", line),)),
+        Series("c", 8, (Mark("seed lost", line + np.array([0.0, 1.0]), "seed 1"),)),
+    )
+    return Chart("intervals" if names else "curves", "rings", "said", Axis.of("step", Scale(0.0, 10.0, False)), y, series)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_both_surfaces_put_a_point_where_its_values_are(log):
+    chart = chart_of(log)
+    text = svg(chart)
+    place = (lambda v: np.log(v / 0.5) / np.log(400)) if log else (lambda v: (v - 0.5) / 199.5)
+    wide, tall = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    moves = np.array(re.findall(r"-?\d+", re.search(r'class="mid" d="([^"]*)"', text)[1]), int).reshape(-1, 2).cumsum(0)
+    true = np.stack([np.array([2, 4, 8]) * wide, (1 - place(np.array([1.0, 10.0, 100.0]))) * tall * 10], 1)
+    assert np.abs(moves - true).max() <= 0.5
+    assert 'data-run="a&lt;b"' in text and 'class="run c1 again"' in text and "<title>seed 1</title>" in text
+    with house_style():
+        figure = new_figure(3, 2)
+        axis = figure.subplots()
+        draw(axis, chart)
+        figure.canvas.draw()
+        line = axis.lines[0]
+        shown = axis.transAxes.inverted().transform(axis.transData.transform(line.get_xydata()))
+    assert shown == pytest.approx(np.stack([[0.2, 0.4, 0.8], place(np.array([1.0, 10.0, 100.0]))], 1), abs=1e-6)
+    assert axis.lines[0].get_label() == "a<b" and axis.get_yscale() == ("log" if log else "linear")
+
+
+def test_lines_with_names_count_downwards_on_both_surfaces():
+    chart = chart_of(False, ("a<b", "c"))
+    text = svg(chart)
+    ys = [int(re.search(rf'class="{role}" d="M\d+ (\d+)', text)[1]) for role in ("mid", "seed lost")]
+    assert ys == [130, 390] and ">2 diverged</text>" in text and ">a&lt;b</text>" in text
+    moved = chart.on_lines(("c", "other", "a<b"))
+    assert [mark.points[0, 1] for one in moved.series for mark in one.marks] == [2.0, 0.0]
+    assert moved.y.beside == ("2 diverged", "", "")
+    with house_style():
+        axis = plate([chart, chart_of(False, ("a<b", "c"))]).axes[0]
+    assert axis.get_ylim() == (1.5, -0.5) and [text.get_text() for text in axis.texts] == ["", "2 diverged"]
