@@ -19,8 +19,8 @@ from seedbed.report.page import page
 from seedbed.report.pictures import best_seed, chosen_seeds
 from seedbed.report.plates import plate
 from seedbed.report.record import Measured, record
+from seedbed.report.run_tables import summarise, text_table
 from seedbed.report.stored import StoredRun
-from seedbed.report.summary import summarise, text_table
 from seedbed.report.svg import svg
 from seedbed.report.verdicts import lead, overall
 from seedbed.report.words import direction, spread

@@ -17,8 +17,8 @@ from seedbed.data import load
 from seedbed.evaluate.estimate import draw_samples
 from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Option, offered
 from seedbed.evaluate.likelihood import importance_sampling
+from seedbed.report.run_tables import summarise_run
 from seedbed.report.stored import StoredRun
-from seedbed.report.summary import summarise_run
 from seedbed.runs.evaluate import Request, evaluate
 from seedbed.store.folder import Folder
 from seedbed.train.start import start_from

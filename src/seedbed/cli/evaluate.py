@@ -25,7 +25,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
 
     from seedbed.report.layer_use import collapsed_layers
     from seedbed.report.record import Measured
-    from seedbed.report.summary import summarise_run, text_table
+    from seedbed.report.run_tables import summarise_run, text_table
     from seedbed.runs.evaluate import Request, evaluate
     from seedbed.runs.load import load
     from seedbed.runs.machine import check_threads, usable_device

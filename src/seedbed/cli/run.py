@@ -102,7 +102,7 @@ def run_target(target: str, options: dict[str, Any]) -> None:
         folders.append(execute(name, experiment, seeds, tag=options["name"], **flags))
 
     from seedbed.report.figures import draw_figures
-    from seedbed.report.summary import summarise, text_table
+    from seedbed.report.run_tables import summarise, text_table
 
     click.echo(text_table(summarise(folders, seeds)))
     for folder in folders:

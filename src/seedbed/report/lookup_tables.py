@@ -3,10 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from seedbed.report.summary import WORSE
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
-from seedbed.report.words import CROSS, metric_words, number, spread
+from seedbed.report.words import CROSS, mean_words, metric_words, number
 
 _FACTS = ("metric", "unit", "mean", "low", "high", "std", "mc_se", "n", "seeds", "diverged")
 
@@ -18,8 +17,7 @@ def tests_table(families: Sequence[Family]) -> Table:
     for family in families:
         for run in [*family.group.runs, *family.group.strangers]:
             for row in run.summaries:
-                mean = f"{spread(row.poor)} {WORSE}" if row.poor else spread(row.interval)
-                cells = [family.group.task, run.label, row.metric, mean, row.unit]
+                cells = [family.group.task, run.label, row.metric, mean_words(row), row.unit]
                 body.append([*cells, number(row.std, 2), number(row.mc_se, 2), str(row.n), str(row.diverged)])
                 raw.append({"data": family.group.task, "model": run.label} | {k: getattr(row, k) for k in _FACTS})
     return Table("tests", "Every test metric: mean over seeds with its 95 % interval.", head, body, raw, words=3)

@@ -10,7 +10,8 @@ from typing import Any
 
 from seedbed.core.errors import SeedbedError
 from seedbed.core.metric import GAP, NEG_IW, NLL_SAMPLED, declared
-from seedbed.report.summary import LOST, Summary, summarise_run
+from seedbed.report.run_tables import summarise_run
+from seedbed.report.summary import LOST, Summary
 from seedbed.store.atomic import write_atomic
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import Manifest

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from seedbed.core.errors import SeedbedError, one_line
 from seedbed.core.metric import GAP, NEG_IW, Metric, declared
-from seedbed.report.summary import LOST, Summary, summarised
+from seedbed.judge.intervals import interval
+from seedbed.report.summary import LOST, Summary
 from seedbed.store.folder import Folder
 from seedbed.store.manifest import Manifest
 from seedbed.store.table import COLUMNS, Row
@@ -143,7 +144,45 @@ class StoredRun:
     @cached_property
     def summaries(self) -> list[Summary]:
         """Every test metric over the seeds."""
-        return summarised(self.rows, self.manifest, self.declared)
+        return self.summaries_on("test")
+
+    def summaries_on(self, split: str) -> list[Summary]:
+        """Every metric of one split over the seeds, in the order in which they were measured."""
+        return [self.summary(metric, split) for where, metric in self._last if where == split]
+
+    def summary(self, metric: str, split: str = "test") -> Summary:
+        """One metric over the seeds, each at its last step; all nan where it was not measured."""
+        if (metric, split) not in self._summaries:
+            self._summaries[metric, split] = self._summarised(metric, split)
+        return self._summaries[metric, split]
+
+    @cached_property
+    def _summaries(self) -> dict[tuple[str, str], Summary]:
+        return {}
+
+    def _summarised(self, metric: str, split: str) -> Summary:
+        rows, within = self._last.get((split, metric), {}), self.declared(metric).range
+        kept, poor = self.kept(metric, split), self.poor(metric, split)
+        counted = kept if len(kept) else poor
+        errors = [rows[seed].se for seed in counted.index]
+        mean = lambda values: interval(values.to_numpy(float), rng=np.random.default_rng(0), within=within)
+        some = next(iter(rows.values()), None)
+        return Summary(
+            experiment=self.manifest.experiment,
+            metric=metric,
+            unit=some.unit if some else "",
+            interval=mean(kept),
+            std=float(counted.to_numpy().std(ddof=1)) if len(counted) > 1 else math.nan,
+            # Seeds are evaluated on the same examples, so their errors are not independent: not divided by the seeds.
+            mc_se=float(np.mean(errors)) if errors else math.nan,
+            values=tuple(kept.to_dict().get(seed) for seed in sorted(rows)),
+            n=some.n if some else 0,
+            seeds=len(self.manifest.seeds),
+            diverged=len(self.without(metric, split)),
+            finished=self.fates.keys() == set(self.manifest.seeds),
+            seconds=self.seconds,
+            poor=mean(poor) if len(poor) else None,
+        )
 
     def ended(self, fate: str) -> list[int]:
         """Seeds that met one fate."""
@@ -199,22 +238,24 @@ class StoredRun:
 
     @cached_property
     def _units(self) -> dict[tuple[str, str], str]:
-        return {(row.split, row.metric): row.unit for row in self.rows}
+        return {key: next(iter(rows.values())).unit for key, rows in self._last.items()}
 
     def unit(self, metric: str) -> str:
         """The unit of a metric, ``""`` if it was not measured."""
         return self._units.get(("test", metric)) or self._units.get(("valid", metric), "")
 
-    def final(self, metric: str) -> pd.Series:
-        """The last test value of each seed that has one, lost seeds included."""
-        return pd.Series(self._finals.get(metric, {}), dtype=float).sort_index()
+    def final(self, metric: str, split: str = "test") -> pd.Series:
+        """The last value of each seed that has one, lost seeds included."""
+        rows = self._last.get((split, metric), {})
+        return pd.Series({seed: row.value for seed, row in rows.items()}, dtype=float).sort_index()
 
     @cached_property
-    def _finals(self) -> dict[str, dict[int, float]]:
-        found: dict[str, dict[int, float]] = {}
+    def _last(self) -> dict[tuple[str, str], dict[int, Row]]:
+        """By split and metric the last row of each seed."""
+        found: dict[tuple[str, str], dict[int, Row]] = {}
         for row in self.rows:
-            if row.split == "test":
-                found.setdefault(row.metric, {})[row.seed] = row.value
+            if row.split != "status":
+                found.setdefault((row.split, row.metric), {})[row.seed] = row
         return found
 
     @cached_property
@@ -231,19 +272,18 @@ class StoredRun:
         common = set.intersection(*map(set, found.values())) if found else set()
         return {k: pd.Series({seed: found[k][seed] for seed in sorted(common)}) for k in sorted(found) if common}
 
-    def without(self, metric: str) -> tuple[int, ...]:
-        """Seeds that count as diverged on a metric: those lost, and those whose test value is not finite."""
-        values = self.final(metric)
+    def without(self, metric: str, split: str = "test") -> tuple[int, ...]:
+        """Seeds that count as diverged on a metric: those lost, and those whose value is not finite."""
+        values = self.final(metric, split)
         return tuple(sorted({*self.lost, *values.index[~np.isfinite(values.to_numpy())].tolist()}))
 
-    def kept(self, metric: str) -> pd.Series:
-        """The test value of each seed that did not diverge."""
-        lost, values = set(self.without(metric)), self.final(metric)
-        return values.loc[[seed for seed in values.index if seed not in lost]]
+    def kept(self, metric: str, split: str = "test") -> pd.Series:
+        """The value of each seed that did not diverge."""
+        values = self.final(metric, split)
+        return values.loc[~values.index.isin(self.without(metric, split))]
 
-    def poor(self, metric: str) -> pd.Series:
-        """The finite test values of a run that keeps none: of its seeds that ended worse than their trivial baseline."""
-        if len(self.kept(metric)):
-            return pd.Series(dtype=float)
-        ended, values = set(self.ended("worse_than_baseline")), self.final(metric)
-        return values.loc[[seed for seed, value in values.items() if seed in ended and math.isfinite(value)]]
+    def poor(self, metric: str, split: str = "test") -> pd.Series:
+        """The finite values of a run that keeps none: of its seeds that ended worse than their trivial baseline."""
+        values, ended = self.final(metric, split), self.ended("worse_than_baseline")
+        none = not len(self.kept(metric, split))
+        return values.loc[values.index.isin(ended) & np.isfinite(values.to_numpy()) & none]

@@ -1,6 +1,5 @@
 """The tables of what was compared: means with intervals, every verdict, and the count of verdicts over data sets."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from seedbed.report.stored import StoredRun
 from seedbed.report.summary import WORSE
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family, across
-from seedbed.report.words import duration, lost_words, metric_words, number, seeds_words, spread
+from seedbed.report.words import duration, lost_words, mean_words, metric_words, number, seeds_words, spread
 
 _VERBS = {
     "better": "beats",
@@ -39,7 +38,12 @@ def summary_table(families: Sequence[Family]) -> Table:
                 strong.append(len(body))
             facts = _facts(family, run)
             kind = f" ({facts['kind']})" if family.group.mixed else ""
-            cells = [facts["data"], facts["model"], facts["metric"] + kind, _mean_words(family, run)]
+            cells = [
+                facts["data"],
+                facts["model"],
+                facts["metric"] + kind,
+                mean_words(run.summary(family.group.metric_of(run))),
+            ]
             cells += [number(facts["std"], 2), number(facts["mc_se"], 2), facts["letters"], seeds_words(run)]
             body.append([*cells, lost_words(run, family.group.metric_of(run)), duration(run.seconds)])
             raw.append(facts)
@@ -56,37 +60,29 @@ def summary_table(families: Sequence[Family]) -> Table:
     )
 
 
-def _mean_words(family: Family, run: StoredRun) -> str:
-    poor = family.poor.get(run.label)
-    return f"{spread(poor)} {WORSE}" if poor else spread(family.means[run.label])
-
-
 def _facts(family: Family, run: StoredRun) -> dict[str, Any]:
-    metric, mean = family.group.metric_of(run), family.poor.get(run.label, family.means[run.label])
-    kept = run.poor(metric) if run.label in family.poor else run.kept(metric)
-    errors = [r.se for r in run.rows if r.split == "test" and r.metric == metric and r.seed in kept.index]
+    found = run.summary(family.group.metric_of(run))
     tested = any(v.outcome != "too few" for v in family.verdicts)
     return {
         "data": family.group.task,
         "model": run.label,
         "experiment": run.manifest.experiment,
         "hash": run.manifest.hash,
-        "metric": metric,
+        "metric": found.metric,
         "kind": family.group.kind_of(run),
         "unit": family.group.unit,
-        "mean": mean.mean,
-        "low": mean.low,
-        "high": mean.high,
-        "interval": mean.method,
-        "std": float(kept.to_numpy().std(ddof=1)) if len(kept) > 1 else math.nan,
-        # Seeds are evaluated on the same examples, so their errors are not independent: not divided by the seeds.
-        "mc_se": sum(errors) / len(errors) if errors else math.nan,
+        "mean": found.shown.mean,
+        "low": found.shown.low,
+        "high": found.shown.high,
+        "interval": found.shown.method,
+        "std": found.std,
+        "mc_se": found.mc_se,
         "letters": family.letters.get(run.label, "") if tested else "",
-        "seeds": len(run.manifest.seeds),
+        "seeds": found.seeds,
         "done": len(run.fates),
-        "diverged": len(run.without(metric)),
+        "diverged": found.diverged,
         "worse_than_baseline": len(run.ended("worse_than_baseline")),
-        "seconds": run.seconds,
+        "seconds": found.seconds,
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from seedbed.core.metric import GAP, NLL
-from seedbed.judge.intervals import Interval, interval
+from seedbed.judge.intervals import Interval
 from seedbed.judge.pairs import FEWEST, Outcome, Verdict, compare, compare_family
 from seedbed.judge.sentences import amount, sentence, within
 from seedbed.report.groups import Group
@@ -50,12 +50,11 @@ class Family:
         return None
 
 
-def judged(group: Group, level: float = 0.95, margin: float = math.nan) -> Family:
+def judged(group: Group, margin: float = math.nan) -> Family:
     """Compare every pair of a group's runs seed by seed. A run without a test number takes no part.
 
     Args:
         group: the runs.
-        level: of confidence.
         margin: the least difference that matters; none by default.
     """
     metric = group.declared
@@ -63,9 +62,8 @@ def judged(group: Group, level: float = 0.95, margin: float = math.nan) -> Famil
     of = group.metric_of
     values = {run.label: run.final(of(run)) for run in group.runs}
     lost = {run.label: run.without(of(run)) for run in group.runs}
-    mean = lambda x: interval(x.to_numpy(), level, rng=np.random.default_rng(0), within=metric.range)
-    means = {run.label: mean(run.kept(of(run))) for run in group.runs}
-    poor = {run.label: mean(found) for run in group.runs if len(found := run.poor(of(run)))}
+    means = {run.label: run.summary(of(run)).interval for run in group.runs}
+    poor = {run.label: found for run in group.runs if (found := run.summary(of(run)).poor)}
     ranked = [run for run in group.runs if len(values[run.label])]
     ranked.sort(key=lambda run: _place(means[run.label], poor.get(run.label), sign))
     pairs = {}
@@ -80,7 +78,6 @@ def judged(group: Group, level: float = 0.95, margin: float = math.nan) -> Famil
             higher_is_better=metric.better == "higher",
             diverged_a=lost[a],
             diverged_b=lost[b],
-            level=level,
             margin=margin,
             rng=np.random.default_rng(0),
         )

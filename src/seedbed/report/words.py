@@ -8,7 +8,7 @@ from seedbed.judge.intervals import Interval
 from seedbed.judge.sentences import amount
 from seedbed.report.groups import Group
 from seedbed.report.stored import StoredRun
-from seedbed.report.summary import WORSE
+from seedbed.report.summary import WORSE, Summary
 
 NONE = "\N{EN DASH}"  # where a number does not exist
 CROSS = "\N{MULTIPLICATION SIGN}"  # marks a seed that diverged or ended worse than its baseline
@@ -19,6 +19,11 @@ def spread(x: Interval) -> str:
     if not x.n or not math.isfinite(x.mean):
         return NONE
     return " ".join(amount(x, "").split()) if x.n > 1 else f"{number(x.mean)} [one seed]"
+
+
+def mean_words(found: Summary) -> str:
+    """The mean of a run with its interval, and whether no seed of it is better than a trivial model."""
+    return f"{spread(found.shown)} {WORSE}" if found.poor else spread(found.interval)
 
 
 def number(value: int | float, digits: int = 3) -> str:

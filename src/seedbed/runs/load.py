@@ -328,9 +328,9 @@ class Run:
         """A row for each test metric: mean over seeds with its 95 % interval, standard deviation, seeds, diverged."""
         import pandas as pd
 
-        from seedbed.report.summary import summarise_run
+        from seedbed.report.run_tables import summarise_run
 
-        return pd.DataFrame([vars(row) for row in summarise_run(self.folder)])
+        return pd.DataFrame([row.facts for row in summarise_run(self.folder)])
 
     def compare(self, *others: "Run | Path | str", metric: str | None = None) -> "Comparison":
         """Judge this run against others, seed by seed; see ``compare``."""
@@ -375,7 +375,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """For notebooks: what it is, how its seeds ended, its numbers, and what it was compared with last."""
-        from seedbed.report.summary import runs_table, summarise_run
+        from seedbed.report.run_tables import runs_table, summarise_run
 
         fates = Counter(fate.replace("_", " ") for fate, _ in self.stored.fates.values())
         fates["still training"] = len(self.seeds) - fates.total()
