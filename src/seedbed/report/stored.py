@@ -175,7 +175,7 @@ class StoredRun:
             std=float(counted.to_numpy().std(ddof=1)) if len(counted) > 1 else math.nan,
             # Seeds are evaluated on the same examples, so their errors are not independent: not divided by the seeds.
             mc_se=float(np.mean(errors)) if errors else math.nan,
-            values=tuple(kept.to_dict().get(seed) for seed in sorted(rows)),
+            values=tuple(map(kept.to_dict().get, sorted(rows))),
             n=some.n if some else 0,
             seeds=len(self.manifest.seeds),
             diverged=len(self.without(metric, split)),
