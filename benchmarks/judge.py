@@ -177,6 +177,11 @@ metric ends. Below, how often a 95 % interval covers: the widened one does so li
 more often where they are skewed; the studentised bootstrap covers a little more still, but leaves the range of ten seeds in
 up to four studies of ten.
 
+*Views* (`--more`, and on the page): the chance that one seed each names the wrong winner, what pairing buys, almost
+stochastic order, the probability of improvement and of being best; over several data sets the interquartile mean and
+performance profiles with their bands. They are held to rliable, statsmodels, pingouin, SciPy and deepsig themselves:
+`tests/judge/parity` has what those say of random tables, and the script that asked them.
+
 """
 
 

@@ -9,7 +9,16 @@ from scipy import stats
 
 from seedbed.core.errors import SeedbedError
 from seedbed.judge.peaks import two_peaks
-from seedbed.judge.views import best, improvement, interquartile_mean, one_seed, pairing, profile, stochastic_order
+from seedbed.judge.views import (
+    best,
+    improvement,
+    interquartile_mean,
+    one_seed,
+    pairing,
+    profile,
+    profile_band,
+    stochastic_order,
+)
 
 A = np.random.default_rng(1).normal(1.0, 1.0, (4, 7))
 B = np.random.default_rng(2).normal(0.5, 2.0, (4, 7))
@@ -37,6 +46,17 @@ def test_its_interval_covers():
 def test_a_profile_counts_runs_above():
     found = profile(A, [-10.0, 1.0, 10.0])
     assert found.tolist() == [1.0, np.mean(A > 1.0), 0.0]
+
+
+def test_the_band_of_a_profile_is_that_of_its_bootstrap():
+    """Of one task the share above a threshold is binomial; of seeds that agree there is no band."""
+    x = np.arange(40.0)
+    low, high = profile_band(x, [9.5, 29.5], rng=rng())
+    for at, share in enumerate((0.75, 0.25)):
+        exact = stats.binom.ppf([0.025, 0.975], 40, share) / 40
+        assert np.abs([low[at], high[at]] - exact).max() <= 1.01 / 40
+    low, high = profile_band([[1.0, 1.0], [2.0, 2.0]], [0.0, 1.5], rng=rng())
+    assert low.tolist() == high.tolist() == [1.0, 0.5]
 
 
 def test_improvement_is_mann_and_whitneys_statistic_by_task():

@@ -8,8 +8,11 @@ import pytest
 
 from seedbed.report.charts import LOSSES, Axis, Chart, Mark, Series, bar_charts
 from seedbed.report.curves import Scale
+from seedbed.report.document import compose
 from seedbed.report.figures import draw, house_style, new_figure
+from seedbed.report.html import render
 from seedbed.report.plates import plate
+from seedbed.report.stored import StoredRun
 from seedbed.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, svg
 from seedbed.report.tables import Table
 
@@ -114,3 +117,21 @@ def test_lines_with_names_count_downwards_on_both_surfaces():
     with house_style():
         axis = plate([chart, chart_of(False, ("a<b", "c"))]).axes[0]
     assert axis.get_ylim() == (1.5, -0.5) and [text.get_text() for text in axis.texts] == ["", "2 diverged"]
+
+
+def test_profiles_over_data_sets(study):
+    """Levels 0.03 to 0.3 on two data sets: flow loses a seed on one of them, so all are compared on five."""
+    found = compose([StoredRun.read(path.parent) for path in study.rglob("run.json")])
+    (chart,) = found.charts["profiles"]
+    assert [label for label, _ in chart.labels][:2] == ["spline-flow", "flow"] and chart.task == "all 2 data sets"
+    for one in chart.series:
+        (line,) = [mark.points for mark in one.marks if mark.role == "mid"]
+        (band,) = [mark.points for mark in one.marks if mark.role == "band"]
+        assert (np.diff(line[:, 1]) >= 0).all() and line[-1, 1] == 1.0  # a larger loss is beaten more often
+        assert (band[: len(line), 1] >= line[:, 1] - 1e-9).all()
+    raw = found.tables["profiles"].raw
+    best, worst = ([row["share_better"] for row in raw if row["model"] == name] for name in ("spline-flow", "lvae"))
+    assert all(a >= b for a, b in zip(best, worst, strict=True)) and best[-1] == 1.0 and worst[0] == 0.0
+    values = [row["value"] for row in raw if row["model"] == "lvae"]
+    assert values == sorted(values) and len(values) == 9
+    assert "Performance profiles" in render(found)

@@ -1,6 +1,7 @@
 """Runs with different numbers of one quantity: an exact -log p(x) against a bound on it; and runs that are too short."""
 
 import csv
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -165,6 +166,23 @@ def test_runs_too_short_to_beat_their_baseline_show_their_numbers(tmp_path, writ
     assert list(run.poor("gap_nats")) == list(run.final("gap_nats")) and run.kept("gap_nats").empty
     half = StoredRun.read(tmp_path / "runs/toy/rings/lvae/abc12345")  # where some seeds count, they alone do
     assert half.poor("gap_nats").empty and list(half.kept("gap_nats").index) == [3, 4, 5]
+
+
+def test_runs_that_both_sit_at_their_baseline_say_so(tmp_path, write, call):
+    """Validation values end 0.0025 above the level: of 6 seeds that spread by 3 % the interval is about 3 % wide."""
+
+    def say(*levels, baseline):
+        for place, level in enumerate(levels):
+            folder = write(tmp_path / f"{levels}-{baseline}", f"m{place}", level, metric="neg_elbo_nats")
+            data = {**folder.manifest().data, "baseline": {"neg_elbo_nats": baseline}}
+            replace(folder.manifest(), data=data).write(folder.path)
+        return call("compare", str(tmp_path / f"{levels}-{baseline}"))[1]
+
+    out = say(10.0, 10.1, baseline=10.1)
+    assert "m1 and m0 sit at the baseline: on the validation data none of them is shown to beat a trivial model" in out
+    assert "(10.1 by neg_elbo_nats), so what lies between them is not what they learned." in out
+    assert "sit at the baseline" not in say(10.0, 10.1, baseline=12.0)
+    assert "sit at the baseline" not in say(8.0, 10.0, baseline=10.1)  # of which one does
 
 
 def test_a_run_whose_seeds_diverged_has_no_number_to_show(tmp_path, write):

@@ -467,7 +467,7 @@ def test_figures_for_a_paper_are_the_same_each_time(study, tmp_path):
     figures = [(p, q) for p, q in zip(first, second, strict=True) if p.parent.name == "page-figures"]
     assert {p.name for p, _ in figures} == {
         f"{name}.{kind}"
-        for name in ("curves-steps", "curves-time", "intervals", "convergence", "density", "samples")
+        for name in ("curves-steps", "curves-time", "intervals", "convergence", "profiles", "density", "samples")
         for kind in ("svg", "pdf")
     }
     assert all(p.read_bytes() == q.read_bytes() for p, q in figures)

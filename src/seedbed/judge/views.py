@@ -55,6 +55,16 @@ def profile(scores: ArrayLike, thresholds: ArrayLike) -> Floats:
     return (x.ravel() > np.atleast_1d(np.asarray(thresholds, dtype=float))[:, None]).mean(1)
 
 
+def profile_band(
+    scores: ArrayLike, thresholds: ArrayLike, *, rng: np.random.Generator, level: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Pointwise percentiles of the profile, ``[thresholds]`` each, by a bootstrap over the seeds of each task."""
+    x = _table(scores, "profile")
+    found = np.stack([profile(_resampled(x, rng), thresholds) for _ in range(DRAWS)])
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
 def improvement(a: ArrayLike, b: ArrayLike) -> float:
     """P(a run of a scores more than a run of b), averaged over tasks; a tie is one half.
 

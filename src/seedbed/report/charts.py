@@ -8,7 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from seedbed.core.metric import NEG_IW, declared
+from seedbed.judge.views import profile, profile_band
 from seedbed.report.curves import Curves, Floats, Scale, curve_groups, spanning, value_scale
+from seedbed.report.luck import over_tasks
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
 from seedbed.report.words import direction, number, short, spread
@@ -16,6 +18,7 @@ from seedbed.report.words import direction, number, short, spread
 Role = Literal["band", "seed", "seed lost", "end", "mid", "dot", "ci", "mean", "bar", "std", "note"]
 LOSSES, COUNT = ("min", "last", "first", "max"), "exceeds"
 DWARFS = 4.0  # times the others, beyond which the largest loss would leave nothing to see of them
+POINTS = 101  # of a profile
 JITTER = 0.19 / 5  # of a line, that each of eleven places is from the next
 TALL = 0.23  # half of the mark of a mean, in lines
 
@@ -84,7 +87,7 @@ class Chart:
     """One chart.
 
     Args:
-        kind: of chart: ``curves``, ``bounds``, ``bars`` or ``intervals``.
+        kind: of chart: ``curves``, ``bounds``, ``bars``, ``intervals`` or ``profiles``.
         task: the data set.
         words: the chart in words.
         x: across.
@@ -93,7 +96,7 @@ class Chart:
         along: of curves, ``step`` or ``time``.
     """
 
-    kind: Literal["curves", "bounds", "bars", "intervals"]
+    kind: Literal["curves", "bounds", "bars", "intervals", "profiles"]
     task: str
     words: str
     x: Axis
@@ -134,6 +137,7 @@ def charts_of(families: Sequence[Family], convergence: Table, colour: Mapping[st
     return {
         "intervals": [intervals_chart(family, colour) for family in families if family.ranked],
         "bounds": [chart for family in families if (chart := bounds_chart(family, colour)) is not None],
+        "profiles": profiles_charts(families, colour),
         "curves-steps": [curves_chart(many, "step", colour, task) for task, many in groups],
         "curves-time": [curves_chart(many, "time", colour, task) for task, many in groups],
         "convergence": bar_charts(convergence, colour),
@@ -216,6 +220,26 @@ def intervals_chart(family: Family, colour: Mapping[str, int]) -> Chart:
     y = Axis.named([run.label for run in family.ranked], beside=remarks)
     words = f"{group.metric} on {group.task}, mean and 95 % interval over seeds. {' '.join(said)}"
     return Chart("intervals", group.task, words, x, y, tuple(series))
+
+
+def profiles_charts(families: Sequence[Family], colour: Mapping[str, int]) -> list[Chart]:
+    """Over several data sets, the share of each model's runs that is better than a value, with its band; at most one."""
+    sign, tables = over_tasks(families)
+    if not tables:
+        return []
+    metric = families[0].group.declared
+    ends = sign * np.concatenate([table.ravel() for table in tables.values()])
+    scale = spanning(float(ends.min()), float(ends.max()), metric)
+    at = np.array([scale.at(share) for share in np.linspace(0, 1, POINTS)])
+    series = []
+    for label, table in tables.items():
+        low, high = profile_band(table, sign * at, rng=np.random.default_rng(0))
+        band = Mark("band", np.concatenate([np.stack([at, high], 1), np.stack([at, low], 1)[::-1]]))
+        series.append(Series(label, colour[label], (band, Mark("mid", np.stack([at, profile(table, sign * at)], 1)))))
+    task = f"all {len(families)} data sets"
+    words = f"Share of all runs better than each {families[0].group.metric} over {task}, by model, with 95 % bands."
+    x = replace(Axis.of(families[0].group.metric, scale), aside=f", {direction(metric)}")
+    return [Chart("profiles", task, words, x, Axis("share of runs that is better", Scale(0.0, 1.0, False)), tuple(series))]
 
 
 def bar_charts(table: Table, colour: Mapping[str, int]) -> list[Chart]:

@@ -16,7 +16,7 @@ from seedbed.judge.sentences import sentence
 from seedbed.report.document import compose
 from seedbed.report.files import write_report
 from seedbed.report.groups import Group, differences, grouped
-from seedbed.report.luck import best_table, luck_table, peaks_words
+from seedbed.report.luck import best_table, luck_table, peaks_words, profiles_table
 from seedbed.report.paragraph import paragraph
 from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
@@ -68,8 +68,9 @@ class Comparison:
 
     @cached_property
     def luck(self) -> list[Table]:
-        """What one seed would have told, what pairing buys, and the chance that each model is best."""
-        return [table for table in (luck_table(self.families), best_table(self.families)) if table is not None]
+        """What one seed would have told, what pairing buys, the chance that each model is best, and profiles over tasks."""
+        tables = luck_table(self.families), best_table(self.families), profiles_table(self.families)
+        return [table for table in tables if table is not None]
 
     @property
     def verdicts(self) -> pd.DataFrame:

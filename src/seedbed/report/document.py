@@ -8,7 +8,7 @@ from seedbed.report.convergence_table import convergence_table
 from seedbed.report.groups import grouped
 from seedbed.report.layer_use import layers_table
 from seedbed.report.lookup_tables import seeds_table, tests_table
-from seedbed.report.luck import best_table, luck_table
+from seedbed.report.luck import best_table, luck_table, profiles_table
 from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
 from seedbed.report.variance import found_arms, variance_table
@@ -66,6 +66,7 @@ def compose(runs: Sequence[StoredRun], title: str = "", metric: str | None = Non
         verdict_table(families),
         luck_table(families),
         best_table(families),
+        profiles_table(families),
         variance_table(arms) if arms else None,
         convergence,
         layers_table(families),

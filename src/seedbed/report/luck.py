@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 
 from seedbed.judge.peaks import two_peaks
-from seedbed.judge.views import best, improvement, interquartile_mean, one_seed, pairing, stochastic_order
+from seedbed.judge.views import best, improvement, interquartile_mean, one_seed, pairing, profile, stochastic_order
 from seedbed.report.stored import StoredRun
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
@@ -57,23 +58,18 @@ def best_table(families: Sequence[Family]) -> Table | None:
         scores = _complete(family)
         if len(scores) < 2:
             continue
-        chances = best({label: values[None] for label, values in scores.items()}, rng=np.random.default_rng(0))
+        chances = best({label: values.to_numpy()[None] for label, values in scores.items()}, rng=np.random.default_rng(0))
         for label, chance in chances.items():
             body.append([family.group.task, label, number(chance, 2), ""])
             raw.append({"data": family.group.task, "model": label, "best": chance})
-    tasks = [_complete(family) for family in families]
-    names = [label for label in (tasks[0] if tasks else {}) if all(label in scores for scores in tasks)]
-    sizes = {len(values) for scores in tasks for values in scores.values()}
-    if len(tasks) > 1 and len(names) > 1 and len(sizes) == 1 and len({family.group.metric for family in families}) == 1:
-        tables = {label: np.stack([scores[label] for scores in tasks]) for label in names}
-        chances = best(tables, rng=np.random.default_rng(0))
-        for label, table in tables.items():
-            sign = 1.0 if families[0].group.declared.better == "higher" else -1.0
-            middle = interquartile_mean(sign * table, rng=np.random.default_rng(0))
-            middle = middle if sign > 0 else -middle
-            body.append([f"all {len(tasks)}", label, number(chances[label], 2), spread(middle)])
-            raw.append({"data": "all", "model": label, "best": chances[label], "iqm": middle.mean})
-            raw[-1] |= {"iqm_low": middle.low, "iqm_high": middle.high}
+    sign, tables = over_tasks(families)
+    chances = best(tables, rng=np.random.default_rng(0)) if tables else {}
+    for label, table in tables.items():
+        middle = interquartile_mean(table, rng=np.random.default_rng(0))
+        middle = middle if sign > 0 else -middle
+        body.append([f"all {len(families)}", label, number(chances[label], 2), spread(middle)])
+        raw.append({"data": "all", "model": label, "best": chances[label], "iqm": middle.mean})
+        raw[-1] |= {"iqm_low": middle.low, "iqm_high": middle.high}
     if not body:
         return None
     keys = dict.fromkeys(key for row in raw for key in row)
@@ -85,6 +81,44 @@ def best_table(families: Sequence[Family]) -> Table | None:
     return Table("best", caption, ["data", "model", "P(best)", "interquartile mean"], body, raw, words=2)
 
 
+def profiles_table(families: Sequence[Family]) -> Table | None:
+    """Performance profiles over several data sets: the share of each model's runs that is better than a value."""
+    sign, tables = over_tasks(families)
+    if not tables:
+        return None
+    every = sign * np.concatenate([table.ravel() for table in tables.values()])
+    values = np.unique(np.quantile(every, np.linspace(0, 1, 11)[1:-1]))
+    shares = {label: profile(table, sign * values) for label, table in tables.items()}
+    body = [[label, *(number(share, 2) for share in found)] for label, found in shares.items()]
+    raw = [
+        {"model": label, "value": value, "share_better": share}
+        for label, found in shares.items()
+        for value, share in zip(values.tolist(), found.tolist(), strict=True)
+    ]
+    caption = (
+        f"Performance profiles over {len(families)} data sets: the share of all runs of a model whose "
+        f"{families[0].group.metric} is better than each value. One that is higher everywhere is better in distribution."
+    )
+    return Table("profiles", caption, ["model", *map(number, values.tolist())], body, raw, words=1)
+
+
+def over_tasks(families: Sequence[Family]) -> tuple[float, dict[str, np.ndarray]]:
+    """What turns values into scores of which more is better, and the scores ``[tasks, seeds]`` of each model.
+
+    At the seeds at which all of them count everywhere. No scores where there are not two data sets, two models that ran on
+    all of them, one metric and such a seed.
+    """
+    sign = 1.0 if families and families[0].group.declared.better == "higher" else -1.0
+    if len(families) < 2 or len({family.group.metric for family in families}) != 1:
+        return sign, {}
+    tasks = [_complete(family) for family in families]
+    names = [label for label in tasks[0] if all(label in scores for scores in tasks)]
+    seeds = sorted(set.intersection(*(set(found.index) for scores in tasks for found in scores.values() or [pd.Series()])))
+    if len(names) < 2 or not seeds:
+        return sign, {}
+    return sign, {label: np.stack([scores[label].loc[seeds].to_numpy() for scores in tasks]) for label in names}
+
+
 def _shared(family: Family, a: StoredRun, b: StoredRun) -> tuple[np.ndarray, np.ndarray]:
     """Values of two runs at the seeds at which both count."""
     x, y = (run.kept(family.group.metric_of(run)) for run in (a, b))
@@ -92,10 +126,10 @@ def _shared(family: Family, a: StoredRun, b: StoredRun) -> tuple[np.ndarray, np.
     return x.loc[seeds].to_numpy(), y.loc[seeds].to_numpy()
 
 
-def _complete(family: Family) -> dict[str, np.ndarray]:
+def _complete(family: Family) -> dict[str, pd.Series]:
     """By label the values of the runs, more being better, at the seeds at which all count."""
     values = {run.label: run.kept(family.group.metric_of(run)) for run in family.ranked}
     values = {label: found for label, found in values.items() if len(found)}
     seeds = sorted(set.intersection(*(set(found.index) for found in values.values()))) if values else []
     sign = 1.0 if family.group.declared.better == "higher" else -1.0
-    return {label: sign * found.loc[seeds].to_numpy() for label, found in values.items()} if seeds else {}
+    return {label: sign * found.loc[seeds] for label, found in values.items()} if seeds else {}

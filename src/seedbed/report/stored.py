@@ -184,6 +184,13 @@ class StoredRun:
             poor=mean(poor) if len(poor) else None,
         )
 
+    @cached_property
+    def trivial(self) -> dict[str, float]:
+        """By metric the validation loss of a trivial model which this run is not shown to beat; empty if it does."""
+        known = self.manifest.data.get("baseline", {}).items()
+        found = {metric: (self.summary(metric, "valid").interval, loss) for metric, loss in known}
+        return {metric: loss for metric, (mean, loss) in found.items() if mean.n > 1 and mean.high >= loss}
+
     def ended(self, fate: str) -> list[int]:
         """Seeds that met one fate."""
         return sorted(seed for seed, (met, _) in self.fates.items() if met == fate)

@@ -227,7 +227,7 @@ def _lead(family: Family) -> str:
     above = [name for name, v in met.items() if v and v.outcome == "worse"]
     if len(beaten) == len(met):
         everyone = f"beats {listed(beaten)}" if len(beaten) < 4 else f"beats all {len(beaten)} others"
-        return f"{best} is best on {group.task}, {value}: it {everyone}.{tail}"
+        return f"{best} is best on {group.task}, {value}: it {everyone}.{_trivial(family)}{tail}"
     parts = [f"{best} has the best mean on {group.task}, {value}"]
     if beaten:
         parts.append(f"it beats {listed(beaten)}")
@@ -239,7 +239,7 @@ def _lead(family: Family) -> str:
         parts.append(f"yet it loses to {listed(above)}, for it diverges more")
     if few:
         parts.append(f"too few shared seeds for a verdict on {listed(few)}, of {FEWEST} that it takes")
-    return "; ".join(parts) + "." + _untrained(family) + _out_of_reach(family) + tail
+    return "; ".join(parts) + "." + _trivial(family) + _untrained(family) + _out_of_reach(family) + tail
 
 
 def value_words(family: Family, label: str) -> str:
@@ -249,6 +249,18 @@ def value_words(family: Family, label: str) -> str:
     if label in family.poor:
         return f"{amount(family.poor[label], family.group.unit)} (every seed {WORSE})"
     return "every seed diverged"
+
+
+def _trivial(family: Family) -> str:
+    """That runs are not shown to beat a trivial model, of which a comparison says nothing."""
+    runs = [run for run in family.ranked if run.trivial]
+    if len(runs) < 2:
+        return ""
+    found = dict.fromkeys(f"{loss:.4g} by {metric}" for run in runs for metric, loss in run.trivial.items())
+    return (
+        f" {listed([run.label for run in runs])} sit at the baseline: on the validation data none of them is shown to beat "
+        f"a trivial model ({listed(list(found))}), so what lies between them is not what they learned."
+    )
 
 
 def _untrained(family: Family) -> str:

@@ -101,7 +101,7 @@ def train(
         if task is None:
             with at_hand(folder, now, experiment):
                 task = task_of(experiment, manifest.experiment, group, new=folder.latest_meta(group) is None)
-        hold_to_data(folder, task.data)
+        hold_to_data(folder, task.data, {} if task.baseline is None else {task.select: task.baseline})
 
         def told_held(*values: Any) -> None:
             lock.check()

@@ -1,9 +1,10 @@
 """The manifest of a new run, or of one that goes on: what it was begun with stays, anything else is refused."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from seedbed.core.errors import SeedbedError
@@ -128,8 +129,13 @@ def check_place(folder: Folder) -> None:
         pass
 
 
-def hold_to_data(folder: Folder, data: "Dataset") -> Manifest:
+def hold_to_data(folder: Folder, data: "Dataset", baseline: Mapping[str, float] = MappingProxyType({})) -> Manifest:
     """Write down what a run's data are, or see that they are still the same; the manifest as it is then.
+
+    Args:
+        folder: the run's.
+        data: as loaded now.
+        baseline: by metric, the validation loss of a trivial model of them.
 
     Raises:
         SeedbedError: if they are not.
@@ -146,6 +152,8 @@ def hold_to_data(folder: Folder, data: "Dataset") -> Manifest:
     }
     if (place := rooted(data.name)) != data.name:
         record["place"] = place
+    if baseline:
+        record["baseline"] = dict(baseline)
     manifest = folder.manifest()
     if not manifest.data:
         manifest = folder.change(lambda now: now if now.data else replace(now, data=record))

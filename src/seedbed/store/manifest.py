@@ -227,6 +227,7 @@ _DATA: dict[str, tuple[str, Check]] = {
     "shape": ("a list of sizes", lambda value: is_list(value, is_whole)),
     "units": ("an object of location and scale", _is_units),
     "place": ("a text", is_text),
+    "baseline": ("an object of numbers", lambda value: is_table(value, is_number)),
 }
 _SOURCE: dict[str, tuple[str, Check]] = {
     "sha256": ("an object of texts", lambda value: is_table(value, is_text)),
