@@ -1,6 +1,6 @@
 """Per-example values of a stack of models on a split, in chunks that cannot change a number."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,9 +8,10 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from seedbed.core.context import Context
-from seedbed.core.noise import EvalNoise
+from seedbed.core.noise import BLOCK, EvalNoise
 from seedbed.core.stack import Stack
 from seedbed.data.source import Source
+from seedbed.evaluate.memory import GIB, peak_bytes
 
 # (model, x [batch, ...], ctx) -> {metric: [batch]}, written for one seed.
 # The model is whatever capability they ask for.
@@ -58,9 +59,34 @@ def _part(x: Tensor | Source, first: int, last: int, per_seed: bool) -> Tensor:
 
 
 def draw_samples(
-    stack: Stack, draw: Callable[[Any, int, Context], Tensor], count: int
+    stack: Stack, draw: Callable[[Any, int, Context], Tensor], count: int, first: int = 0
 ) -> Shaped[Tensor, "seeds {count} *example"]:
-    """``count`` draws from every seed's model, ``[seeds, count, *example]``."""
-    noise = EvalNoise(stack.streams, "samples", device=stack.device, dtype=stack.dtype)
+    """``count`` draws from every seed's model, ``[seeds, count, *example]``.
+
+    Args:
+        stack: the models.
+        draw: ``(model, count, ctx) -> [count, *example]``.
+        count: how many.
+        first: index of the first of them: draw 100 is the same whether those before it are made or not.
+    """
+    noise = EvalNoise(stack.streams, "samples", first=first, device=stack.device, dtype=stack.dtype)
     with torch.no_grad():
         return stack.call(draw, noise=noise, shared=(count,))
+
+
+def drawn_chunks(
+    stack: Stack,
+    draw: Callable[[Any, int, Context], Tensor],
+    count: int,
+    *,
+    first: int = 0,
+    memory_gib: float = 4.0,
+) -> Iterator[Shaped[Tensor, "seeds chunk *example"]]:
+    """The draws ``first`` to ``count`` of ``draw_samples`` in order, as many at once as the memory holds.
+
+    How many is measured on one block of draws; which they are does not depend on it.
+    """
+    block = lambda: draw_samples(stack, draw, min(BLOCK, count - first), first)
+    at_once = max(1, int(memory_gib * GIB / max(1, peak_bytes(block)))) * BLOCK
+    for start in range(first, count, at_once):
+        yield draw_samples(stack, draw, min(at_once, count - start), start)
