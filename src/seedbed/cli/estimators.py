@@ -20,7 +20,9 @@ def _by_name() -> dict[str, dict[str, Option]]:
 def estimator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The flag that names an estimator, and one for every option that an estimator has; unset ones keep its default."""
     names = list(dict.fromkeys(one.name for one in ESTIMATORS))
-    flags = [click.option("--metric", default=names[0], show_default=True, help=f"the estimator: {', '.join(names)}")]
+    flags = [
+        click.option("--metric", default=names[0], show_default=True, help=f"the estimator, or several: {', '.join(names)}")
+    ]
     for name, owners in _by_name().items():
         first = next(iter(owners.values()))
         words = [f"--{name.replace('_', '-')}", *([f"-{first.short}"] if first.short else [])]
@@ -39,9 +41,15 @@ def _help(owners: Mapping[str, Option]) -> str:
     return "; ".join(f"of {', '.join(names)}: {text}" for text, names in said.items())
 
 
-def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The estimators' options among all flags, those that were given."""
-    return {name: options[name] for name in _by_name() if options[name] is not None}
+def given(options: Mapping[str, Any], of: str = "") -> dict[str, Any]:
+    """The estimators' options among all flags, those that were given.
+
+    Args:
+        options: every flag.
+        of: an estimator, of several that were asked for at once: those of its own alone.
+    """
+    owners = _by_name()
+    return {name: options[name] for name in owners if options[name] is not None and (not of or of in owners[name])}
 
 
 def estimator_help() -> str:

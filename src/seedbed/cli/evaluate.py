@@ -7,7 +7,8 @@ import click
 from seedbed.cli.estimators import given
 from seedbed.cli.record import check_budget, record_runs, training_command
 from seedbed.cli.targets import find_targets
-from seedbed.core.errors import SeedbedError
+from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.numbers import number as number_of
 from seedbed.core.numbers import whole
 from seedbed.evaluate.estimators import ESTIMATORS
 
@@ -30,6 +31,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     from seedbed.runs.load import load
     from seedbed.runs.machine import check_threads, usable_device
     from seedbed.runs.progress import examples_bar
+    from seedbed.runs.sets import is_set
     from seedbed.store.manifest import command_line
 
     if options["examples"] is not None:
@@ -37,43 +39,78 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     if (threads := check_threads(options["threads"])) is not None:
         torch.set_num_threads(threads)
     device = usable_device(options["device"]).split(" ")[0]
-    request = Request(
-        estimator=options["metric"],
-        split=options["split"],
-        options=given(options),
-        examples=options["examples"] or 0,
-        precision=options["precision"] or "",
-        memory_gib=options["memory_gib"],
-    )
+    if len(targets) == 2 and any(map(is_set, targets)):
+        return _evaluate_sets(targets, options)
+    requests = [
+        Request(
+            estimator=name.strip(),
+            split=options["split"],
+            options=given(options, name.strip() if "," in options["metric"] else ""),
+            examples=options["examples"] or 0,
+            precision=options["precision"] or "",
+            memory_gib=options["memory_gib"],
+        )
+        for name in options["metric"].split(",")
+    ]
     if options["record"]:
-        _check_record(request, options["budget"])
+        for request in requests:
+            _check_record(request, options["budget"])
     table, measured, collapsed = [], [], []
     for found in find_targets(targets, options).runs:
-        with examples_bar(found.manifest.experiment, options["quiet"]) as progress:
-            rows = evaluate(
-                load(found.folder.path, options["experiment"]),
-                request,
-                again=options["again"],
-                device=device,
-                progress=progress,
-                data_at=options["data_at"],
-            )
-        kl = {(row.metric, row.seed): row.value for row in rows if row.split == request.split}
+        rows, kept = [], {}
+        for request in requests:
+            with examples_bar(found.manifest.experiment, options["quiet"]) as progress:
+                rows += evaluate(
+                    load(found.folder.path, options["experiment"]),
+                    request,
+                    again=options["again"],
+                    device=device,
+                    progress=progress,
+                    data_at=options["data_at"],
+                    kept=kept,
+                )
+        kl = {(row.metric, row.seed): row.value for row in rows if row.split == options["split"]}
         collapsed += [f"{found.manifest.experiment}: {says}" for says in collapsed_layers(kl)]
         # Fates come with the run's own rows: a seed that diverged is measured, counted, and left out of the mean.
         fates = [row for row in found.rows if row.split == "status"]
-        table += summarise_run(found.folder, split=request.split, rows=[*rows, *fates])
+        table += summarise_run(found.folder, split=options["split"], rows=[*rows, *fates])
         command = f"{training_command(found.manifest, options['budget'])} && {command_line()}"
-        half = not request.full_precision and (request.precision or found.manifest.config.get("precision")) == "bf16"
-        note = "evaluated in bf16" if half else "evaluated in fp32" if request.precision == "fp32" else ""
-        if request.examples:
-            note += f"{'; ' if note else ''}{request.examples} examples, evenly spread"
+        given_precision, full = options["precision"], any(request.full_precision for request in requests)
+        half = not full and (given_precision or found.manifest.config.get("precision")) == "bf16"
+        note = "evaluated in bf16" if half else "evaluated in fp32" if given_precision == "fp32" else ""
+        if options["examples"]:
+            note += f"{'; ' if note else ''}{options['examples']} examples, evenly spread"
         measured.append(Measured(found.folder, [*rows, *fates], command, note))
     click.echo(text_table(table))
     for says in collapsed:
         click.echo(says)
     if options["record"]:
         record_runs(measured, options["budget"])
+
+
+def _evaluate_sets(targets: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Distances between two sets of pictures, of which one at least is no run."""
+    from seedbed.evaluate.quality.measures import WAYS
+    from seedbed.report.tables import Table
+    from seedbed.report.words import number, spread
+    from seedbed.runs.sets import compare_sets, picture_set
+
+    ways = [name.strip() for name in options["metric"].split(",")]
+    for way in ways:
+        if way not in WAYS:
+            raise unknown("metric of two sets of pictures", way, WAYS)
+    for flag in ("record", "again", "data_at", "precision", "examples"):
+        if options[flag]:
+            raise SeedbedError(f"--{flag.replace('_', '-')} is for runs; leave it out between sets of pictures")
+    settings = {name: value for name, value in given(options).items() if name in ("features", "pictures")}
+    memory_gib = number_of("memory in GiB", options["memory_gib"], 0, above=True)
+    rows, words = compare_sets(picture_set(targets[0]), picture_set(targets[1]), ways, **settings, memory_gib=memory_gib)
+    body = [
+        [row.metric, spread(row.value) if row.value.n > 1 else number(row.value.mean, 4), number(row.error, 2)]
+        for row in rows
+    ]
+    click.echo(Table("sets", "", ["metric", "value [95 % over seeds]", "error over pictures"], body, words=1).text())
+    click.echo(f"\n{words}")
 
 
 def _check_record(request: "Request", budget: str) -> None:

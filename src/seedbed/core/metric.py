@@ -94,6 +94,25 @@ ACTIVE_UNITS = Metric("active_units", "units", "latent units whose mean varies w
 ACTIVE_OF_LAYER = Metric("active_units_<layer>", "units", "of one layer", better=None, low=0.0)
 UNIT_VARIANCE = Metric("units/mean_variance_<layer>_<i>", "z^2", "variance over x of E_q[z | x]", better=None)
 
+# Of sets of pictures; behind an @ stands the network whose features they were compared in.
+FID = Metric("fid", "squared features", "Frechet distance of draws to examples", low=0.0)
+FID_AT = Metric("fid_at<n>", "squared features", "the same of the first n of both", better=None, low=0.0)
+FID_INFINITY = Metric("fid_infinity", "squared features", "what it tends to with more pictures")
+FID_ERROR = Metric("fid_error", "squared features", "its error over pictures", better=None, kind="error", low=0.0)
+KID = Metric("kid", "kernel", "kernel distance of draws to examples, unbiased", offset=True)
+KID_ERROR = Metric("kid_error", "kernel", "its error over pictures", better=None, kind="error", low=0.0)
+# Kynkaanniemi et al. 2019 (arXiv 1904.06991); Naeem et al. 2020 (arXiv 2002.09797).
+PRECISION = Metric("precision", "share", "draws that lie among examples", "higher", low=0.0, high=1.0)
+RECALL = Metric("recall", "share", "examples that lie among draws", "higher", low=0.0, high=1.0)
+DENSITY = Metric("density", "ratio", "draws around an example, over what is expected", "higher", low=0.0)
+COVERAGE = Metric("coverage", "share", "examples with a draw nearby", "higher", low=0.0, high=1.0)
+RECOGNISED = Metric("recognised_share", "share", "draws that a classifier is sure of", "higher", low=0.0, high=1.0)
+BALANCE = Metric("class_balance", "share", "entropy of their classes, over its largest", "higher", low=0.0, high=1.0)
+SMALLEST = Metric("smallest_class_share", "share", "share of the class that is drawn least", "higher", low=0.0, high=1.0)
+SHARPNESS = Metric("sharpness", "ratio", "slope of draws over that of examples; 1 is as sharp", better=None, low=0.0)
+COPIED = Metric("copied_share", "share", "draws that are a training example", better=None, low=0.0, high=1.0)
+NEAREST = Metric("nearest_ratio", "ratio", "distance of draws to training examples over test's", better=None, low=0.0)
+
 # Every metric that Seedbed measures or knows by name. Of two of one name the one told by what stands beside it comes first.
 METRICS = (
     NEG_IW,
@@ -121,12 +140,22 @@ METRICS = (
     AIS_ACCEPTED,
     AIS_MINUS_IS,
     AIS_MINUS_IS_ERROR,
-    # Kynkaanniemi et al. 2019 (arXiv 1904.06991); Naeem et al. 2020 (arXiv 2002.09797).
-    Metric("precision", "share", "draws that lie among examples", "higher", low=0.0, high=1.0),
-    Metric("recall", "share", "examples that lie among draws", "higher", low=0.0, high=1.0),
-    Metric("density", "ratio", "draws around an example, over what is expected", "higher", low=0.0),
-    Metric("coverage", "share", "examples with a draw nearby", "higher", low=0.0, high=1.0),
-    Metric("recognised_share", "share", "draws that a classifier is sure of", "higher", low=0.0, high=1.0),
+    FID,
+    FID_AT,
+    FID_INFINITY,
+    FID_ERROR,
+    KID,
+    KID_ERROR,
+    PRECISION,
+    RECALL,
+    DENSITY,
+    COVERAGE,
+    RECOGNISED,
+    BALANCE,
+    SMALLEST,
+    SHARPNESS,
+    COPIED,
+    NEAREST,
 )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from seedbed.core.stack import Stack
     from seedbed.data.dataset import Dataset
+    from seedbed.evaluate.features.known import Features
 
     # {metric: (values [seeds, n], unit)}; n is 1 of what is one number of a seed, not a mean over examples.
     Measured = Mapping[str, tuple[Tensor, str]]
@@ -26,7 +27,8 @@ class Option:
 
     Args:
         name: of the argument.
-        default: which also says its type: a whole number, a number or a word.
+        default: which also says its type: a whole number, a number or a word; an empty one without choices is a name that is
+            looked up before anything is measured, and whose ``tag`` then says what it was.
         help: what it means.
         least: smallest value of a number.
         most: largest, which bounds the time that a slip of the finger takes.
@@ -44,12 +46,21 @@ class Option:
     mark: str = ""
     short: str = ""
 
-    def taken(self, value: Any) -> int | float | str:
+    @property
+    def free(self) -> bool:
+        """Whether any name may be given."""
+        return isinstance(self.default, str) and not self.choices
+
+    def taken(self, value: Any) -> Any:
         """A given value as the option holds it.
 
         Raises:
             SeedbedError: for a wrong type, a number out of range, a word that is no choice.
         """
+        if self.free:
+            if not isinstance(value, str) and not hasattr(value, "tag"):
+                raise SeedbedError(f"{self.name} must be a name, got {shown(value)}")
+            return value
         if isinstance(self.default, str):
             if not isinstance(value, str) or value not in self.choices:
                 raise unknown(self.name, value if isinstance(value, str) else shown(value), self.choices)
@@ -60,6 +71,8 @@ class Option:
 
     def tag(self, value: Any) -> str:
         """What a value adds to the name of the file."""
+        if self.free:
+            return str(getattr(value, "tag", value))
         return self.choices[value] if isinstance(self.default, str) else f"{self.mark or self.name}{value}"
 
 
@@ -70,10 +83,12 @@ class Limits:
     Args:
         memory_gib: beside models and data.
         progress: called with (examples done, examples in all).
+        kept: what measurements of the same models share, by what it is.
     """
 
     memory_gib: float = 4.0
     progress: Callable[[int, int], None] | None = None
+    kept: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +219,25 @@ def _draws_vectors(stack: "Stack", x: "Tensor") -> bool:
     return isinstance(stack.module, HasSample) and x.ndim == 2 and getattr(stack.module, "domain", None) == REAL
 
 
+def _draws_pictures(stack: "Stack", x: "Tensor") -> bool:
+    from seedbed.core.capabilities import HasSample
+
+    return isinstance(stack.module, HasSample) and x.ndim == 4 and x.shape[1] in (1, 3)
+
+
+def _pictures(way: str) -> "Callable[..., Measured]":
+    """The measurement of one way to compare pictures; several share the draws and what a network sees in them."""
+
+    def measure(
+        stack: "Stack", data: "Dataset", split: str, limits: Limits, *, features: "Features", pictures: int
+    ) -> "Measured":
+        from seedbed.evaluate.quality.measures import measured
+
+        return measured(way, stack, data, split, limits, features, pictures)
+
+    return measure
+
+
 def _tokens(stack: "Stack", data: "Dataset", split: str, limits: Limits) -> "Measured":
     from seedbed.evaluate.sequences import SequenceMeasure
 
@@ -243,6 +277,14 @@ def _distance(stack: "Stack", data: "Dataset", split: str, limits: Limits) -> "M
     return SlicedWasserstein(data, len(data.splits[split]))(stack, split)
 
 
+_DRAWN = "draws of pictures, grey or in three colours"
+_FEATURES = Option(
+    name="features",
+    default="",
+    help="what sees the pictures: mnist, fashion, cifar10 (by default the one of their size), inception, my_net.py:net",
+)
+_PICTURES = Option(name="pictures", default=10_000, least=2, mark="n", help="of each side; at most all of the split")
+_OF_PICTURES = (_FEATURES, _PICTURES)
 _LATENTS = "latents, and no batch norm by which examples see each other"
 _SAMPLES = Option(
     name="samples",
@@ -326,5 +368,50 @@ ESTIMATORS = (
         offers=_draws_vectors,
         metrics=(metrics.SW,),
         measure=_distance,
+    ),
+    Estimator(
+        name="fid",
+        meaning="Frechet distance of draws to the split, in a network's features",
+        needs=_DRAWN,
+        offers=_draws_pictures,
+        metrics=(metrics.FID, metrics.FID_AT, metrics.FID_INFINITY, metrics.FID_ERROR),
+        measure=_pictures("fid"),
+        options=_OF_PICTURES,
+    ),
+    Estimator(
+        name="kid",
+        meaning="kernel distance of draws to the split, unbiased",
+        needs=_DRAWN,
+        offers=_draws_pictures,
+        metrics=(metrics.KID, metrics.KID_ERROR),
+        measure=_pictures("kid"),
+        options=_OF_PICTURES,
+    ),
+    Estimator(
+        name="prdc",
+        meaning="precision, recall, density and coverage of draws",
+        needs=_DRAWN,
+        offers=_draws_pictures,
+        metrics=(metrics.PRECISION, metrics.RECALL, metrics.DENSITY, metrics.COVERAGE),
+        measure=_pictures("prdc"),
+        options=_OF_PICTURES,
+    ),
+    Estimator(
+        name="recognised",
+        meaning="draws that a classifier is sure of, their balance over classes, sharpness",
+        needs=_DRAWN,
+        offers=_draws_pictures,
+        metrics=(metrics.RECOGNISED, metrics.BALANCE, metrics.SMALLEST, metrics.SHARPNESS),
+        measure=_pictures("recognised"),
+        options=_OF_PICTURES,
+    ),
+    Estimator(
+        name="copies",
+        meaning="draws that are training examples, and how near draws are to those",
+        needs=_DRAWN,
+        offers=_draws_pictures,
+        metrics=(metrics.COPIED, metrics.NEAREST),
+        measure=_pictures("copies"),
+        options=_OF_PICTURES,
     ),
 )

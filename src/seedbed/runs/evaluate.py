@@ -14,6 +14,7 @@ from seedbed.core.metric import METRICS
 from seedbed.core.numbers import number, shown, whole
 from seedbed.data import loaded_once
 from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Limits, Option, no_estimator, offered
+from seedbed.runs.features import looked_up
 from seedbed.runs.load import Run
 from seedbed.runs.machine import usable_device
 from seedbed.runs.places import at_hand
@@ -112,6 +113,7 @@ def evaluate(
     device: str = "cpu",
     progress: "Progress | None" = None,
     data_at: str | None = None,
+    kept: dict[Any, Any] | None = None,
 ) -> list[Row]:
     """Measure every seed of a finished run and keep the rows in its folder; what is there is not measured again.
 
@@ -122,6 +124,7 @@ def evaluate(
         device: where.
         progress: called with (examples done, examples in all) of each group of seeds, where that takes long.
         data_at: where data of one's own are now, e.g. ``array:/new/place/x.npy``; they must be those of the run.
+        kept: what several evaluations of this run share, such as its draws; empty at the first.
 
     Raises:
         SeedbedError: for an unfinished run, an estimator that the model does not have, data that are not there any more or
@@ -133,10 +136,10 @@ def evaluate(
     if data_at is not None:
         words.text("data_at", data_at)
     with at_hand(run.folder, run.manifest, run.experiment, data_at):
-        return _evaluated(run, request, again, device, progress)
+        return _evaluated(run, request, again, device, Limits(request.memory_gib, progress, {} if kept is None else kept))
 
 
-def _evaluated(run: Run, request: Request, again: bool, device: str, progress: "Progress | None") -> list[Row]:
+def _evaluated(run: Run, request: Request, again: bool, device: str, limits: Limits) -> list[Row]:
     ends = {row.seed: row for row in run.folder.rows() if row.split == "status"}
     if missing := [seed for seed in run.seeds if seed not in ends]:
         command = run.manifest.command or "the command that started it"
@@ -149,6 +152,7 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, progress: "
         )
     with streams[0].scoped("init"):
         way = _way(run, request, task)
+    request = replace(request, options=looked_up(way, request.options, task.data))
     name = _name(request, way, task)
     table = run.folder.evaluation(name)
     if again or set(run.seeds) - {row.seed for row in table.read()}:
@@ -160,7 +164,7 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, progress: "
                 new = [seed not in have for seed in group]
                 if not any(new):
                     continue
-                rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), way, request, progress)
+                rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), way, request, limits)
                 lock.check()
                 # Rows without a note would be judged by what nobody declared: it comes first.
                 _note(run, name, way, request, device, seconds, group)
@@ -176,7 +180,7 @@ def _measured(
     data: "Dataset",
     way: Estimator,
     request: Request,
-    progress: "Progress | None",
+    limits: Limits,
 ) -> tuple[list[Row], float]:
     import torch
 
@@ -185,7 +189,6 @@ def _measured(
     keep_freed_memory()
     started = time.perf_counter()
     stack = replace(stack, precision=request.precision or stack.precision)
-    limits = Limits(request.memory_gib, progress)
     with nullcontext() if way in ESTIMATORS else told(f"estimator {way.name!r}"):
         measured = way.measure(stack, data, request.split, limits, **way.settings(request.options))
         way.check(measured, len(group))
@@ -258,7 +261,7 @@ def _note(run: Run, name: str, way: Estimator, request: Request, device: str, se
     entry = {
         "estimator": way.name,
         "split": request.split,
-        **way.settings(request.options),
+        **{key: getattr(value, "tag", value) for key, value in way.settings(request.options).items()},
         "examples": request.examples,
         "precision": request.precision,
         "memory_gib": request.memory_gib,

@@ -1,0 +1,144 @@
+"""Distances between sets of pictures and what a classifier makes of them, as metrics: of a run's draws, or of any sets."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seedbed.core import metric as metrics
+from seedbed.core.errors import SeedbedError
+from seedbed.core.metric import Metric
+from seedbed.core.noise import Streams
+from seedbed.core.stack import Stack
+from seedbed.data.dataset import Dataset
+from seedbed.evaluate.estimators import Limits
+from seedbed.evaluate.features.known import Features
+from seedbed.evaluate.quality.frechet import frechet_of
+from seedbed.evaluate.quality.kernel import kernel_distance
+from seedbed.evaluate.quality.manifold import manifolds, nearest_of
+from seedbed.evaluate.quality.sight import Sight, of_models, of_source, scaled, seen, seen_models
+
+# (draws, examples, features) -> {metric: [n] of single pictures, or [1]}; set-valued ones bring their error as a metric.
+Compared = Mapping[Metric | str, Float[Tensor, "n"]]
+ALIKE = 1 / 255  # of grey levels, on average over a picture: the same but for rounding
+SURE = 0.9  # from which a picture counts as recognised
+
+
+def fid(draws: Sight, examples: Sight) -> Compared:
+    """The Frechet distance, by the number of pictures, extrapolated, and its error; see ``frechet.frechet_of``."""
+    found = frechet_of(draws.features, examples.features)
+    sizes = {metrics.FID_AT.name.replace("<n>", str(n)): _one(value) for n, value in found.by_size.items()}
+    return {metrics.FID: _one(found.value), metrics.FID_INFINITY: _one(found.infinity), **sizes} | {
+        metrics.FID_ERROR: _one(found.error)
+    }
+
+
+def kid(draws: Sight, examples: Sight) -> Compared:
+    """The kernel distance and its error; see ``kernel.kernel_distance``."""
+    found = kernel_distance(draws.features, examples.features)
+    return {metrics.KID: _one(found.value), metrics.KID_ERROR: _one(found.error)}
+
+
+def prdc(draws: Sight, examples: Sight) -> Compared:
+    """Precision, recall, density and coverage; see ``manifold.manifolds``."""
+    found = manifolds(examples.features, draws.features)
+    names = metrics.PRECISION, metrics.RECALL, metrics.DENSITY, metrics.COVERAGE
+    return dict(zip(names, (found.precision, found.recall, found.density, found.coverage), strict=True))
+
+
+def recognised(draws: Sight, examples: Sight) -> Compared:
+    """How many pictures a classifier is sure of, how evenly they fall on its classes, and how sharp they are.
+
+    Sure is a probability above 0.9 of one of the classes; a class *none of these* competes with them, for without one a
+    classifier is sure of noise. Balance is the entropy of the classes of those over that of equal shares.
+
+    Raises:
+        SeedbedError: of features that are no such classifier's.
+    """
+    if not draws.logits.shape[1]:
+        raise SeedbedError("these features are no classifier's; leave --features out, or say mnist, fashion, cifar10")
+    sure, which = draws.logits.double().softmax(1)[:, :-1].max(1)
+    known = which[sure > SURE]
+    shares = torch.bincount(known, minlength=draws.logits.shape[1] - 1).double() / max(1, len(known))
+    entropy = -(shares * shares.clamp(min=1e-300).log()).sum() / math.log(max(2, len(shares)))
+    return {
+        metrics.RECOGNISED: (sure > SURE).double(),
+        metrics.BALANCE: _one(float(entropy)),
+        metrics.SMALLEST: _one(float(shares.min())),
+        metrics.SHARPNESS: draws.slope.double() / examples.slope.double().mean(),
+    }
+
+
+WAYS: Mapping[str, Callable[[Sight, Sight], Compared]] = {"fid": fid, "kid": kid, "prdc": prdc, "recognised": recognised}
+
+
+def measured(
+    way: str, stack: Stack, data: Dataset, split: str, limits: Limits, features: Features, pictures: int
+) -> dict[str, tuple[Tensor, str]]:
+    """One way of the above, or ``copies``, of every seed of a stack, against as many examples of a split.
+
+    Raises:
+        SeedbedError: for pictures of another size than the features take.
+    """
+    features.check(data.shape, data.name)
+    count = min(pictures, len(data.splits[split]))
+    key = tuple(streams.seed for streams in stack.streams), count, features.tag
+    if key not in limits.kept:
+        limits.kept[key] = seen_models(stack, data.domain, count, features, limits.memory_gib)
+    look = lambda name, n: data.once(
+        f"{n} of {name} in {features.tag}", lambda: seen(of_source(data.splits[name], data.domain, n), features)
+    )
+    if way == "copies":
+        return _copies(stack, data, count, limits, features, limits.kept[key], look)
+    return compared(way, limits.kept[key], look(split, count), features)
+
+
+def _copies(
+    stack: Stack,
+    data: Dataset,
+    count: int,
+    limits: Limits,
+    features: Features,
+    draws: Sequence[Sight],
+    look: Callable[[str, int], Sight],
+) -> dict[str, tuple[Tensor, str]]:
+    """Which draws are a training example, up to the rounding of a picture, and how near draws are to those.
+
+    The nearest is sought in the features, and compared pixel by pixel. The ratio is of median distances: of draws to their
+    nearest training example, over that of as many test examples; well below 1 the model repeats what it was shown.
+    """
+    train = data.splits["train"]
+    known, held = look("train", len(train)), look("test", min(count, len(data.splits["test"])))
+    order = torch.randperm(len(train), generator=Streams(0).generator("eval", "order of pictures", len(train)))
+    usual = nearest_of(held.features, known.features)[0].median()
+    nearest = [nearest_of(one.features, known.features) for one in draws]
+    copied = torch.zeros(len(draws), count, dtype=torch.float64)
+    done = 0
+    for chunk in of_models(stack, data.domain, count, limits.memory_gib):
+        for row, drawn in enumerate(chunk):
+            rows = order[nearest[row][1][done : done + len(drawn)]]
+            apart = (drawn.cpu() - scaled(train.gather(rows), data.domain)).abs().flatten(1).mean(1)
+            copied[row, done : done + len(drawn)] = (apart < ALIKE).double()
+        done += chunk.shape[1]
+    ratio = torch.stack([found[0].median() / usual for found in nearest])[:, None].double()
+    return {
+        f"{metrics.COPIED.name}@{features.tag}": (copied, metrics.COPIED.unit),
+        f"{metrics.NEAREST.name}@{features.tag}": (ratio, metrics.NEAREST.unit),
+    }
+
+
+def compared(way: str, draws: Sequence[Sight], examples: Sight, features: Features) -> dict[str, tuple[Tensor, str]]:
+    """One way of the above for each of several sets of draws, ``{metric@features: ([sets, n], unit)}``."""
+    found = [WAYS[way](one, examples) for one in draws]
+    out = {}
+    for key in found[0]:
+        name = key.name if isinstance(key, Metric) else key
+        unit = metrics.declared(name).unit
+        out[f"{name}@{features.tag}"] = torch.stack([one[key].double() for one in found]), unit
+    return out
+
+
+def _one(value: float) -> Tensor:
+    return torch.tensor([value], dtype=torch.float64)
