@@ -11,7 +11,7 @@ from seedbed.core.metric import Metric
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
 from seedbed.evaluate.estimate import per_example
-from seedbed.evaluate.estimators import Estimator, Limits
+from seedbed.evaluate.estimator import Estimator, Limits
 from seedbed.train.task import Measurement
 
 ERROR = Metric("reconstruction_sq_error", "data units^2", "squared error of E[x | z] at z = E_q[z | x]", low=0.0)

@@ -20,7 +20,8 @@ from seedbed.data.dataset import Dataset
 from seedbed.evaluate.annealing import Annealing, second_opinion
 from seedbed.evaluate.density import DensityMeasure, elbo_loss, elbo_sample_loss, nll
 from seedbed.evaluate.distances import SlicedWasserstein
-from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Limits, Option, offered
+from seedbed.evaluate.estimator import Estimator, Limits, Option
+from seedbed.evaluate.estimators import ESTIMATORS, offered
 from seedbed.evaluate.latents import latent_use
 from seedbed.evaluate.likelihood import LADDER, importance_sampling
 from seedbed.evaluate.sequences import SequenceMeasure

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -302,6 +303,7 @@ class Drawn:
 @pytest.fixture
 def drawn(tmp_path, write, monkeypatch):
     torch = pytest.importorskip("torch")
+    import_module("seedbed.runs.warm_start")  # first imported below, it would keep what stands for `load` here for good
     folder = token_run(tmp_path / "runs", write)
 
     def run(array):

@@ -15,7 +15,8 @@ from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data import load
 from seedbed.evaluate.estimate import draw_samples
-from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Option, offered
+from seedbed.evaluate.estimator import Estimator, Option
+from seedbed.evaluate.estimators import ESTIMATORS, offered
 from seedbed.evaluate.likelihood import importance_sampling
 from seedbed.report.run_tables import summarise_run
 from seedbed.report.stored import StoredRun
@@ -229,7 +230,7 @@ def test_a_second_opinion_and_the_use_of_latents_are_rows_like_any_other(capsys,
 
 def test_what_cannot_be_measured_is_one_line(capsys, work):
     for flags, says in (
-        (["--metric", "fid"], "it has: nll"),
+        (["--metric", "frechet"], "it has: nll"),
         (["--split", "tset"], "did you mean 'test'"),
         (["--split", "train"], "draws its training images anew"),
         (["-k", 0], "samples must be at least 1, got 0"),

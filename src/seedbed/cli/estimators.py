@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from seedbed.evaluate.estimators import ESTIMATORS, Option
+from seedbed.evaluate.estimator import Option
+from seedbed.evaluate.estimators import ESTIMATORS
 
 
 def _by_name() -> dict[str, dict[str, Option]]:

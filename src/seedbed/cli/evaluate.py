@@ -52,6 +52,8 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
         )
         for name in options["metric"].split(",")
     ]
+    if len(requests) > 1 and (unheard := next((request for request in requests if not request.ways), None)):
+        raise unknown("estimator", unheard.name, [one.name for one in ESTIMATORS])
     if options["record"]:
         for request in requests:
             _check_record(request, options["budget"])
@@ -93,7 +95,7 @@ def _evaluate_sets(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     from seedbed.evaluate.quality.measures import WAYS
     from seedbed.report.tables import Table
     from seedbed.report.words import number, spread
-    from seedbed.runs.sets import compare_sets, picture_set
+    from seedbed.runs.sets import compare_sets, is_set, picture_set
 
     ways = [name.strip() for name in options["metric"].split(",")]
     for way in ways:
@@ -104,13 +106,21 @@ def _evaluate_sets(targets: tuple[str, ...], options: dict[str, Any]) -> None:
             raise SeedbedError(f"--{flag.replace('_', '-')} is for runs; leave it out between sets of pictures")
     settings = {name: value for name, value in given(options).items() if name in ("features", "pictures")}
     memory_gib = number_of("memory in GiB", options["memory_gib"], 0, above=True)
-    rows, words = compare_sets(picture_set(targets[0]), picture_set(targets[1]), ways, **settings, memory_gib=memory_gib)
+    sides = [picture_set(target if is_set(target) else _one_run(target, options)) for target in targets]
+    rows, words = compare_sets(sides[0], sides[1], ways, **settings, memory_gib=memory_gib)
     body = [
         [row.metric, spread(row.value) if row.value.n > 1 else number(row.value.mean, 4), number(row.error, 2)]
         for row in rows
     ]
     click.echo(Table("sets", "", ["metric", "value [95 % over seeds]", "error over pictures"], body, words=1).text())
     click.echo(f"\n{words}")
+
+
+def _one_run(target: str, options: dict[str, Any]) -> str:
+    runs = find_targets((target,), options).runs
+    if len(runs) > 1:
+        raise SeedbedError(f"{target} is {len(runs)} runs; name one of them, e.g. {runs[0].folder}")
+    return str(runs[0].folder.path)
 
 
 def _check_record(request: "Request", budget: str) -> None:

@@ -96,7 +96,8 @@ UNIT_VARIANCE = Metric("units/mean_variance_<layer>_<i>", "z^2", "variance over 
 
 # Of sets of pictures; behind an @ stands the network whose features they were compared in.
 FID = Metric("fid", "squared features", "Frechet distance of draws to examples", low=0.0)
-FID_AT = Metric("fid_at<n>", "squared features", "the same of the first n of both", better=None, low=0.0)
+FID_HALF = Metric("fid_half", "squared features", "the same of half of both", better=None, low=0.0)
+FID_AT = Metric("sizes/fid_at<n>", "squared features", "the same of the first n of both", better=None, low=0.0)
 FID_INFINITY = Metric("fid_infinity", "squared features", "what it tends to with more pictures")
 FID_ERROR = Metric("fid_error", "squared features", "its error over pictures", better=None, kind="error", low=0.0)
 KID = Metric("kid", "kernel", "kernel distance of draws to examples, unbiased", offset=True)
@@ -141,6 +142,7 @@ METRICS = (
     AIS_MINUS_IS,
     AIS_MINUS_IS_ERROR,
     FID,
+    FID_HALF,
     FID_AT,
     FID_INFINITY,
     FID_ERROR,

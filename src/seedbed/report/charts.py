@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
-from seedbed.core.metric import NEG_IW, declared
+from seedbed.core.metric import FID, NEG_IW, Metric, declared
 from seedbed.judge.views import profile, profile_band
 from seedbed.report.curves import Curves, Floats, Scale, curve_groups, spanning, value_scale
 from seedbed.report.luck import over_tasks
@@ -137,6 +138,7 @@ def charts_of(families: Sequence[Family], convergence: Table, colour: Mapping[st
     return {
         "intervals": [intervals_chart(family, colour) for family in families if family.ranked],
         "bounds": [chart for family in families if (chart := bounds_chart(family, colour)) is not None],
+        "fid-by-size": [chart for family in families if (chart := sizes_chart(family, colour)) is not None],
         "profiles": profiles_charts(families, colour),
         "curves-steps": [curves_chart(many, "step", colour, task) for task, many in groups],
         "curves-time": [curves_chart(many, "time", colour, task) for task, many in groups],
@@ -181,21 +183,39 @@ def _curve_marks(one: Curves, along: str) -> tuple[Mark, ...]:
 
 def bounds_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
     """Negative importance-weighted bounds against their number of samples: every seed thin, their mean thick."""
-    runs = [run for run in (*family.group.runs, *family.group.strangers) if len(run.ladder) > 1]
-    if not runs:
-        return None
-    task, series, said = family.group.task, [], []
-    for run in runs:
-        ks = np.array(sorted(run.ladder), float)
-        rows = np.stack([run.ladder[int(k)].to_numpy() for k in ks], 1)
+    ladders = {run.label: run.ladder for run in (*family.group.runs, *family.group.strangers) if len(run.ladder) > 1}
+    return _rungs(family.group.task, ladders, NEG_IW, "k, samples", "The negative bound", colour)
+
+
+def sizes_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
+    """Frechet distances against the number of pictures, which they fall with, since they are biased."""
+    ladders = {run.label: run.by_size for run in (*family.group.runs, *family.group.strangers) if len(run.by_size) > 1}
+    return _rungs(family.group.task, ladders, FID, "n, pictures of each side", "The Frechet distance", colour)
+
+
+def _rungs(
+    task: str,
+    ladders: Mapping[str, Mapping[int, pd.Series]],
+    metric: Metric,
+    across: str,
+    what: str,
+    colour: Mapping[str, int],
+) -> Chart | None:
+    """Values of each seed by a whole number, by model; ``None`` if there are none."""
+    series, said, letter = [], [], across[0]
+    for label, ladder in ladders.items():
+        ks = np.array(sorted(ladder), float)
+        rows = np.stack([ladder[int(k)].to_numpy() for k in ks], 1)
         lines = [Mark("seed", np.stack([ks, row], 1)) for row in rows]
-        series.append(Series(run.label, colour[run.label], (*lines, Mark("mid", np.stack([ks, rows.mean(0)], 1)))))
-        means = ", ".join(f"{number(float(mean), 4)} at k = {k:g}" for k, mean in zip(ks, rows.mean(0), strict=True))
-        said.append(f"{run.label}: {means}.")
-    x = Axis("k, samples (log)", Scale(1.0, float(max(max(run.ladder) for run in runs)), True))
-    values = np.concatenate([mark.points[:, 1] for one in series for mark in one.marks])
-    y = Axis.of(NEG_IW.name, spanning(float(values.min()), float(values.max()), NEG_IW))
-    return Chart("bounds", task, f"The negative bound on {task} against k. {' '.join(said)}", x, y, tuple(series))
+        series.append(Series(label, colour[label], (*lines, Mark("mid", np.stack([ks, rows.mean(0)], 1)))))
+        ends = [*zip(ks, rows.mean(0), strict=True)] if len(ks) < 8 else [(ks[at], rows[:, at].mean()) for at in (0, -1)]
+        said.append(f"{label}: {', '.join(f'{number(float(mean), 4)} at {letter} = {k:g}' for k, mean in ends)}.")
+    if not series:
+        return None
+    points = np.concatenate([mark.points for one in series for mark in one.marks])
+    x = Axis.of(across, Scale(float(points[:, 0].min()), float(points[:, 0].max()), True))
+    y = Axis.of(metric.name, spanning(float(points[:, 1].min()), float(points[:, 1].max()), metric))
+    return Chart("bounds", task, f"{what} on {task} against {letter}. {' '.join(said)}", x, y, tuple(series))
 
 
 def intervals_chart(family: Family, colour: Mapping[str, int]) -> Chart:

@@ -32,6 +32,7 @@ SAYS = {
     "traversals": "traversals: means E[x | z]; in each row one unit of z goes from \N{MINUS SIGN}2.5 to 2.5, the others "
     "stay at the first input's code",
     "interpolations": "interpolations: inputs at both ends, between them means E[x | z] on the line between their codes",
+    "neighbours": "draws, and below each the training example that is nearest in the features",
     "latents": "latent map: codes E_q[z | x] of held-out inputs on their first two principal components",
 }
 WHOLE = ("x", "log_q", "z", "grid", "tokens")  # keys of all that an artefact's name promises

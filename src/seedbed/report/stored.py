@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seedbed.core.errors import SeedbedError, one_line
-from seedbed.core.metric import GAP, NEG_IW, Metric, declared
+from seedbed.core.metric import FID_AT, GAP, NEG_IW, Metric, declared
 from seedbed.judge.intervals import interval
 from seedbed.report.summary import LOST, Summary
 from seedbed.store.folder import Folder
@@ -278,6 +278,19 @@ class StoredRun:
                 found.setdefault(k, {})[row.seed] = row.value
         common = set.intersection(*map(set, found.values())) if found else set()
         return {k: pd.Series({seed: found[k][seed] for seed in sorted(common)}) for k in sorted(found) if common}
+
+    @cached_property
+    def by_size(self) -> dict[int, pd.Series]:
+        """Test values of the Frechet distance by the number of pictures, of each seed that did not diverge.
+
+        Of several networks those of the last that it was measured in.
+        """
+        found: dict[str, dict[int, pd.Series]] = {}
+        for split, metric in self._last:
+            if split == "test/sizes" and (size := FID_AT.parse(f"sizes/{metric}")):
+                found.setdefault(metric.partition("@")[2], {})[int(size["n"])] = self.kept(metric, split)
+        last = next(reversed(found.values()), {})
+        return {n: last[n] for n in sorted(last) if len(last[n])}
 
     def without(self, metric: str, split: str = "test") -> tuple[int, ...]:
         """Seeds that count as diverged on a metric: those lost, and those whose value is not finite."""

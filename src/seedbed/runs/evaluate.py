@@ -13,7 +13,8 @@ from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.metric import METRICS
 from seedbed.core.numbers import number, shown, whole
 from seedbed.data import loaded_once
-from seedbed.evaluate.estimators import ESTIMATORS, Estimator, Limits, Option, no_estimator, offered
+from seedbed.evaluate.estimator import ARTEFACTS, Estimator, Limits, Option
+from seedbed.evaluate.estimators import ESTIMATORS, no_estimator, offered
 from seedbed.runs.features import looked_up
 from seedbed.runs.load import Run
 from seedbed.runs.machine import usable_device
@@ -164,7 +165,7 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, limits: Lim
                 new = [seed not in have for seed in group]
                 if not any(new):
                     continue
-                rows, seconds = _measured(stack, group, new, ends, _part(task.data, request), way, request, limits)
+                rows, seconds = _measured(run, stack, group, new, ends, _part(task.data, request), way, request, limits)
                 lock.check()
                 # Rows without a note would be judged by what nobody declared: it comes first.
                 _note(run, name, way, request, device, seconds, group)
@@ -173,6 +174,7 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, limits: Lim
 
 
 def _measured(
+    run: Run,
     stack: "Stack",
     group: list[int],
     new: list[bool],
@@ -192,6 +194,8 @@ def _measured(
     with nullcontext() if way in ESTIMATORS else told(f"estimator {way.name!r}"):
         measured = way.measure(stack, data, request.split, limits, **way.settings(request.options))
         way.check(measured, len(group))
+    for name, arrays in limits.kept.pop(ARTEFACTS, {}).items():
+        run.folder.save_arrays(name, group, arrays)
     steps, which = torch.tensor([ends[seed].step for seed in group]), torch.tensor(new)
     rows = []
     for name, found in measured.items():

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seedbed.core.errors import unknown
-from seedbed.evaluate.estimators import Estimator
+from seedbed.evaluate.estimator import Estimator
 from seedbed.experiments.files import is_in_file, read_file, split_name
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ def picture_set(name: str) -> PictureSet:
         if split not in found.splits:
             raise SeedbedError(f"{data} has no split {split!r}; it has {', '.join(found.splits)}")
         return _of_data(found, [split], name)
-    if path.suffix in ARRAYS and (many := _of_seeds(path)) is not None:
+    if path.suffix == ".npz" and (many := _of_seeds(path)) is not None:
         return many
     own = name if is_own(name) else f"{'folder' if path.is_dir() else 'array'}:{name}"
     found = load(own)
@@ -120,7 +120,7 @@ def _of_seeds(path: Path) -> PictureSet | None:
     from seedbed.evaluate.quality.sight import scaled, seen
 
     with suppress(OSError, ValueError), np.load(path, allow_pickle=False) as arrays:
-        if getattr(arrays, "files", None) and {"x", "seeds"} <= set(arrays.files):
+        if {"x", "seeds"} <= set(arrays.files):
             x = torch.from_numpy(arrays["x"])
             _check_shape(tuple(x.shape[2:]), str(path))
             domain = REAL if float(x.max()) <= 1 else Domain("levels", int(x.max()) + 1)
@@ -192,7 +192,7 @@ def _rows(found: Mapping[str, np.ndarray]) -> list[Compared]:
     rows = []
     for name, values in found.items():
         metric, _, tag = name.partition("@")
-        if metric.startswith("fid_at") or metric.endswith("_error"):
+        if metric.startswith("sizes/") or metric.endswith("_error"):
             continue
         means, n = values.mean(1), values.shape[1]
         if n > 1:
@@ -200,9 +200,4 @@ def _rows(found: Mapping[str, np.ndarray]) -> list[Compared]:
         else:
             error = float(found.get(f"{metric}_error@{tag}", np.array([[math.nan]])).mean())
         rows.append(Compared(name, interval(means, rng=np.random.default_rng(0)), error))
-        if metric == "fid":
-            sizes = sorted(int(key.partition("@")[0].removeprefix("fid_at")) for key in found if key.startswith("fid_at"))
-            half = min(sizes, key=lambda size: abs(size - sizes[-1] / 2))
-            at_half = found[f"fid_at{half}@{tag}"].mean(1)
-            rows.append(Compared(f"fid_at{half}@{tag}", interval(at_half, rng=np.random.default_rng(0)), math.nan))
     return rows

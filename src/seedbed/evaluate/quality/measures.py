@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +14,7 @@ from seedbed.core.metric import Metric
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
-from seedbed.evaluate.estimators import Limits
+from seedbed.evaluate.estimator import ARTEFACTS, Limits
 from seedbed.evaluate.features.known import Features
 from seedbed.evaluate.quality.frechet import frechet_of
 from seedbed.evaluate.quality.kernel import kernel_distance
@@ -22,6 +23,7 @@ from seedbed.evaluate.quality.sight import Sight, of_models, of_source, scaled, 
 
 # (draws, examples, features) -> {metric: [n] of single pictures, or [1]}; set-valued ones bring their error as a metric.
 Compared = Mapping[Metric | str, Float[Tensor, "n"]]
+SHOWN = 10  # draws beside their nearest training examples
 ALIKE = 1 / 255  # of grey levels, on average over a picture: the same but for rounding
 SURE = 0.9  # from which a picture counts as recognised
 
@@ -29,9 +31,13 @@ SURE = 0.9  # from which a picture counts as recognised
 def fid(draws: Sight, examples: Sight) -> Compared:
     """The Frechet distance, by the number of pictures, extrapolated, and its error; see ``frechet.frechet_of``."""
     found = frechet_of(draws.features, examples.features)
-    sizes = {metrics.FID_AT.name.replace("<n>", str(n)): _one(value) for n, value in found.by_size.items()}
-    return {metrics.FID: _one(found.value), metrics.FID_INFINITY: _one(found.infinity), **sizes} | {
-        metrics.FID_ERROR: _one(found.error)
+    half = min(found.by_size, key=lambda n: abs(n - len(draws.features) / 2))
+    return {
+        metrics.FID: _one(found.value),
+        metrics.FID_HALF: _one(found.by_size[half]),
+        metrics.FID_INFINITY: _one(found.infinity),
+        metrics.FID_ERROR: _one(found.error),
+        **{metrics.FID_AT.name.replace("<n>", str(n)): _one(value) for n, value in found.by_size.items()},
     }
 
 
@@ -115,13 +121,16 @@ def _copies(
     usual = nearest_of(held.features, known.features)[0].median()
     nearest = [nearest_of(one.features, known.features) for one in draws]
     copied = torch.zeros(len(draws), count, dtype=torch.float64)
-    done = 0
+    done, pairs = 0, []
     for chunk in of_models(stack, data.domain, count, limits.memory_gib):
-        for row, drawn in enumerate(chunk):
+        for row, drawn in enumerate(chunk.cpu()):
             rows = order[nearest[row][1][done : done + len(drawn)]]
-            apart = (drawn.cpu() - scaled(train.gather(rows), data.domain)).abs().flatten(1).mean(1)
-            copied[row, done : done + len(drawn)] = (apart < ALIKE).double()
+            like = scaled(train.gather(rows), data.domain)
+            copied[row, done : done + len(drawn)] = ((drawn - like).abs().flatten(1).mean(1) < ALIKE).double()
+            if not done:
+                pairs.append(torch.stack([drawn[:SHOWN], like[:SHOWN]]).half().numpy())
         done += chunk.shape[1]
+    limits.kept[ARTEFACTS] = {"neighbours": {"grid": np.stack(pairs)}}
     ratio = torch.stack([found[0].median() / usual for found in nearest])[:, None].double()
     return {
         f"{metrics.COPIED.name}@{features.tag}": (copied, metrics.COPIED.unit),
