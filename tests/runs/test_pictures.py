@@ -7,11 +7,13 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import seedbed
 from seedbed.cli.main import main
 from seedbed.core.errors import SeedbedError
+from seedbed.evaluate import estimate
 from seedbed.runs import album, pictures
 from seedbed.runs.pictures import save_pictures
 from seedbed.store.locks import Busy, held
@@ -80,6 +82,11 @@ def files(folder: Path | str) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
+def contents(folder: Path | str, ending: str = "") -> dict[str, bytes]:
+    """Every file of a kind with what it holds."""
+    return {name: content for name, (content, _) in files(folder).items() if name.endswith(ending)}
+
+
 def test_the_files_are_the_draws(capsys, work):
     code, out, err = call(capsys, "sample", "bits", "--count", 70, "--out", "a/b", "-q")
     assert (code, out, err) == (0, "wrote 70 pictures of each of 3 seeds to a/b\n", "")
@@ -128,17 +135,15 @@ def test_no_chunk_changes_a_picture(work):
     for count in (1, 37, 64, 200):
         save_pictures(run, "grown", count)
     save_pictures(run, "one", 200, 1)
-    whole = {name: content for name, (content, _) in files("whole").items() if name.endswith(".png")}
+    whole = contents("whole", ".png")
     assert len(whole) == 400
-    for other in ("parts", "grown"):
-        assert {name: content for name, (content, _) in files(other).items() if name.endswith(".png")} == whole
-    ones = {name: content for name, (content, _) in files("one").items() if name.endswith(".png")}
-    assert ones == {name: content for name, content in whole.items() if name.startswith("seed1/")}
+    assert contents("parts", ".png") == contents("grown", ".png") == whole
+    ones = {name: content for name, content in whole.items() if name.startswith("seed1/")}
+    assert contents("one", ".png") == ones
 
 
 def test_memory_bounds_what_is_drawn_at_once(work):
     run, sizes = run_of("bits"), []
-    from seedbed.evaluate import estimate
 
     def noted(stack, draw, count, first=0, kept=estimate.draw_samples):
         sizes.append(count)
@@ -201,7 +206,7 @@ def test_pictures_of_anything_else_are_refused(capsys, work):
     assert 'p holds other pictures (run is "' in refused(capsys, "sample", "levels", "--out", "p")
     assert 'of is "draws" there, and "means"' in refused(capsys, "sample", "bits", "--out", "p", "--mean")
     again = seedbed.run(BITS, seeds=3, out="again", name="bits", **TINY)
-    with pytest.raises(SeedbedError, match="other pictures .created is .* there"):
+    with pytest.raises(SeedbedError, match=r"other pictures \(created is .* there"):
         save_pictures(again, "p", 3)
     note = json.loads(Path("p/seedbed.json").read_text())
     assert note["experiment"] == BITS and note["data"] == "digits-binary" and set(note["seeds"]) == {"0", "1", "2"}
@@ -279,14 +284,25 @@ def test_means_stand_in_for_the_draws_that_were_made_of_them(capsys, work):
 
 
 def test_a_model_without_means_is_refused(capsys, work):
-    small = {"couplings": (0, 1, 1), "width": 4, "depth": 1, "growth": 2}
-    settings = {**small, **{key: value for key, value in TINY.items() if key not in ("hidden", "latents")}}
-    seedbed.run("image-flow", data="digits-binary", seeds=1, out="runs", name="flow", **settings)
-    assert "has no mean E[x | z] of what it draws; leave --mean out" in refused(
-        capsys, "sample", "flow", "--out", "p", "--mean"
-    )
+    class Noise(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logit = torch.nn.Parameter(torch.zeros(()))
+
+        def log_prob(self, x):
+            return (x * self.logit - torch.nn.functional.softplus(self.logit)).sum((1, 2, 3))
+
+        def sample(self, count):
+            return torch.bernoulli(self.logit.sigmoid().expand(count, 1, 8, 8))
+
+    settings = {"seeds": 2, "steps": 2, "out": "runs", "name": "n", "threads": 1, "quiet": True}
+    run = seedbed.fit(Noise, "digits-binary", loss=lambda m, x: -m.log_prob(x), **settings)
+    with pytest.raises(SeedbedError, match=r"has no mean E\[x \| z\] of what it draws; leave --mean out"):
+        save_pictures(run, "p", 2, mean=True)
     assert not Path("p").exists()
-    assert save_pictures(run_of("flow"), "p", 2) == 2
+    assert save_pictures(run, "p", 70) == 140
+    for seed in (0, 1):
+        assert np.array_equal(decoded(f"p/seed{seed}", 70), 255 * run.sample(70, seed).numpy())
 
 
 def test_a_grid_shows_the_first_hundred(capsys, work):
@@ -306,7 +322,7 @@ def test_a_grid_shows_the_first_hundred(capsys, work):
 
 
 def test_a_full_disk_is_one_line(capsys, work):
-    with mock.patch("seedbed.runs.album.os.replace", side_effect=OSError(28, "No space left on device")):
+    with mock.patch.object(Image.Image, "save", side_effect=OSError(28, "No space left on device")):
         assert "no space left to write p/seed0" in refused(capsys, "sample", "bits", "--out", "p", "-q")
     assert not list(Path("p").rglob("*.png"))
     assert call(capsys, "sample", "bits", "--out", "p", "-q")[0] == 0
