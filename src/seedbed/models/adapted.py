@@ -294,16 +294,6 @@ def draws(module: nn.Module) -> bool:
     return callable(getattr(type(module), "sample", None))
 
 
-def check_draws(module: nn.Module, experiment: str) -> None:
-    """Refuse a module that ``draw`` cannot be asked of.
-
-    Raises:
-        SeedbedError: by the name of its experiment.
-    """
-    if not draws(module):
-        raise SeedbedError(f"{experiment} has no `sample(count)`: its model draws no examples")
-
-
 def draw(module: nn.Module, count: int, ctx: Context) -> Shaped[Tensor, "{count} *example"]:
     """What a module draws by ``sample(count, ctx)``, ``sample(count)``, or ``sample(shape)`` as a law of torch's.
 

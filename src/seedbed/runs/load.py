@@ -300,7 +300,8 @@ class Run:
         import torch
 
         from seedbed.evaluate.estimate import draw_samples
-        from seedbed.models.adapted import check_draws, draw
+        from seedbed.models.adapted import draw
+        from seedbed.runs.weights import check_draws
 
         count = whole("count", count, 1)
         if seed is not None:

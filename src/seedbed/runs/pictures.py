@@ -20,11 +20,12 @@ from seedbed.core.numbers import number, shown, whole
 from seedbed.core.words import place
 from seedbed.data import loaded_once
 from seedbed.evaluate.estimate import draw_samples, drawn_chunks
-from seedbed.models.adapted import check_draws, draw
+from seedbed.models.adapted import draw
 from seedbed.report.pixels import is_picture
 from seedbed.runs.album import MOST, Album
 from seedbed.runs.evaluate import GIB_MOST
 from seedbed.runs.load import Run
+from seedbed.runs.weights import check_draws
 from seedbed.store.manifest import Manifest
 
 if TYPE_CHECKING:
