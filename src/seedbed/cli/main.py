@@ -115,13 +115,23 @@ def run(target: str, **options: object) -> None:
 @click.argument("run_folder", shell_complete=runs)
 @click.option("-n", "--count", type=int, default=64, show_default=True, help="draws per seed")
 @click.option("--seed", type=int, help="of this seed only; by default of all")
-@click.option("--out", type=click.Path(dir_okay=False), help="an .npz file; by default samples.npz in the run folder")
+@click.option(
+    "--out", type=click.Path(), help="an .npz file, by default samples.npz in the run folder; or a folder, for PNG files"
+)
+@click.option("--mean", is_flag=True, help="as pictures E[x | z] instead of draws x ~ p(x | z)")
+@click.option("--grid", is_flag=True, help="the first hundred pictures of each seed as one, too")
+@click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what drawing pictures may take")
+@click.option("-q", "--quiet", is_flag=True, help="no progress bar")
 @own_code
-def sample(run_folder: str, count: int, seed: int | None, out: str | None, experiment: str | None) -> None:
-    """Draw from the trained models of a run and save the draws. RUN_FOLDER is its folder, or its name below runs/."""
+def sample(run_folder: str, **options: object) -> None:
+    """Draw from the trained models of a run and save the draws. RUN_FOLDER is its folder, or its name below runs/.
+
+    With `--out FOLDER` each draw is a picture, FOLDER/seed0/000000.png and so on; the same command with a larger count goes
+    on after those that are there.
+    """
     from seedbed.cli.run import sample_run
 
-    sample_run(run_folder, count, seed, out, experiment)
+    sample_run(run_folder, options)
 
 
 @cli.command()

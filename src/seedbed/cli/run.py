@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from seedbed.experiments import MODELS, STUDIES, Experiment, find, find_on
 from seedbed.experiments.fields import RESERVED
 from seedbed.experiments.files import listing
 from seedbed.runs.execute import execute
+
+if TYPE_CHECKING:
+    from seedbed.runs.load import Run
 
 RUN_FLAGS = ("out", "strategy", "device", "threads", "checkpoint_seconds", "again", "quiet")
 
@@ -119,20 +122,46 @@ def run_target(target: str, options: dict[str, Any]) -> None:
         record_runs(measured, budget, seeds)
 
 
-def sample_run(path: str, count: int, seed: int | None, out: str | None, experiment: str | None = None) -> None:
-    """Draw from a run and save ``[seeds, count, *example]``; of tokens that the run can name, print the first sample."""
+def sample_run(path: str, options: dict[str, Any]) -> None:
+    """Draw from a run: pictures into a folder that ``out`` names, else one array into a file."""
+    from seedbed.runs.load import load as load_run
+    from seedbed.store.outputs import output
+
+    out = options["out"]
+    pictures = out is not None and Path(out).suffix != ".npz"
+    if flags := [f"--{name}" for name in ("mean", "grid") if options[name] and not pictures]:
+        raise SeedbedError(f"{flags[0]} is of pictures; say where with --out FOLDER, or leave it out")
+    asked = output(out, (".npz",)) if out is not None and not pictures else None
+    run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path, options["experiment"])
+    if pictures:
+        _sample_pictures(run, options)
+    else:
+        _sample_array(run, options["count"], options["seed"], asked or run.path / "samples.npz")
+
+
+def _sample_pictures(run: "Run", options: dict[str, Any]) -> None:
+    from seedbed.runs.pictures import save_pictures
+    from seedbed.runs.progress import examples_bar
+
+    out, count, seed = options["out"], options["count"], options["seed"]
+    flags = {key: options[key] for key in ("mean", "grid", "memory_gib")}
+    with examples_bar(run.manifest.experiment, options["quiet"]) as progress:
+        new = save_pictures(run, out, count, seed, progress=progress, **flags)
+    seeds = run.seeds if seed is None else [seed]
+    there = count * len(seeds) - new
+    of = f"each of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+    click.echo(f"wrote {count} pictures of {of} to {out}" + (f"; {there} of them were there before" if there else ""))
+
+
+def _sample_array(run: "Run", count: int, seed: int | None, target: Path) -> None:
+    """Save ``[seeds, count, *example]``; of tokens that the run can name, print the first sample."""
     import numpy as np
 
     from seedbed.report.stored import StoredRun
     from seedbed.report.texts import are_tokens, spelled, vocabulary_of
-    from seedbed.runs.load import load as load_run
     from seedbed.store.atomic import write_atomic
-    from seedbed.store.outputs import output
 
-    asked = output(out, (".npz",)) if out is not None else None
-    run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path, experiment)
     draws = (run.sample(count) if seed is None else run.sample(count, seed)[None]).cpu().numpy()
-    target = asked or run.path / "samples.npz"
     seeds = run.seeds if seed is None else [seed]
 
     def write(temporary: Path) -> None:

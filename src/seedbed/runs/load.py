@@ -248,11 +248,11 @@ class Run:
         """
         if isinstance(seeds, str | bytes) or not isinstance(seeds, Iterable) or getattr(seeds, "ndim", 1) != 1:
             raise SeedbedError(f"seeds must be a list of seeds of this run, got {shown(seeds)}; e.g. [{self.seeds[0]}]")
-        seeds = [self._check_seed(seed) for seed in seeds]
+        seeds = [self.check_seed(seed) for seed in seeds]
         from seedbed.core.by_hand import drawing
 
         with loaded_once():
-            stacks = self.stacks(groups=self._groups(seeds))
+            stacks = self.stacks(groups=self.groups_of(seeds))
             rows = {seed: drawing(stack.model(row)) for group, stack in stacks for row, seed in enumerate(group)}
         return [rows[seed] for seed in seeds]
 
@@ -300,19 +300,19 @@ class Run:
         import torch
 
         from seedbed.evaluate.estimate import draw_samples
-        from seedbed.models.adapted import draw, draws
+        from seedbed.models.adapted import draw
+        from seedbed.runs.weights import check_draws
 
         count = whole("count", count, 1)
         if seed is not None:
-            seed = self._check_seed(seed)
+            seed = self.check_seed(seed)
         seeds = len(self.seeds) if seed is None else 1
         need = 4 * seeds * count * prod(self.manifest.data.get("shape", ()))  # of what is returned alone
         check_memory(f"drawing {count} examples of {seeds} seed{'s' * (seeds > 1)}", need, "draw fewer at once (--count)")
         drawn: dict[int, Tensor] = {}
         with plain(self.manifest.threads), loaded_once():
-            for group, stack in self.stacks(groups=self._groups(self.seeds if seed is None else [seed])):
-                if not draws(stack.module):
-                    raise SeedbedError(f"{self.manifest.experiment} has no `sample(count)`: its model draws no examples")
+            for group, stack in self.stacks(groups=self.groups_of(self.seeds if seed is None else [seed])):
+                check_draws(stack.module, self.manifest.experiment)
                 drawn |= zip(group, draw_samples(stack, draw, count), strict=True)
         return torch.stack([drawn[s] for s in self.seeds]) if seed is None else drawn[seed]
 
@@ -386,10 +386,12 @@ class Run:
         said = self._compared._repr_html_() if self._compared is not None else ""
         return f"{head}<code>{escape(str(self.folder))}</code></p>{table}{said}"
 
-    def _groups(self, seeds: Collection[int]) -> list[list[int]]:
+    def groups_of(self, seeds: Collection[int]) -> list[list[int]]:
+        """The groups of seeds, as they trained together, that these seeds are in."""
         return [group for group in self.manifest.groups if not set(group).isdisjoint(seeds)]
 
-    def _check_seed(self, seed: int) -> int:
+    def check_seed(self, seed: int) -> int:
+        """A seed of this run; raises ``SeedbedError`` for any other."""
         seed = whole("seed", seed, 0, SEED_MOST)
         if seed not in self.seeds:
             raise SeedbedError(f"seed {seed} is not in this run; it has {self.seeds}")

@@ -5,7 +5,7 @@ from math import prod
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seedbed.core.domain import REAL, Domain
 from seedbed.core.errors import SeedbedError
@@ -14,6 +14,7 @@ from seedbed.core.units import Units
 from seedbed.data.dataset import Dataset
 from seedbed.data.source import InMemory, Source
 from seedbed.experiments.experiment import Experiment
+from seedbed.models.adapted import draws
 from seedbed.train.batches import Batches
 from seedbed.train.task import Task
 
@@ -112,6 +113,16 @@ def bare_task(experiment: Experiment, data: Mapping[str, Any]) -> Task:
         select="",
         precision=experiment.training.precision,
     )
+
+
+def check_draws(module: nn.Module, experiment: str) -> None:
+    """Refuse a model that no example can be drawn from.
+
+    Raises:
+        SeedbedError: by the name of its experiment.
+    """
+    if not draws(module):
+        raise SeedbedError(f"{experiment} has no `sample(count)`: its model draws no examples")
 
 
 def units_record(data: Dataset) -> dict[str, Any]:
