@@ -119,6 +119,8 @@ def test_draws_of_a_run_against_its_split(capsys, work):
     assert max(stored.by_size) == count and len(stored.by_size) > 5 and "fid_at" not in out
     assert stored.by_size[count].tolist() == pytest.approx(stored.final(f"fid@{tag}").tolist(), rel=1e-9)
     assert "The Frechet distance against n" in render(compose([stored]))
+    code, out, _ = call(capsys, "compare", "images", "--metric", "fid", "--against", 0.1)
+    assert code == 0 and f"by fid@{tag}" in out
     # What is there is not measured again, and another network's numbers stand beside it.
     before = {path: path.read_bytes() for path in (place() / "evaluations").iterdir()}
     call(capsys, *ask)
@@ -126,6 +128,7 @@ def test_draws_of_a_run_against_its_split(capsys, work):
     Path("net.py").write_text(NET.replace("avg_pool2d(x.mean", "avg_pool2d(2 * x.mean"))
     code, out, _ = call(capsys, *ask)
     assert code == 0 and tag not in out
+    assert "in several networks' features; choose fid@net.net-" in refused(capsys, "compare", "images", "--metric", "fid")
     note = json.loads(next(path for path in before if path.suffix == ".json" and "fid" in path.name).read_text())
     assert tag in json.dumps(note)
 

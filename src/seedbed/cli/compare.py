@@ -76,9 +76,9 @@ def _comparable(found: Found) -> "list[StoredRun]":
 
 
 def _say_left_out(runs: "list[StoredRun]", metric: str) -> None:
-    from seedbed.report.comparison import check_metric
+    from seedbed.report.comparison import metric_named
 
-    check_metric(runs, metric)
+    metric = metric_named(runs, metric)
     for run in runs:
         if metric not in run.judged:
             click.echo(f"left out: {run.folder} has no {metric}; it has {', '.join(run.judged)}", err=True)

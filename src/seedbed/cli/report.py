@@ -35,16 +35,15 @@ def report_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
 
 def _write(targets: tuple[str, ...], options: dict[str, Any], path: Path) -> str:
     """Write the page once; what is still to come, in words, or an empty string if nothing is or nobody follows."""
-    from seedbed.report.comparison import check_metric
+    from seedbed.report.comparison import metric_named
     from seedbed.report.document import compose
     from seedbed.report.files import write_report
 
     found = find_runs_or_results(targets, options)
     for run in found.runs:
         run.checked()  # before anything is written
-    if options["metric"] is not None:
-        check_metric(found.runs, options["metric"])
-    report = compose(found.runs, metric=options["metric"], threshold=options["threshold"])
+    metric = None if options["metric"] is None else metric_named(found.runs, options["metric"])
+    report = compose(found.runs, metric=metric, threshold=options["threshold"])
     going = [run for run in found.runs if not run.finished]
     follow = options["follow"] and bool(going or found.missing)
     for written in write_report(report, path, _command(targets, options), options["every"] if follow else None)[:1]:

@@ -132,7 +132,7 @@ def compared(
         SeedbedError: if no two of them share data and a number, or none has the metric.
     """
     if metric is not None:
-        check_metric(runs, metric)
+        metric = metric_named(runs, metric)
     groups = [group for group in grouped(runs, metric) if group.runs]
     few = 0 if bar is not None else 1  # runs that are too few for a family
     families = [judged(group, margin=at_least) for group in groups if len(group.runs) > few]
@@ -145,17 +145,24 @@ def compared(
     return Comparison(runs, metric, families, [group for group in groups if len(group.runs) == few == 1], constants)
 
 
-def check_metric(runs: Sequence[StoredRun], metric: str) -> None:
-    """Refuse a metric that no run has, or that says nothing about better and worse.
+def metric_named(runs: Sequence[StoredRun], metric: str) -> str:
+    """The metric of a name: itself, or of a distance in one network's features, ``fid``, its whole name.
 
     Raises:
-        SeedbedError: with the nearest match, or with what there is.
+        SeedbedError: for a metric that no run has, or that says nothing about better and worse, with the nearest match or
+            what there is; for one that was measured in the features of several networks.
     """
     known = {m for run in runs for m in run.judged}
+    alike = sorted(m for m in known if m.partition("@")[0] == metric)
+    if metric not in known and len(alike) > 1:
+        raise SeedbedError(f"{metric} was measured in several networks' features; choose {' or '.join(alike)}")
+    if metric not in known and alike:
+        return alike[0]
     if any(metric in run.metrics("test") and run.declared(metric).better is None for run in runs):
         raise SeedbedError(f"{metric} explains a result and has no better or worse; compare on {', '.join(sorted(known))}")
     if known and metric not in known:
         raise unknown("test metric", metric, known)
+    return metric
 
 
 def page_path(path: Path | str) -> Path:
