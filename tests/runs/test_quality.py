@@ -107,7 +107,7 @@ def test_draws_of_a_run_against_its_split(capsys, work):
     (group,) = run.manifest.groups
     data = load("digits-binary")
     count = len(data.splits["test"])
-    net = own("net.net", lambda x: torch.nn.functional.avg_pool2d(x, 4).flatten(1), "")
+    net = own("net.net", lambda x: torch.nn.functional.avg_pool2d(x, 4).flatten(1), (1, 8, 8))
     held = seen(of_source(data.splits["test"], BINARY, count), net)
     for row, seed in enumerate(group):
         drawn = run.sample(count)[row]
@@ -150,7 +150,7 @@ def test_copies_are_told(work):
     from seedbed.evaluate.quality.measures import measured
 
     data = load("digits-binary")
-    pixels = data.splits["train"][:]
+    pixels = (data.splits["train"][:] > 0.5).float()  # the likeliest bits of pictures that are drawn anew each time
 
     class Repeats(torch.nn.Module):
         domain = BINARY
@@ -165,7 +165,7 @@ def test_copies_are_told(work):
             kept = pixels[:count]
             return torch.where((u < self.share)[:, None, None, None], kept, (kept + flipped) % 2)
 
-    net = own("pixels", lambda x: x.flatten(1), "")
+    net = own("pixels", lambda x: x.flatten(1), (1, 8, 8))
     stack = Stack.of([Repeats(1.0), Repeats(0.0)], [Streams(0), Streams(1)])
     found = measured("copies", stack, data, "test", Limits(), net, 200)
     copied, ratio = (found[f"{name}@{net.tag}"][0] for name in ("copied_share", "nearest_ratio"))
@@ -244,6 +244,28 @@ def test_unlike_pictures_are_refused(capsys, work):
     assert "must lie in [0, 1], got -4 to -3" in err
 
 
+def test_one_run_by_three_roads_is_one_number(capsys, work):
+    """Drawn at once, from an array file, and from picture files: of each seed, with one interval over both."""
+    ask = "digits-binary:test", "--metric", "fid,kid", "--features", "net.py:net", "--pictures", 200
+    assert call(capsys, "sample", "images", "-n", 200, "--out", "x.npz", "-q")[0] == 0
+    assert call(capsys, "sample", "images", "-n", 200, "--out", "files", "--grid", "-q")[0] == 0
+    found = [numbers(call(capsys, "evaluate", place, *ask)[1]) for place in ("images", "x.npz", "files")]
+    assert found[0] == found[1]
+    # Files come in an order of their own, with which parts of a set differ, and the whole does not.
+    assert all(found[0][name][:3] == found[2][name][:3] for name in ("fid", "kid"))
+    assert "both draws of models" in refused(capsys, "evaluate", "files", "images", *ask[1:])
+    assert "two sets at a time, got 1" in refused(capsys, "evaluate", "first", *ask[1:])
+    assert "at least 2" in refused(capsys, "evaluate", "first", "second", *ask[1:-1], -5)
+    assert "draws its training images anew" in refused(capsys, "evaluate", "first", "digits-binary:train", *ask[1:])
+    assert "none of kid has an option --samples" in refused(capsys, "evaluate", "images", "--metric", "kid", "--samples", 7)
+    x = np.load("x.npz")
+    np.savez("old.npz", x=np.where(x["x"] > 0, 100, 0).astype(np.uint8), seeds=x["seeds"])  # of 256 levels, none above 100
+    assert float(numbers(call(capsys, "evaluate", "old.npz", *ask)[1])["fid"][0]) != float(found[0]["fid"][0])
+    Path("first/run").mkdir()
+    Path("first/run/run.json").write_text("{}")
+    assert "holds pictures, and a run in" in refused(capsys, "evaluate", "first", "second", *ask[1:])
+
+
 def test_pixels_are_numbers_from_0_to_1():
     assert scaled(torch.tensor([0.0, 1.0]), BINARY).tolist() == [0, 1]
     assert scaled(torch.tensor([0, 128, 255]), Domain("levels", 256)).tolist() == pytest.approx([0, 128 / 255, 1])
@@ -295,15 +317,21 @@ def _file(name):
 
 def test_a_module_of_ones_own_is_known_by_its_weights():
     net = PictureNet(1, 2)
-    one, other = own("a", net, "x"), own("a", net, "x")
+    shape = (1, 8, 8)
+    one, other = own("a", net, shape), own("a", lambda x: net(x), shape)
     with torch.no_grad():
         next(net.parameters()).add_(1)
-    assert one.tag == other.tag != own("a", net, "x").tag
+    assert one.tag == other.tag != own("a", net, shape).tag
     for wrong, says in ((lambda x: x, "must be"), (lambda x: x[:1, 0, 0], "must be"), (lambda x: 3, "must be")):
         with pytest.raises(SeedbedError, match=says):
-            own("a", wrong, "x")(torch.zeros(2, 1, 4, 4))
+            own("a", wrong, shape)
     with pytest.raises(SeedbedError, match="features 'a' does not run: RuntimeError: no"):
-        own("a", _raises, "x")(torch.zeros(2, 1, 4, 4))
+        own("a", _raises, shape)
+    norm = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64))
+    assert own("a", norm, shape)(torch.zeros(2, 1, 8, 8)).features.shape == (2, 64)  # a module is put to rest
+    for coupled in (lambda x: norm.train()(x), lambda x: torch.nn.functional.dropout(x.flatten(1) + 1)):
+        with pytest.raises(SeedbedError, match="depend on chance or on the other pictures"):
+            own("a", coupled, shape)
 
 
 def _raises(x):
@@ -314,7 +342,7 @@ def test_inception_says_what_it_lacks(monkeypatch, tmp_path):
     from seedbed.evaluate.features import known
 
     monkeypatch.setenv(known.WEIGHTS, str(tmp_path / "none.pth"))
-    with pytest.raises(SeedbedError, match=r"not at .*none\.pth; put pt_inception"):
+    with pytest.raises(SeedbedError, match=r"not at .*none\.pth; put weights-inception"):
         known.inception()
     (tmp_path / "w.pth").write_bytes(b"weights")
     monkeypatch.setenv(known.WEIGHTS, str(tmp_path / "w.pth"))

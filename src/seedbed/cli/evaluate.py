@@ -39,7 +39,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     if (threads := check_threads(options["threads"])) is not None:
         torch.set_num_threads(threads)
     device = usable_device(options["device"]).split(" ")[0]
-    if len(targets) == 2 and any(map(is_set, targets)):
+    if any(map(is_set, targets)):
         return _evaluate_sets(targets, options)
     requests = [
         Request(
@@ -54,6 +54,9 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     ]
     if len(requests) > 1 and (unheard := next((request for request in requests if not request.ways), None)):
         raise unknown("estimator", unheard.name, [one.name for one in ESTIMATORS])
+    taken = {option.name for request in requests for way in request.ways for option in way.options}
+    if unused := sorted(given(options).keys() - taken):
+        raise SeedbedError(f"none of {options['metric']} has an option --{unused[0].replace('_', '-')}; leave it out")
     if options["record"]:
         for request in requests:
             _check_record(request, options["budget"])
@@ -97,14 +100,19 @@ def _evaluate_sets(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     from seedbed.report.words import number, spread
     from seedbed.runs.sets import compare_sets, is_set, picture_set
 
+    if len(targets) != 2:
+        raise SeedbedError(f"pictures are compared two sets at a time, got {len(targets)}: {', '.join(targets)}; name two")
     ways = [name.strip() for name in options["metric"].split(",")]
     for way in ways:
         if way not in WAYS:
             raise unknown("metric of two sets of pictures", way, WAYS)
-    for flag in ("record", "again", "data_at", "precision", "examples"):
+    others = [name for name in given(options) if name not in ("features", "pictures")]
+    for flag in ("record", "again", "data_at", "precision", "examples", "experiment", *others):
         if options[flag]:
             raise SeedbedError(f"--{flag.replace('_', '-')} is for runs; leave it out between sets of pictures")
-    settings = {name: value for name, value in given(options).items() if name in ("features", "pictures")}
+    if options["split"] != "test":
+        raise SeedbedError(f"--split is for runs; name the split of data, e.g. mnist:{options['split']}")
+    settings = given(options)
     memory_gib = number_of("memory in GiB", options["memory_gib"], 0, above=True)
     sides = [picture_set(target if is_set(target) else _one_run(target, options)) for target in targets]
     rows, words = compare_sets(sides[0], sides[1], ways, **settings, memory_gib=memory_gib)

@@ -162,11 +162,11 @@ def _sample_array(run: "Run", count: int, seed: int | None, target: Path) -> Non
     from seedbed.store.atomic import write_atomic
 
     draws = (run.sample(count) if seed is None else run.sample(count, seed)[None]).cpu().numpy()
-    seeds = run.seeds if seed is None else [seed]
+    seeds, domain = run.seeds if seed is None else [seed], str(run.manifest.data.get("domain", "real"))
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as handle:
-            np.savez_compressed(handle, x=draws, seeds=np.asarray(seeds))
+            np.savez_compressed(handle, x=draws, seeds=np.asarray(seeds), domain=np.asarray(domain))
 
     write_atomic(target, write)
     click.echo(f"wrote {target}: x {list(draws.shape)}, seeds {seeds}")

@@ -14,9 +14,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from seedbed.core.errors import SeedbedError, told, unknown
+from seedbed.core.noise import Streams
 from seedbed.evaluate.features.net import PictureNet, Seen
 
 SHIPPED = {"mnist": (1, 28, 28), "fashion": (1, 28, 28), "cifar10": (3, 32, 32)}  # by the shape of a picture
+PROBED = 8  # fixed pictures that a network of one's own is known by
 INCEPTION, WEIGHTS = "inception", "SEEDBED_INCEPTION"  # and the variable that says where its weights are
 
 
@@ -26,7 +28,8 @@ class Features:
 
     Args:
         name: how it is asked for.
-        digest: first hexadecimal digits of the SHA-256 of its weights or file: numbers of two networks never mix.
+        digest: first hexadecimal digits of the SHA-256 of its weights, or of what it makes of a few fixed pictures, so
+            that numbers of two networks do not mix.
         see: ``[n, channels, height, width]`` in [0, 1] to ``[n, d]`` and, of a classifier, logits whose last class is *none
             of these*.
         shape: of the pictures that it takes; ``None`` for any.
@@ -71,9 +74,13 @@ class Features:
         with torch.no_grad(), told(f"features {self.name!r}"):
             found = self.see(pictures)
         seen = found if isinstance(found, Seen) else Seen(found, pictures.new_empty(len(pictures), 0))
-        if not isinstance(seen.features, Tensor) or seen.features.ndim != 2 or len(seen.features) != len(pictures):
-            got = list(seen.features.shape) if isinstance(seen.features, Tensor) else type(seen.features).__name__
-            raise SeedbedError(f"features {self.name!r} must be [{len(pictures)}, d] of so many pictures, got {got}")
+        for what, value, least in (("features", seen.features, 1), ("logits", seen.logits, 0)):
+            fits = isinstance(value, Tensor) and value.ndim == 2 and value.is_floating_point()
+            if not fits or len(value) != len(pictures) or value.shape[1] < least or value.shape[1] == (what == "logits"):
+                got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise SeedbedError(f"{what} of {self.name!r} must be [{len(pictures)}, d] of so many pictures, got {got}")
+        if not torch.isfinite(seen.logits).all():
+            raise SeedbedError(f"logits of {self.name!r} are not finite; mend the network")
         if not torch.isfinite(seen.features).all():
             bad = int((~torch.isfinite(seen.features).all(1)).sum())
             raise SeedbedError(
@@ -121,27 +128,33 @@ def suited(shape: Sequence[int], data: str = "") -> Features:
     return shipped("fashion" if "fashion" in data and "fashion" in fits else fits[0])
 
 
-def own(name: str, network: Any, digest: str) -> Features:
+def own(name: str, network: Any, shape: Sequence[int]) -> Features:
     """Anybody's network: a module or a function of pictures in [0, 1] that gives ``[n, d]``.
+
+    It is known by what it makes of a few fixed pictures, so that other weights are other features wherever they are kept.
 
     Args:
         name: of it.
         network: which is called with ``[n, channels, height, width]``.
-        digest: of its file, and of its weights where it is a module that has any.
+        shape: of a picture.
 
     Raises:
-        SeedbedError: for what cannot be called.
+        SeedbedError: for what cannot be called, or features of one picture that depend on chance or on the others.
     """
-    see: Any = network  # what it returns is looked at with every call
     if not callable(network) or isinstance(network, type):
         raise SeedbedError(f"{name} must be a module or a function of pictures, got {type(network).__name__}")
     if isinstance(network, nn.Module):
         network.eval()
-        whole = hashlib.sha256(digest.encode())
-        for key, value in network.state_dict().items():
-            whole.update(key.encode() + value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        digest = whole.hexdigest()
-    return Features(name, digest[:8], see)
+    see: Any = network  # what it returns is looked at with every call
+    known = Features(name, "", see, tuple(shape))
+    probe = torch.rand(PROBED, *shape, generator=Streams(0).generator("eval", "pictures that features are known by"))
+    once, again, alone = known(probe).features, known(probe).features, known(probe[: PROBED // 2]).features
+    near = 1e-3 * once.abs().mean() + 1e-12
+    if any((found - once[: len(found)]).abs().max() > near for found in (again, alone)):
+        raise SeedbedError(f"features {name!r} of a picture depend on chance or on the other pictures; call its .eval()")
+    scale = once.abs().max().clamp(min=1e-12)
+    digest = hashlib.sha256((1e4 * once / scale).round().to(torch.int64).numpy().tobytes() + f"{float(scale):.4g}".encode())
+    return Features(name, digest.hexdigest()[:8], see, tuple(shape))
 
 
 def inception() -> Features:
@@ -153,8 +166,8 @@ def inception() -> Features:
     path = os.environ.get(WEIGHTS, "")
     if not path or not Path(path).is_file():
         raise SeedbedError(
-            f"Inception's weights are {'not at ' + path if path else 'nowhere'}; put pt_inception-2015-12-05-6726825d.pth "
-            f"of torch-fidelity's releases on this disk and its path in {WEIGHTS}, or leave --features out for Seedbed's own"
+            f"Inception's weights are {'not at ' + path if path else 'nowhere'}; put weights-inception-2015-12-05-6726825d."
+            f"pth of torch-fidelity's releases on this disk and its path in {WEIGHTS}, or leave --features out"
         )
     try:
         network = import_module("torch_fidelity.feature_extractor_inceptionv3").FeatureExtractorInceptionV3
@@ -163,7 +176,8 @@ def inception() -> Features:
             f"Inception takes torch-fidelity, which cannot be imported ({error}): pip install 'seedbed[inception]', or "
             "leave --features out for Seedbed's own"
         ) from error
-    net = network(INCEPTION, ["2048"], feature_extractor_weights_path=path)
+    with told(f"Inception from {path}"):
+        net = network(INCEPTION, ["2048"], feature_extractor_weights_path=path)
 
     def see(pictures: Tensor) -> Tensor:
         return net((255 * pictures.expand(-1, 3, -1, -1)).round().to(torch.uint8))[0]

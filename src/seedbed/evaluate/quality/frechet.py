@@ -67,7 +67,7 @@ def frechet(a: Moments, b: Moments) -> float:
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.mT
     product = torch.linalg.eigvalsh(root @ b.covariance @ root)
     traces = a.covariance.trace() + b.covariance.trace() - 2 * product.clamp(min=0).sqrt().sum()
-    return float((a.mean - b.mean).square().sum() + traces)
+    return max(0.0, float((a.mean - b.mean).square().sum() + traces))
 
 
 @dataclass(frozen=True)
@@ -77,22 +77,26 @@ class Frechet:
     Args:
         value: of all pictures.
         by_size: of the first so many of both, by how many.
-        infinity: what these tend to: the intercept of a line in ``1 / n``, without the bias (see ``frechet_of``).
-        error: standard error of the value over pictures of both sets.
+        half: of half of them; ``None`` where these are not more than the features.
+        infinity: what these tend to: the intercept of a line in ``1 / n``, without the bias (see ``frechet_of``); ``None``
+            of fewer pictures than four times the features.
+        error: standard error of the value over pictures of both sets; ``None`` where a tenth fewer are too few.
     """
 
     value: float
     by_size: dict[int, float]
-    infinity: float
-    error: float
+    half: float | None
+    infinity: float | None
+    error: float | None
 
 
 def frechet_of(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Frechet:
     """The Frechet distance of two sets of as many features, in an order that means nothing.
 
     A distance of n pictures is too large by about ``c / n``: a line through its values at 15 sizes from n / 10 on (or twice
-    the features), against ``1 / n``, meets ``1 / n = 0`` at what it would be of infinitely many (Chong and Forsyth, 2020,
-    arXiv 1911.07023). Its error is that of a jackknife which leaves a tenth of both sets out at a time.
+    the features), against ``1 / n``, meets ``1 / n = 0`` at what it would be of infinitely many (after Chong and Forsyth,
+    2020, arXiv 1911.07023, who keep the examples whole; here both sets shrink together). The error is that of a jackknife
+    which leaves a tenth of both sets out at a time, of the value at n alone; of like sets it is rather too large.
 
     Raises:
         SeedbedError: for sets of unlike size, or no more pictures than features.
@@ -105,12 +109,15 @@ def frechet_of(x: Float[Tensor, "n d"], y: Float[Tensor, "n d"]) -> Frechet:
     parts = [[Moments.of(z[a:b]) for a, b in pairwise(edges)] for z in (x, y)]
     whole = [_sum(of) for of in parts]
     value = frechet(whole[0], whole[1])
-    without = [frechet(*(_sum(of[:i] + of[i + 1 :]) for of in parts)) for i in range(BLOCKS)]
-    spread = torch.tensor(without, dtype=torch.float64)
-    error = float(((BLOCKS - 1) / BLOCKS * (spread - spread.mean()).square().sum()).sqrt())
-    sizes = sorted({*torch.linspace(min(max(n // 10, 2 * d), n), n, POINTS).round().int().tolist(), max(n // 2, d + 1)})
+    error = None
+    if (BLOCKS - 1) * n > BLOCKS * (d + 1):
+        without = [frechet(*(_sum(of[:i] + of[i + 1 :]) for of in parts)) for i in range(BLOCKS)]
+        spread = torch.tensor(without, dtype=torch.float64)
+        error = float(((BLOCKS - 1) / BLOCKS * (spread - spread.mean()).square().sum()).sqrt())
+    halves = [n // 2] if n // 2 > d else []
+    sizes = sorted({*torch.linspace(min(max(n // 10, 2 * d), n), n, POINTS).round().int().tolist(), *halves})
     by_size = {size: frechet(Moments.of(x[:size]), Moments.of(y[:size])) for size in sizes}
-    return Frechet(value, by_size, _intercept(by_size), error)
+    return Frechet(value, by_size, by_size.get(n // 2), _intercept(by_size) if n >= 4 * d else None, error)
 
 
 def _sum(parts: Sequence[Moments]) -> Moments:
@@ -121,7 +128,7 @@ def _sum(parts: Sequence[Moments]) -> Moments:
 
 
 def _intercept(by_size: dict[int, float]) -> float:
-    """Of the least-squares line in ``1 / n``; the value itself where there is one size alone."""
+    """Of the least-squares line in ``1 / n``."""
     at = torch.tensor([[1.0, 1 / n] for n in by_size], dtype=torch.float64)
     values = torch.tensor(list(by_size.values()), dtype=torch.float64)
-    return float(torch.linalg.lstsq(at, values[:, None]).solution[0]) if len(by_size) > 1 else float(values[0])
+    return float(torch.linalg.lstsq(at, values[:, None]).solution[0])

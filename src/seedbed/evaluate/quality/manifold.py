@@ -10,7 +10,7 @@ from torch import Tensor
 from seedbed.core.errors import SeedbedError
 
 ROWS = 1024  # of a matrix of distances at once
-NEAREST = 5  # neighbours whose distance makes a ball, as in the reference
+NEAREST = 5  # neighbours whose distance makes a ball, as of density and coverage; of precision and recall it was 3
 
 
 class Manifolds(NamedTuple):
@@ -27,7 +27,8 @@ def manifolds(examples: Float[Tensor, "examples d"], draws: Float[Tensor, "draws
 
     Precision: draws within any ball of an example; recall: examples within any ball of a draw (Kynkaanniemi et al., 2019,
     arXiv 1904.06991). Density: ``1 / k`` times the balls of examples that a draw lies in, which is 1 on average for draws of
-    the same law; coverage: examples whose ball holds a draw (Naeem et al., 2020, arXiv 2002.09797).
+    the same law; coverage: examples whose ball holds a draw (Naeem et al., 2020, arXiv 2002.09797). The spread of each over
+    its pictures is that with the other set held fixed: of density it is about 1.6 times less than over both.
 
     Raises:
         SeedbedError: for sets of no more than k points.
@@ -40,10 +41,10 @@ def manifolds(examples: Float[Tensor, "examples d"], draws: Float[Tensor, "draws
     reach_x, reach_y = radii(x, nearest), radii(y, nearest)
     held, inside, covered = (torch.zeros(len(z), dtype=torch.float64, device=x.device) for z in (y, x, x))
     for rows, distance in _blocks(x, y):
-        among = distance < reach_x[rows, None]
+        among = distance <= reach_x[rows, None]
         held += among.sum(0)
         covered[rows] = among.any(1).double()
-        inside[rows] = (distance < reach_y).any(1).double()
+        inside[rows] = (distance <= reach_y).any(1).double()
     return Manifolds((held > 0).double(), inside, held / nearest, covered)
 
 
@@ -67,5 +68,7 @@ def _blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
     squares = y.square().sum(1)
     for first in range(0, len(x), ROWS):
         part = x[first : first + ROWS]
-        squared = part.square().sum(1)[:, None] + squares - 2 * part @ y.mT
-        yield slice(first, first + len(part)), squared.clamp(min=0).sqrt()
+        scale = part.square().sum(1)[:, None] + squares
+        squared = scale - 2 * part @ y.mT
+        # Below the rounding of such a difference two points are one: pictures may be there twice.
+        yield slice(first, first + len(part)), torch.where(squared > 1e-12 * scale, squared, 0.0).sqrt()

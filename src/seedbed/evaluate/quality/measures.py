@@ -24,19 +24,17 @@ from seedbed.evaluate.quality.sight import Sight, of_models, of_source, scaled, 
 # (draws, examples, features) -> {metric: [n] of single pictures, or [1]}; set-valued ones bring their error as a metric.
 Compared = Mapping[Metric | str, Float[Tensor, "n"]]
 SHOWN = 10  # draws beside their nearest training examples
-ALIKE = 1 / 255  # of grey levels, on average over a picture: the same but for rounding
+ALIKE = 0.01  # of a picture's range, on average over its pixels: the same but for rounding, or of bits for a few
 SURE = 0.9  # from which a picture counts as recognised
 
 
 def fid(draws: Sight, examples: Sight) -> Compared:
     """The Frechet distance, by the number of pictures, extrapolated, and its error; see ``frechet.frechet_of``."""
     found = frechet_of(draws.features, examples.features)
-    half = min(found.by_size, key=lambda n: abs(n - len(draws.features) / 2))
+    more = {metrics.FID_HALF: found.half, metrics.FID_INFINITY: found.infinity, metrics.FID_ERROR: found.error}
     return {
         metrics.FID: _one(found.value),
-        metrics.FID_HALF: _one(found.by_size[half]),
-        metrics.FID_INFINITY: _one(found.infinity),
-        metrics.FID_ERROR: _one(found.error),
+        **{metric: _one(value) for metric, value in more.items() if value is not None},
         **{metrics.FID_AT.name.replace("<n>", str(n)): _one(value) for n, value in found.by_size.items()},
     }
 
@@ -69,11 +67,12 @@ def recognised(draws: Sight, examples: Sight) -> Compared:
     known = which[sure > SURE]
     shares = torch.bincount(known, minlength=draws.logits.shape[1] - 1).double() / max(1, len(known))
     entropy = -(shares * shares.clamp(min=1e-300).log()).sum() / math.log(max(2, len(shares)))
+    usual = float(examples.slope.double().mean())  # 0 of flat pictures, beside which none is as sharp
     return {
         metrics.RECOGNISED: (sure > SURE).double(),
         metrics.BALANCE: _one(float(entropy)),
         metrics.SMALLEST: _one(float(shares.min())),
-        metrics.SHARPNESS: draws.slope.double() / examples.slope.double().mean(),
+        **({metrics.SHARPNESS: draws.slope.double() / usual} if usual > 0 else {}),
     }
 
 
@@ -112,11 +111,15 @@ def _copies(
 ) -> dict[str, tuple[Tensor, str]]:
     """Which draws are a training example, up to the rounding of a picture, and how near draws are to those.
 
-    The nearest is sought in the features, and compared pixel by pixel. The ratio is of median distances: of draws to their
+    Where a training picture is drawn anew each time it is seen, as bits of grey, its likeliest bits stand for it. The
+    nearest is sought in the features, and compared pixel by pixel. The ratio is of median distances: of draws to their
     nearest training example, over that of as many test examples; well below 1 the model repeats what it was shown.
     """
     train = data.splits["train"]
-    known, held = look("train", len(train)), look("test", min(count, len(data.splits["test"])))
+    if data.view is not None:
+        train = train.map(lambda shares: (shares > 0.5).to(shares.dtype))
+    known = data.once(f"training set in {features.tag}", lambda: seen(of_source(train, data.domain, len(train)), features))
+    held = look("test", min(count, len(data.splits["test"])))
     order = torch.randperm(len(train), generator=Streams(0).generator("eval", "order of pictures", len(train)))
     usual = nearest_of(held.features, known.features)[0].median()
     nearest = [nearest_of(one.features, known.features) for one in draws]

@@ -40,16 +40,22 @@ class Sight:
         return Sight(self.features[:n], self.logits[:n], self.slope[:n])
 
 
-def scaled(x: Shaped[Tensor, "n *picture"], domain: Domain) -> Float[Tensor, "n *picture"]:
+def scaled(x: Shaped[Tensor, "n *picture"], domain: Domain, *, drawn: bool = False) -> Float[Tensor, "n *picture"]:
     """Pictures as numbers from 0 to 1.
 
+    Args:
+        x: pictures of a domain.
+        domain: of them.
+        drawn: whether a model made them, whose real numbers may overshoot.
+
     Raises:
-        SeedbedError: for pictures of real numbers of which most lie outside.
+        SeedbedError: for pictures of real numbers that lie outside.
     """
     if domain.kind == "levels":
         return x.float() / max(1, (domain.size or 2) - 1)
     out = x.float()
-    if domain.kind == "real" and ((out < -0.05) | (out > 1.05)).float().mean() > 0.5:
+    outside = ((out < -0.05) | (out > 1.05)).float().mean() if domain.kind == "real" else 0.0
+    if outside > (0.5 if drawn else 0.0):
         raise SeedbedError(
             f"pictures of real numbers must lie in [0, 1], got {float(out.min()):.3g} to {float(out.max()):.3g}; scale them"
         )
@@ -67,6 +73,14 @@ def seen(pictures: Iterable[Float[Tensor, "n channels height width"]], features:
     if not parts:
         raise SeedbedError("there is no picture to look at")
     return joined(parts)
+
+
+def shuffled(sight: Sight) -> Sight:
+    """The same in an order that means nothing, where parts of a set were looked at one after the other."""
+    order = torch.randperm(
+        len(sight.features), generator=Streams(0).generator("eval", "order of sight", len(sight.features))
+    )
+    return Sight(sight.features[order], sight.logits[order], sight.slope[order])
 
 
 def joined(parts: Sequence[Sight]) -> Sight:
@@ -92,7 +106,7 @@ def of_models(
     for part in drawn_chunks(stack, draw, count, memory_gib=memory_gib):
         if not torch.isfinite(part).all():
             part = torch.nan_to_num(part)  # a seed that diverged: it is measured, and counted as lost
-        yield scaled(part, domain)
+        yield scaled(part.cpu(), domain, drawn=True)
 
 
 def seen_models(stack: Stack, domain: Domain, count: int, features: Features, memory_gib: float) -> list[Sight]:
