@@ -173,7 +173,7 @@ class LatentVariable(HasSample, ABC):
             if len(layers) == 1:  # its posterior depends on x alone, so it need not be computed again
                 return _posterior(layers[0]).log_prob(at[layers[0].name])
             with ctx.noise.back_at(start):  # a second pass through networks that draw (dropout) is the same one
-                return self._log_posterior(x, at, ctx)
+                return self.log_posterior(x, at, ctx)
 
         return Proposal(x, z, likelihood, {layer.name: _inferred(layer, found[layer.name]) for layer in layers}, log_q_at)
 
@@ -195,7 +195,10 @@ class LatentVariable(HasSample, ABC):
         """The generative pass with chosen values: ``(z, layers, p(x | z))``, from the top layer down."""
         return self._descend(None, ctx, choose)
 
-    def _log_posterior(self, x: Tensor, z: Latents, ctx: Context) -> Tensor:
+    def log_posterior(
+        self, x: Shaped[Tensor, "batch *example"], z: Latents, ctx: Context
+    ) -> Float[Tensor, "*samples batch"]:
+        """log q(z | x) in nats at latents of any origin, ``[*samples, batch]``."""
         given = self._ascend(x, ctx, lambda name, q: Drawn(z[name], lambda: q.log_prob(z[name])))
         if given is not None:
             return reduce(operator.add, (q.log_prob(z[name]) for name, (q, _) in given.items()))

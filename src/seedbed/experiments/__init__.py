@@ -25,8 +25,9 @@ from seedbed.experiments.models import (
     ImageFlow,
     LadderVAE,
     Model,
+    SymmetricVAE,
 )
-from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, SampledElbo, Trained
+from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, OfBits, SampledElbo, Trained
 from seedbed.experiments.study import Study
 from seedbed.experiments.training import Training
 
@@ -52,9 +53,11 @@ __all__ = [
     "Likelihood",
     "Model",
     "Objective",
+    "OfBits",
     "Points",
     "SampledElbo",
     "Study",
+    "SymmetricVAE",
     "Trained",
     "Training",
     "check_names",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from seedbed.core.domain import BINARY, Domain, Kind
 from seedbed.core.errors import SeedbedError
 from seedbed.experiments.fields import AtLeast, Part, option
-from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, SampledElbo
+from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, OfBits, SampledElbo
 from seedbed.experiments.training import Training
 
 if TYPE_CHECKING:
@@ -211,6 +211,31 @@ class ConvVAE(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SymmetricVAE(Model):
+    """Hierarchy of bits whose encoder corrects the decoder's logits (ladder), or runs the other way (Flach et al. 2024)."""
+
+    bits: tuple[int, ...] = option((30, 100), "of each layer, from the top down", least=1)
+    encoder: Literal["ladder", "reverse"] = option("ladder", "how q(z | x) is factorised: along the decoder, or against it")
+    hidden: tuple[int, ...] = option((300, 300), "widths of the nets between layers", least=1)
+    network: Literal["mlp", "conv"] = option("mlp", "of what meets x: MLPs, or the source's convolutions of 28 x 28")
+    activation: Activation = option("tanh", "of the nets that meet x")
+    output_bias: OutputBias = option("data", _OUTPUT_BIAS, when={"network": ("mlp",)})
+    starts_only: ClassVar = True
+    takes: ClassVar = ("binary", "real")
+    objective: ClassVar = OfBits()
+    training: ClassVar = Training(steps=20_000, batch_size=128, lr=1e-3, ema=0.999, eval_every=1000)
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """With the likelihood that scores the data."""
+        from seedbed.distributions.likelihood import likelihood_of
+        from seedbed.models import symmetric
+
+        bias = _bias(data, self.output_bias) if self.network == "mlp" and data.domain == BINARY else None
+        nets = (likelihood_of(data.domain), self.network, self.activation, bias)
+        return symmetric.SymmetricVAE(data.shape, self.bits, self.encoder, self.hidden, *nets)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DRAW(Model):
     """A canvas written in steps, each with a latent of its own; of whole images, or through windows (Gregor et al. 2015)."""
 
@@ -362,6 +387,7 @@ MODELS: dict[str, Model] = {
     "lvae": LadderVAE(),
     "bottom-up-vae": BottomUpVAE(),
     "conv-vae": ConvVAE(),
+    "symmetric-vae": SymmetricVAE(),
     "draw": DRAW(),
     "draw-attention": DRAW(read=5, write=5),
     "image-flow": ImageFlow(),

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 VALIDATED = 5  # samples of the bound that models with k > 1 are judged by: those of the largest k would take gigabytes
 
 
+Learning = Literal["symmetric", "zgr", "st", "reinforce_loo", "enumerate"]
+
+
 @runtime_checkable
 class Trained(Protocol):
     """What an objective asks of the model that it trains."""
@@ -153,6 +156,45 @@ class SampledElbo(Objective):
             return {"neg_elbo_nats": -elbo(model, x, ctx).value}
 
         return DensityMeasure(data, elbo_sample_loss if model.codes else losses, self.select(model))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfBits(Objective):
+    """What a hierarchy of bits learns by: two players that teach each other, or the ELBO with a way through bits."""
+
+    learning: Learning = option(
+        "symmetric",
+        "decoder and encoder each from the other's samples; or both by the ELBO, its gradient going through bits by zgr, "
+        "straight-through (st), REINFORCE with leave-one-out, or the sum over all settings",
+    )
+    samples: int = option(4, "draws of each example", least=2, most=10_000, when={"learning": ("reinforce_loo",)})
+    encoder_lr: float = option(
+        0.0, "step size of the encoder; 0 for the decoder's", least=0.0, when={"learning": ("symmetric",)}
+    )
+
+    def game(self, training: Training, model: Trained) -> "Game":
+        """The decoder first, then the encoder that is taught by its update; or one player."""
+        from seedbed.objectives.bits import elbo_of_bits
+        from seedbed.objectives.bounds import elbo_kl
+        from seedbed.objectives.equilibrium import decoder_utility, encoder_utility
+        from seedbed.train.game import Game
+
+        _need_latents(self, model)
+        if self.learning != "symmetric":
+            return Game((training.player(elbo_of_bits(self.learning, self.samples, elbo_kl)),))
+        decoder = training.player(decoder_utility, name="decoder", owns=("decoder",))
+        encoder = training.player(encoder_utility, lr=self.encoder_lr, name="encoder", owns=("encoder",), data=False)
+        return Game((decoder, encoder))
+
+    def select(self, model: Trained) -> str:
+        """The bound, whichever way was taken: a common measure of both."""
+        return "neg_elbo_nats"
+
+    def measure(self, data: "Dataset", model: Trained) -> "Measure":
+        """The bound with its KL."""
+        from seedbed.evaluate.density import DensityMeasure, elbo_sample_loss
+
+        return DensityMeasure(data, elbo_sample_loss, self.select(model))
 
 
 @dataclass(frozen=True, kw_only=True)
