@@ -5,6 +5,7 @@ from typing import Any
 SMALL: dict[str, dict[str, Any]] = {
     "vae": {"hidden": (4,), "latents": 2},
     "lvae": {"hidden": (4, 4), "latents": (2, 2)},
+    "symmetric-vae": {"bits": (2, 3), "hidden": (4,)},
     "bottom-up-vae": {"hidden": (4,), "latents": 2, "k": 2},
     "conv-vae": {"latents": 2},
     "draw": {"hidden": 4, "latents": 2, "strokes": 2},

@@ -257,9 +257,9 @@ def test_one_run_by_three_roads_is_one_number(capsys, work):
     assert "two sets at a time, got 1" in refused(capsys, "evaluate", "first", *ask[1:])
     assert "at least 2" in refused(capsys, "evaluate", "first", "second", *ask[1:-1], -5)
     assert "draws its training images anew" in refused(capsys, "evaluate", "first", "digits-binary:train", *ask[1:])
-    assert "none of kid has an option --samples" in refused(capsys, "evaluate", "images", "--metric", "kid", "--samples", 7)
-    x = np.load("x.npz")
-    np.savez("old.npz", x=np.where(x["x"] > 0, 100, 0).astype(np.uint8), seeds=x["seeds"])  # of 256 levels, none above 100
+    assert "kid has no option 'samples'" in refused(capsys, "evaluate", "images", "--metric", "kid", "--samples", 7)
+    with np.load("x.npz") as x:  # of 256 levels, none above 100
+        np.savez("old.npz", x=np.where(x["x"] > 0, 100, 0).astype(np.uint8), seeds=x["seeds"])
     assert float(numbers(call(capsys, "evaluate", "old.npz", *ask)[1])["fid"][0]) != float(found[0]["fid"][0])
     Path("first/run").mkdir()
     Path("first/run/run.json").write_text("{}")

@@ -217,9 +217,9 @@ class SymmetricVAE(Model):
     bits: tuple[int, ...] = option((30, 100), "of each layer, from the top down", least=1)
     encoder: Literal["ladder", "reverse"] = option("ladder", "how q(z | x) is factorised: along the decoder, or against it")
     hidden: tuple[int, ...] = option((300, 300), "widths of the nets between layers", least=1)
-    network: Literal["mlp", "conv"] = option("mlp", "of what meets x: MLPs, or the source's convolutions of 28 x 28")
+    trunk: Literal["mlp", "conv"] = option("mlp", "of what meets x: MLPs, or the source's convolutions of 28 x 28")
     activation: Activation = option("tanh", "of the nets that meet x")
-    output_bias: OutputBias = option("data", _OUTPUT_BIAS, when={"network": ("mlp",)})
+    output_bias: OutputBias = option("data", _OUTPUT_BIAS, when={"trunk": ("mlp",)})
     starts_only: ClassVar = True
     takes: ClassVar = ("binary", "real")
     objective: ClassVar = OfBits()
@@ -230,8 +230,8 @@ class SymmetricVAE(Model):
         from seedbed.distributions.likelihood import likelihood_of
         from seedbed.models import symmetric
 
-        bias = _bias(data, self.output_bias) if self.network == "mlp" and data.domain == BINARY else None
-        nets = (likelihood_of(data.domain), self.network, self.activation, bias)
+        bias = _bias(data, self.output_bias) if self.trunk == "mlp" and data.domain == BINARY else None
+        nets = (likelihood_of(data.domain), self.trunk, self.activation, bias)
         return symmetric.SymmetricVAE(data.shape, self.bits, self.encoder, self.hidden, *nets)
 
 
