@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from seedbed.core.capabilities import LatentVariable, Layer
@@ -62,7 +62,7 @@ class Decoder(nn.Module):
         bits: Sequence[int],
         hidden: Sequence[int],
         likelihood: Likelihood,
-        network: Network,
+        network: str,
         activation: Activation,
     ) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Encoder(nn.Module):
         shape: Shape,
         bits: Sequence[int],
         hidden: Sequence[int],
-        network: Network,
+        network: str,
         activation: Activation,
         ladder: bool,
     ) -> None:
@@ -115,8 +115,8 @@ class Encoder(nn.Module):
         else:
             self.steps = nn.ModuleList(SkipMLP(below, (*hidden, width), above) for below, above in upward)
 
-    def seen(self, x: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch width"]:
-        """Features of examples, ``[*batch, *example]``."""
+    def seen(self, x: Shaped[Tensor, "batch *example"]) -> Float[Tensor, "batch width"]:
+        """Features of examples, ``[batch, width]``."""
         h = self.trunk(x)
         return torch.tanh(h.flatten(-3) if isinstance(self.trunk, Images) else h)
 
@@ -133,7 +133,7 @@ class SymmetricVAE(nn.Module, LatentVariable):
     Args:
         shape: of an example.
         bits: of each layer, from the top down.
-        encoder: which factorisation.
+        encoder: which factorisation, ``ladder`` or ``reverse``.
         hidden: widths of the nets between layers.
         likelihood: the family of p(x | z_L); of real numbers a Gaussian of one scale for all, which is learnt.
         network: of what meets x: ``mlp``, or the source's convolutions of grey 28 x 28 images.
@@ -150,10 +150,10 @@ class SymmetricVAE(nn.Module, LatentVariable):
         self,
         shape: Shape,
         bits: Sequence[int] = (30, 100),
-        encoder: Factorisation = "ladder",
+        encoder: str = "ladder",
         hidden: Sequence[int] = (300, 300),
         likelihood: Likelihood = BERNOULLI,
-        network: Network = "mlp",
+        network: str = "mlp",
         activation: Activation = "tanh",
         output_bias: Tensor | None = None,
     ) -> None:

@@ -43,7 +43,7 @@ def encoder_utility(model: LatentVariable, x: Sized, ctx: Context) -> Terms:
     return Terms(value, {"log_posterior": value})
 
 
-def labelled_utility(model: LatentVariable, pair: tuple[Tensor, Latents], ctx: Context) -> Terms:
+def labelled_utility(model: LatentVariable, pair: tuple[Shaped[Tensor, "batch *example"], Latents], ctx: Context) -> Terms:
     """``log p(x, z) + log q(z | x)`` in nats at given pairs (x, z): the semi-supervised form adds it to both players.
 
     Each player moves its own half alone. Parts: ``log_joint``, ``log_posterior``.
