@@ -1,7 +1,7 @@
 """Train the classifiers that pictures are compared by.
 
 ``python benchmarks/features.py mnist fashion cifar10`` writes ``src/seedbed/evaluate/features/<name>.safetensors`` and
-adds what was measured to ``results/features.json``. The last class is *none of these*: noise, shuffled pixels and patches,
+adds what was measured to ``results/pictures/features.json``. The last class is *none of these*: noise, shuffled pixels and patches,
 random fields, blends and halves of two pictures. Half of the grey pictures are shown as bits, so that the features are of
 use for models of bits as well.
 """
@@ -155,7 +155,7 @@ def train(name: str) -> None:
     }
     target = HERE / "src/seedbed/evaluate/features" / f"{name}.safetensors"
     save_file({key: value.contiguous() for key, value in net.state_dict().items()}, target, metadata=meta)
-    record = HERE / "results/features.json"
+    record = HERE / "results/pictures/features.json"
     rows = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     record.write_text(json.dumps(rows | {name: facts}, indent=1) + "\n", encoding="utf-8")
     print(name, facts)

@@ -1,6 +1,6 @@
 """How the measures of picture quality move, and which of Seedbed's models draws the best digits.
 
-``python benchmarks/pictures.py results/pictures.json docs/pictures.md [RUN...]`` measures MNIST's test pictures against
+``python benchmarks/pictures.py results/pictures/measures.json docs/pictures.md [RUN...]`` measures MNIST's test pictures against
 themselves spoilt in known ways, and the draws of runs, evaluated with ``seedbed evaluate RUN... --metric
 fid,kid,prdc,recognised,copies``. What each spoiling should do is said beside it and checked.
 """
@@ -125,13 +125,13 @@ def _way(metric: str) -> str:
 INTRODUCTION = """# Pictures
 
 How Seedbed measures pictures, and how its measures were seen to move; `benchmarks/pictures.py` writes this page and
-`results/pictures.json`.
+`results/pictures/measures.json`.
 
 `seedbed evaluate RUN --metric fid,kid,prdc,recognised,copies` compares a run's draws with its test split, `seedbed
 evaluate --metric fid,kid A B` any two sets: `mnist:test`, a folder of pictures, an array file, what `seedbed sample`
 wrote, a run. Both sides have as many pictures. They are compared in the features of a small classifier that comes
 with Seedbed (`mnist`, `fashion`, `cifar10`; trained by `benchmarks/features.py`, accuracies in
-`results/features.json`), of Inception where its weights are on this disk, or of a network of your own (`--features
+`results/pictures/features.json`), of Inception where its weights are on this disk, or of a network of your own (`--features
 my_net.py:net`); a hash of the network stands in the metric's name.
 
 *fid*, the Frechet distance, is biased: it grows as pictures get fewer. `fid_half` is its value of half of them,
