@@ -1,8 +1,8 @@
 """Train the classifiers that pictures are compared by.
 
 ``python benchmarks/features.py mnist fashion cifar10`` writes ``src/seedbed/evaluate/features/<name>.safetensors`` and
-adds what was measured to ``results/pictures/features.json``. The last class is *none of these*: noise, shuffled pixels and patches,
-random fields, blends and halves of two pictures. Half of the grey pictures are shown as bits, so that the features are of
+adds what was measured to ``results/pictures/features.json``. The last class is *none of these*: noise, shuffled pixels and
+patches, random fields, blends and halves of two pictures. Half of the grey pictures are shown as bits, so that the features are of
 use for models of bits as well.
 """
 

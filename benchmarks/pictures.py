@@ -1,7 +1,7 @@
 """How the measures of picture quality move, and which of Seedbed's models draws the best digits.
 
-``python benchmarks/pictures.py results/pictures/measures.json docs/pictures.md [RUN...]`` measures MNIST's test pictures against
-themselves spoilt in known ways, and the draws of runs, evaluated with ``seedbed evaluate RUN... --metric
+``python benchmarks/pictures.py results/pictures/measures.json docs/pictures.md [RUN...]`` measures MNIST's test pictures
+against themselves spoilt in known ways, and the draws of runs, evaluated with ``seedbed evaluate RUN... --metric
 fid,kid,prdc,recognised,copies``. What each spoiling should do is said beside it and checked.
 """
 
