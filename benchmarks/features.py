@@ -2,8 +2,8 @@
 
 ``python benchmarks/features.py mnist fashion cifar10`` writes ``src/seedbed/evaluate/features/<name>.safetensors`` and
 adds what was measured to ``results/pictures/features.json``. The last class is *none of these*: noise, shuffled pixels and
-patches, random fields, blends and halves of two pictures. Half of the grey pictures are shown as bits, so that the features are of
-use for models of bits as well.
+patches, random fields, blends and halves of two pictures. Half of the grey pictures are shown as bits, so that the features
+are of use for models of bits as well.
 """
 
 import json
