@@ -5,6 +5,7 @@ import io
 import re
 from dataclasses import replace
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -295,6 +296,7 @@ class Drawn:
 
     def __init__(self, path, draws):
         self.path, self.draws, self.seeds = path, draws, list(range(len(draws)))
+        self.manifest = SimpleNamespace(data={"domain": "real"})
 
     def sample(self, count, seed=None):
         return self.draws[:, :count] if seed is None else self.draws[seed, :count]
