@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -266,10 +267,11 @@ def test_what_is_no_picture_is_refused(capsys, work):
     with mock.patch.object(pictures, "draw", lambda model, count, ctx: ctx.noise.normal((64,), batch=count)):
         assert "draws examples of shape [64]" in refused(capsys, "sample", "bits", "--out", "p")
     assert not Path("p").exists()
+    wrong: Any = save_pictures
     with pytest.raises(SeedbedError, match="expected a Run"):
-        save_pictures("bits", "p", 1)  # type: ignore[arg-type]
+        wrong("bits", "p", 1)
     with pytest.raises(SeedbedError, match="folder must be a path"):
-        save_pictures(run_of("bits"), 3, 1)  # type: ignore[arg-type]
+        wrong(run_of("bits"), 3, 1)
 
 
 def test_means_stand_in_for_the_draws_that_were_made_of_them(capsys, work):

@@ -141,7 +141,6 @@ _FEATURES = Option(
     help="what sees the pictures: mnist, fashion, cifar10 (by default the one of their size), inception, my_net.py:net",
 )
 _PICTURES = Option(name="pictures", default=10_000, least=2, mark="n", help="of each side; at most all of the split")
-_OF_PICTURES = (_FEATURES, _PICTURES)
 _LATENTS = "latents, and no batch norm by which examples see each other"
 _SAMPLES = Option(
     name="samples",
@@ -150,6 +149,36 @@ _SAMPLES = Option(
     mark="k",
     short="k",
     help="draws of z per example, with every bound of k = 1, 5, 50, 500, 5000 below",
+)
+
+# Of sets of pictures, all of the same needs and options: what each measures, and as what.
+_SETS = {
+    "fid": (
+        "Frechet distance of draws to the split, in a network's features",
+        (metrics.FID, metrics.FID_HALF, metrics.FID_AT, metrics.FID_INFINITY, metrics.FID_ERROR),
+    ),
+    "kid": ("kernel distance of draws to the split, unbiased", (metrics.KID, metrics.KID_ERROR)),
+    "prdc": (
+        "precision, recall, density and coverage of draws",
+        (metrics.PRECISION, metrics.RECALL, metrics.DENSITY, metrics.COVERAGE),
+    ),
+    "recognised": (
+        "draws that a classifier is sure of, their balance over classes, sharpness",
+        (metrics.RECOGNISED, metrics.BALANCE, metrics.SMALLEST, metrics.SHARPNESS),
+    ),
+    "copies": ("draws that are training examples, and how near draws are to those", (metrics.COPIED, metrics.NEAREST)),
+}
+_OF_SETS = tuple(
+    Estimator(
+        name=name,
+        meaning=meaning,
+        needs=_DRAWN,
+        offers=_draws_pictures,
+        metrics=measured,
+        measure=_pictures(name),
+        options=(_FEATURES, _PICTURES),
+    )
+    for name, (meaning, measured) in _SETS.items()
 )
 
 ESTIMATORS = (
@@ -226,49 +255,5 @@ ESTIMATORS = (
         metrics=(metrics.SW,),
         measure=_distance,
     ),
-    Estimator(
-        name="fid",
-        meaning="Frechet distance of draws to the split, in a network's features",
-        needs=_DRAWN,
-        offers=_draws_pictures,
-        metrics=(metrics.FID, metrics.FID_HALF, metrics.FID_AT, metrics.FID_INFINITY, metrics.FID_ERROR),
-        measure=_pictures("fid"),
-        options=_OF_PICTURES,
-    ),
-    Estimator(
-        name="kid",
-        meaning="kernel distance of draws to the split, unbiased",
-        needs=_DRAWN,
-        offers=_draws_pictures,
-        metrics=(metrics.KID, metrics.KID_ERROR),
-        measure=_pictures("kid"),
-        options=_OF_PICTURES,
-    ),
-    Estimator(
-        name="prdc",
-        meaning="precision, recall, density and coverage of draws",
-        needs=_DRAWN,
-        offers=_draws_pictures,
-        metrics=(metrics.PRECISION, metrics.RECALL, metrics.DENSITY, metrics.COVERAGE),
-        measure=_pictures("prdc"),
-        options=_OF_PICTURES,
-    ),
-    Estimator(
-        name="recognised",
-        meaning="draws that a classifier is sure of, their balance over classes, sharpness",
-        needs=_DRAWN,
-        offers=_draws_pictures,
-        metrics=(metrics.RECOGNISED, metrics.BALANCE, metrics.SMALLEST, metrics.SHARPNESS),
-        measure=_pictures("recognised"),
-        options=_OF_PICTURES,
-    ),
-    Estimator(
-        name="copies",
-        meaning="draws that are training examples, and how near draws are to those",
-        needs=_DRAWN,
-        offers=_draws_pictures,
-        metrics=(metrics.COPIED, metrics.NEAREST),
-        measure=_pictures("copies"),
-        options=_OF_PICTURES,
-    ),
+    *_OF_SETS,
 )
