@@ -25,8 +25,8 @@ from seedbed.data.dataset import Dataset
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.experiments.data import Data, Points
 from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.model import Model
 from seedbed.experiments.models import VAE as DeclaredVAE
-from seedbed.experiments.models import Model
 from seedbed.experiments.objectives import Elbo, Objective
 from seedbed.experiments.training import Training
 from seedbed.objectives.bounds import elbo_kl

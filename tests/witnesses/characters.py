@@ -22,7 +22,7 @@ from seedbed.evaluate.sequences import SequenceMeasure
 from seedbed.experiments.data import Data
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import option
-from seedbed.experiments.models import Model
+from seedbed.experiments.model import Model
 from seedbed.experiments.objectives import Objective
 from seedbed.experiments.training import Training
 from seedbed.nets.linear import Linear

@@ -18,7 +18,7 @@ from seedbed.evaluate.density import DensityMeasure, elbo_loss
 from seedbed.experiments.data import Data
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import option
-from seedbed.experiments.models import Model
+from seedbed.experiments.model import Model
 from seedbed.experiments.objectives import Objective
 from seedbed.experiments.training import Training
 from seedbed.nets.conv import Conv2d

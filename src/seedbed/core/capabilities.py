@@ -85,6 +85,15 @@ class HasState(ABC):
         """
 
 
+class HasChain(HasState):
+    """A model that remembers examples which go from x to z ~ q(z | x) and back to x ~ p(x | z) with every update.
+
+    They are ``[n, *example]`` under this name of its state; whose turn it is to move them, an objective says.
+    """
+
+    chain: ClassVar[str] = "decoder.chain"
+
+
 @dataclass(frozen=True)
 class Painting:
     """How an image came about, stroke by stroke.

@@ -94,6 +94,18 @@ ACTIVE_UNITS = Metric("active_units", "units", "latent units whose mean varies w
 ACTIVE_OF_LAYER = Metric("active_units_<layer>", "units", "of one layer", better=None, low=0.0)
 UNIT_VARIANCE = Metric("units/mean_variance_<layer>_<i>", "z^2", "variance over x of E_q[z | x]", better=None)
 
+# Of latents that are bits. What a bit tells is H(mean of its probability) - mean of H(its probability): 0 of a dead one.
+ENCODER_LOSS = Metric("encoder_loss_nats", "nats", "-log q(z | x) at the model's own (x, z)", better=None)
+INFORMATION = Metric("information_nats", "nats", "what bits tell of x, each alone, added up", better=None, low=0.0)
+INFORMATION_OF_LAYER = Metric("information_<layer>_nats", "nats", "the same of one layer", better=None, low=0.0)
+INFORMATION_OF_UNIT = Metric("units/information_<layer>_<i>_nats", "nats", "what one bit tells of x", better=None, low=0.0)
+FED_OF_UNIT = Metric(
+    "units/fed_<layer>_<i>_nats", "nats", "what the layers above tell of one bit, under p(z)", better=None, low=0.0
+)
+DEAD_OF_LAYER = Metric("dead_bits_<layer>", "bits", "bits of a layer that tell below 0.01 nats", better=None, low=0.0)
+MARGINALS = Metric("marginals_kl_nats", "nats", "KL of bits' mean probabilities under q from p's, added up", low=0.0)
+AGGREGATE = Metric("aggregate_kl_nats", "nats", "KL of the average of q(z | x) over examples from p(z), from above")
+
 # Of sets of pictures; behind an @ stands the network whose features they were compared in.
 FID = Metric("fid", "squared features", "Frechet distance of draws to examples", low=0.0)
 FID_HALF = Metric("fid_half", "squared features", "the same of half of both", better=None, low=0.0)
@@ -135,6 +147,14 @@ METRICS = (
     ACTIVE_UNITS,
     ACTIVE_OF_LAYER,
     UNIT_VARIANCE,
+    ENCODER_LOSS,
+    INFORMATION_OF_LAYER,
+    INFORMATION,
+    INFORMATION_OF_UNIT,
+    FED_OF_UNIT,
+    DEAD_OF_LAYER,
+    MARGINALS,
+    AGGREGATE,
     ESS,
     ESS_MIN,
     AIS_ERROR,

@@ -23,7 +23,7 @@ _TOYS = ("8gaussians", "swissroll", "circles", "rings", "moons", "pinwheel", "2s
 _EPOCH = 51_200  # points of a density that count as one pass through it
 
 
-def _lazy(module: str, function: str, *arguments: str) -> "Callable[..., Dataset]":
+def _lazy(module: str, function: str, *arguments: str | float) -> "Callable[..., Dataset]":
     """A loader whose module is imported when it is first called."""
 
     def loader(seed: int = 0, **options: object) -> "Dataset":
@@ -60,10 +60,14 @@ _ENTRIES: dict[str, Entry] = {
     "digits-binary": Entry(_lazy("digits", "digits_binary_dataset"), BINARY, (1, 8, 8), 1257, seeded=True),
     "mnist": Entry(_lazy("mnist", "images", "mnist"), _GREY, _SQUARE, 50_000),
     "mnist-threshold": Entry(_lazy("mnist", "images", "mnist-threshold", "threshold"), BINARY, _SQUARE, 50_000),
+    "mnist-threshold-0.4375": Entry(
+        _lazy("mnist", "images", "mnist-threshold-0.4375", "threshold", 0.4375), BINARY, _SQUARE, 50_000
+    ),
     "mnist-epoch": Entry(_lazy("mnist", "images", "mnist-epoch", "epoch"), BINARY, _SQUARE, 50_000),
     "mnist-dynamic": Entry(_lazy("mnist", "images", "mnist-dynamic", "batch"), BINARY, _SQUARE, 50_000),
     "mnist-static": Entry(_lazy("mnist", "static", "mnist-static"), BINARY, _SQUARE, 50_000),
     "fashion-mnist": Entry(_lazy("mnist", "images", "fashion-mnist"), _GREY, _SQUARE, 50_000),
+    "fashion-mnist-share": Entry(_lazy("mnist", "images", "fashion-mnist-share", "share"), REAL, _SQUARE, 50_000),
     "fashion-mnist-dynamic": Entry(_lazy("mnist", "images", "fashion-mnist-dynamic", "batch"), BINARY, _SQUARE, 50_000),
     "omniglot": Entry(_lazy("omniglot", "omniglot", "omniglot"), _GREY, _SQUARE, 22_000),
     "omniglot-threshold": Entry(_lazy("omniglot", "omniglot", "omniglot-threshold", "threshold"), BINARY, _SQUARE, 22_000),

@@ -289,8 +289,8 @@ _FREY = {"faces": (_file("FreyFaces/frey_rawface.mat", "https://cs.nyu.edu/~rowe
 
 # Data set -> part -> forms. Data sets that are not here need no files.
 FILES: dict[str, Mapping[str, Forms]] = {
-    **dict.fromkeys(("mnist", "mnist-threshold", "mnist-epoch", "mnist-dynamic"), _MNIST),
-    **dict.fromkeys(("fashion-mnist", "fashion-mnist-dynamic"), _FASHION),
+    **dict.fromkeys(("mnist", "mnist-threshold", "mnist-threshold-0.4375", "mnist-epoch", "mnist-dynamic"), _MNIST),
+    **dict.fromkeys(("fashion-mnist", "fashion-mnist-share", "fashion-mnist-dynamic"), _FASHION),
     "mnist-static": _STATIC,
     **dict.fromkeys(("omniglot", "omniglot-threshold", "omniglot-epoch", "omniglot-dynamic"), _OMNIGLOT),
     "caltech101-silhouettes": _SILHOUETTES,

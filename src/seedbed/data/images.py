@@ -7,16 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.core.domain import BINARY, Domain
+from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Noise, Streams
 from seedbed.data.dataset import Dataset
 from seedbed.data.source import InMemory, Source, in_memory
 
-Binarisation = Literal["none", "threshold", "epoch", "batch"]
+Binarisation = Literal["none", "share", "threshold", "epoch", "batch"]
 _HOW = {
     "none": "grey levels 0..{top}",
-    "threshold": "binary: grey > {half}",
+    "share": "grey/{top}, real numbers from 0 to 1",
+    "threshold": "binary: grey > {above}",
     "epoch": "binary: Bernoulli(grey/{top}), train drawn anew per epoch, valid and test drawn once (eval stream of seed 0)",
     "batch": "binary: Bernoulli(grey/{top}), train drawn anew per batch, valid and test drawn once (eval stream of seed 0)",
 }
@@ -32,8 +33,9 @@ def grey_images(
     binarise: Binarisation = "none",
     labels: Mapping[str, Tensor] | None = None,
     levels: int = 256,
+    threshold: float = 0.5,
 ) -> Dataset:
-    """A data set of levels, of 8 bits or of any number, as they are or binarised.
+    """A data set of levels, of 8 bits or of any number, as they are, as shares of the highest, or binarised.
 
     ``batch`` and ``epoch`` store the training images as probabilities for ``view``; their validation and test images are the
     same draw for every run and seed.
@@ -47,6 +49,7 @@ def grey_images(
         binarise: how levels become 0 or 1.
         labels: class of each example per split.
         levels: how many there are.
+        threshold: share of the highest level above which a bit is 1, with ``binarise="threshold"``.
 
     Raises:
         SeedbedError: if binarising leaves one value alone.
@@ -55,19 +58,20 @@ def grey_images(
     Salakhutdinov (2016), arXiv:1509.00519.
     """
     drawn, sources, top = binarise in ("epoch", "batch"), in_memory(splits), levels - 1
+    above = int(top * threshold)
     if binarise == "threshold":
-        sources = {split: grey.map(lambda values: (values > top // 2).float()) for split, grey in sources.items()}
-    elif drawn:
+        sources = {split: grey.map(lambda values: (values > above).float()) for split, grey in sources.items()}
+    elif drawn or binarise == "share":
         sources = {split: grey.map(lambda values: values / top) for split, grey in sources.items()}
-    if binarise != "none":
+    if binarise not in ("none", "share"):
         _check_bits(sources["train"], name, binarise)
     if drawn:
         for split in ("valid", "test"):
             sources[split] = _drawn_once(sources[split], Streams(0).generator("eval", family, split, 1))
     return Dataset(
         name=name,
-        domain=Domain("levels", levels) if binarise == "none" else BINARY,
-        protocol=f"{title}, {_HOW[binarise].format(top=top, half=top // 2)}; {protocol}",
+        domain={"none": Domain("levels", levels), "share": REAL}.get(binarise, BINARY),
+        protocol=f"{title}, {_HOW[binarise].format(top=top, above=above)}; {protocol}",
         splits=sources,
         view=bernoulli if drawn else None,
         refresh="epoch" if binarise == "epoch" else "batch",

@@ -25,7 +25,14 @@ SHAPE = (1, 28, 28)
 SPLITS = "first 50000 / last 10000 of the training file / 10000 test"
 
 
-def images(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_dir: str | Path | None = None) -> Dataset:
+def images(
+    name: str,
+    binarise: Binarisation = "none",
+    threshold: float = 0.5,
+    *,
+    seed: int = 0,
+    data_dir: str | Path | None = None,
+) -> Dataset:
     """MNIST or Fashion-MNIST with labels, ``[examples, 1, 28, 28]`` float32; SeedbedError without the files.
 
     Grey levels are 0..255. ``batch`` and ``epoch`` store the training images as probabilities for ``view``; their validation
@@ -33,7 +40,8 @@ def images(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_di
 
     Args:
         name: the registered name, a key of ``FILES``.
-        binarise: how grey levels become 0 or 1.
+        binarise: how grey levels become 0 or 1, if they do.
+        threshold: see ``images.grey_images``.
         seed: without effect, the split and the draws are the same for every seed.
         data_dir: a folder that holds ``MNIST/raw`` or ``FashionMNIST/raw``; see ``files.locate`` for the default.
 
@@ -55,6 +63,7 @@ def images(name: str, binarise: Binarisation = "none", *, seed: int = 0, data_di
         {"train": pixels[:TRAIN], "valid": pixels[TRAIN:], "test": test},
         SPLITS,
         binarise=binarise,
+        threshold=threshold,
         labels={"train": labels[:TRAIN], "valid": labels[TRAIN:], "test": test_labels},
     )
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data import is_own
-from seedbed.experiments import image_convergence, images, iwae, tables, toy, vae_static, variance
+from seedbed.experiments import image_convergence, images, iwae, symmetric, tables, toy, vae_static, variance
 from seedbed.experiments.data import Data, Examples, Points
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import AtLeast, option
 from seedbed.experiments.files import is_in_file, read_file, split_name
+from seedbed.experiments.model import Model
 from seedbed.experiments.models import (
     DRAW,
     MODELS,
@@ -24,7 +25,6 @@ from seedbed.experiments.models import (
     Gaussian,
     ImageFlow,
     LadderVAE,
-    Model,
     SymmetricVAE,
 )
 from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, OfBits, SampledElbo, Trained
@@ -111,6 +111,14 @@ STUDIES: dict[str, Study] = {
         published=vae_static.PUBLISHED,
     ),
     "tables": Study("tables", tables.DOC, tables.EXPERIMENTS, tables.GRID, metric=_NLL),
+    "symmetric": Study(
+        "symmetric",
+        symmetric.DOC,
+        symmetric.EXPERIMENTS,
+        tuple(symmetric.GRID),
+        seeds=5,
+        metric="neg_elbo_nats",
+    ),
     "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric=_NLL, evaluated=(_NLL,)),
 }
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}

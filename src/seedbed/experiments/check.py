@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from seedbed.core.domain import BINARY, Domain
 from seedbed.core.errors import SeedbedError
-from seedbed.experiments.models import MODELS, Model
+from seedbed.experiments.model import Model
+from seedbed.experiments.models import MODELS
 from seedbed.experiments.training import Training
 
 if TYPE_CHECKING:

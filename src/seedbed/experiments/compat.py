@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from seedbed.core.domain import Domain
 from seedbed.experiments.fields import option
-from seedbed.experiments.models import Model
+from seedbed.experiments.model import Model
 from seedbed.experiments.objectives import SourceElbo
 from seedbed.experiments.training import Training
 

@@ -8,7 +8,7 @@ from seedbed.core.errors import SeedbedError, unknown
 from seedbed.experiments.check import check_fit
 from seedbed.experiments.data import Data, data_named
 from seedbed.experiments.fields import FieldType, Part, field_types, fields_of
-from seedbed.experiments.models import Model
+from seedbed.experiments.model import Model
 from seedbed.experiments.objectives import Objective
 from seedbed.experiments.training import Training
 
@@ -235,7 +235,7 @@ class Experiment:
             raise SeedbedError(f"`game` of {self.objective.title} must return a Game, got {type(game).__name__}")
         batches, view = self.data.batches(data, self.training, streams)
         artefacts, reference = self.data.pictured(data, self.model.codes)
-        judged = self.model.has_baseline and self.objective.in_nats
+        judged = self.model.judged_on(data.domain) and self.objective.in_nats
         return Task(
             build=lambda: self.build(data),
             game=game,

@@ -1,102 +1,22 @@
 """The models that an experiment can declare: sizes and choices, which data each takes, and what it is usually trained on."""
 
-from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from seedbed.core.domain import BINARY, Domain, Kind
-from seedbed.core.errors import SeedbedError
-from seedbed.experiments.fields import AtLeast, Part, option
-from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, OfBits, SampledElbo
+from seedbed.core.domain import BINARY, Domain
+from seedbed.experiments.fields import AtLeast, option
+from seedbed.experiments.model import OUTPUT_BIAS, Model, OutputBias, output_start
+from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, OfBits, SampledElbo
 from seedbed.experiments.training import Training
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from seedbed.data.dataset import Dataset
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
-OutputBias = Literal["data", "dark", "none"]
+Factorisation = Literal["ladder", "reverse"]
 Prior = Literal["standard", "normal", "vamp"]
-TABLE_STEPS, TABLE_LR = 4_000, 1e-3  # at most, on a table
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model(Part):
-    """A model, apart from the data that it is built for."""
-
-    # What one component of an example may be, and how many axes an example may have; a picture has three.
-    takes: ClassVar[tuple[Kind, ...]] = ("real", "binary", "levels")
-    pictures_only: ClassVar[bool] = False
-    # Whether its latents mean something to the eye: codes, reconstructions and walks between them.
-    codes: ClassVar[bool] = True
-    # One that cannot represent the trivial baseline is not judged by it.
-    has_baseline: ClassVar[bool] = True
-    # Whether `build` reads values of the data for no more than where parameters start: trained weights then need no data.
-    starts_only: ClassVar[bool] = False
-    # Whether it is shown real data standardised, and scores and draws them in their units; else they are shown as they are.
-    in_units: ClassVar[bool] = True
-    # What it is trained by where nothing else is said.
-    objective: ClassVar[Objective] = Elbo()
-    training: ClassVar[Training] = Training(steps=20_000, batch_size=128, lr=2e-3, ema=0.999, eval_every=1000)
-
-    def training_on(self, data: str) -> Training:
-        """What it is usually trained by on a data set of that name.
-
-        Of one's own data it is not known how few they are: the best validation counts, and ends a run that no more improves.
-        A table is small to a network, and is learnt in thousands of updates, at a step size that does not race past it.
-        """
-        from seedbed.data import entry, is_own, is_table
-
-        if is_table(data):
-            known, usual = entry(data), self.training
-            size = usual.batch_size if known is None else min(usual.batch_size, known.examples)
-            limits = {"steps": min(usual.steps, TABLE_STEPS), "lr": min(usual.lr, TABLE_LR), "ema": min(usual.ema, 0.99)}
-            return replace(usual, **limits, batch_size=size, eval_every=50, patience=10)
-        return replace(self.training, eval_every=250, patience=10) if is_own(data) else self.training
-
-    @abstractmethod
-    def build(self, data: "Dataset") -> "nn.Module":
-        """One seed's model for examples like these; its weights come from the scoped ``init`` stream.
-
-        Raises:
-            SeedbedError: for sizes that do not go together.
-        """
-
-    @property
-    def exact(self) -> bool:
-        """Whether it knows log p(x) itself, so that no bound stands for it."""
-        return False
-
-    def taken_as(self, data: "Dataset") -> str:
-        """What a module of one's own was taken for, in one line; empty where there was nothing to tell."""
-        return ""
-
-    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
-        """Why it cannot be a model of such examples, in words that follow its name; empty where it can."""
-        if domain.kind not in self.takes:
-            return f"takes {' or '.join(self.takes)} values"
-        if self.pictures_only and len(shape) != 3:
-            return "takes pictures, [channels, height, width]"
-        return ""
-
-
-def _bias(data: "Dataset", start: str) -> "Tensor | None":
-    """Where a decoder's output starts: at the training data's moments, dark, or as torch draws it."""
-    import torch
-
-    from seedbed.evaluate.baseline import training_output
-
-    if start == "none":
-        return None
-    if start == "dark" and data.domain != BINARY:
-        raise SeedbedError(
-            f"an output bias that is dark is one of bits, and {data.name} is {data.domain}; choose data or none"
-        )
-    return training_output(data) if start == "data" else torch.full_like(training_output(data), -5.0)
-
-
-_OUTPUT_BIAS = "where the decoder's output starts: at the training means, at -5 (dark), or as torch draws it (none)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +33,7 @@ class VAE(Model):
         "standard", "of z: N(0, I), a Gaussian that is learnt, or the posterior at inputs that are learnt (vamp)"
     )
     pseudo_inputs: int = option(500, "inputs that a vamp prior learns", least=1, when={"prior": ("vamp",)})
-    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    output_bias: OutputBias = option("data", OUTPUT_BIAS)
     starts_only: ClassVar = True
 
     def build(self, data: "Dataset") -> "nn.Module":
@@ -127,7 +47,7 @@ class VAE(Model):
             self.hidden,
             likelihood_of(data.domain),
             self.activation,
-            _bias(data, self.output_bias),
+            output_start(data, self.output_bias),
             self.prior,
             self.pseudo_inputs,
             self.norm,
@@ -142,7 +62,7 @@ class LadderVAE(Model):
     latents: tuple[int, ...] = option((16, 8), "size of each latent, from the data upward", least=1)
     activation: Activation = option("leaky_relu", "of all networks")
     norm: bool = option(True, "normalise each hidden layer (layer norm, in place of the paper's batch norm)")
-    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    output_bias: OutputBias = option("data", OUTPUT_BIAS)
     starts_only: ClassVar = True
     objective: ClassVar = Elbo(warm_up=0.2)
 
@@ -158,7 +78,7 @@ class LadderVAE(Model):
             likelihood_of(data.domain),
             self.activation,
             self.norm,
-            _bias(data, self.output_bias),
+            output_start(data, self.output_bias),
         )
 
 
@@ -173,7 +93,7 @@ class BottomUpVAE(Model):
     hidden_above: tuple[int, ...] = option(
         (100, 100), "widths of the networks between the two latents", least=1, when={"latents_above": AtLeast(1)}
     )
-    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    output_bias: OutputBias = option("data", OUTPUT_BIAS)
     starts_only: ClassVar = True
     objective: ClassVar = Elbo(k=5)
 
@@ -182,7 +102,7 @@ class BottomUpVAE(Model):
         from seedbed.distributions.likelihood import likelihood_of
         from seedbed.models import iwae, vae
 
-        likelihood, bias = likelihood_of(data.domain), _bias(data, self.output_bias)
+        likelihood, bias = likelihood_of(data.domain), output_start(data, self.output_bias)
         if not self.latents_above:
             return vae.VAE(data.shape, self.latents, self.hidden, likelihood, self.activation, bias)
         sizes = (self.latents, self.latents_above), (self.hidden, self.hidden_above)
@@ -194,7 +114,7 @@ class ConvVAE(Model):
     """VAE of 28 x 28 images: three convolutions down, four up with bilinear enlargements between."""
 
     latents: int = option(100, "size of z", least=1)
-    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    output_bias: OutputBias = option("data", OUTPUT_BIAS)
     starts_only: ClassVar = True
     pictures_only: ClassVar = True
 
@@ -207,7 +127,7 @@ class ConvVAE(Model):
         from seedbed.distributions.likelihood import likelihood_of
         from seedbed.models import conv_vae
 
-        return conv_vae.ConvVAE(data.shape, self.latents, likelihood_of(data.domain), _bias(data, self.output_bias))
+        return conv_vae.ConvVAE(data.shape, self.latents, likelihood_of(data.domain), output_start(data, self.output_bias))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,23 +135,31 @@ class SymmetricVAE(Model):
     """Hierarchy of bits whose encoder corrects the decoder's logits (ladder), or runs the other way (Flach et al. 2024)."""
 
     bits: tuple[int, ...] = option((30, 100), "of each layer, from the top down", least=1)
-    encoder: Literal["ladder", "reverse"] = option("ladder", "how q(z | x) is factorised: along the decoder, or against it")
+    encoder: Factorisation = option("ladder", "how q(z | x) is factorised: along the decoder, or against it")
     hidden: tuple[int, ...] = option((300, 300), "widths of the nets between layers", least=1)
+    encoder_hidden: tuple[int, ...] = option((), "widths of the encoder's, if not these", least=1)
     trunk: Literal["mlp", "conv"] = option("mlp", "of what meets x: MLPs, or the source's convolutions of 28 x 28")
-    activation: Activation = option("tanh", "of the nets that meet x")
-    output_bias: OutputBias = option("data", _OUTPUT_BIAS, when={"trunk": ("mlp",)})
+    activation: Activation = option("tanh", "of the nets that meet x; with convolutions of the decoder's alone")
+    output_bias: OutputBias = option("data", OUTPUT_BIAS, when={"trunk": ("mlp",)})
+    chains: int = option(
+        10, "examples that go x -> z -> x with every update, to be looked at; 0 for none", least=0, most=1000
+    )
     starts_only: ClassVar = True
     takes: ClassVar = ("binary", "real")
     objective: ClassVar = OfBits()
-    training: ClassVar = Training(steps=20_000, batch_size=128, lr=1e-3, ema=0.999, eval_every=1000)
+    training: ClassVar = Training(steps=20_000, batch_size=128, lr=2e-3, ema=0.99, eval_every=1000)
+
+    def judged_on(self, domain: Domain) -> bool:
+        """Not of real numbers: their baseline has a scale for each, and this model one for all."""
+        return domain == BINARY
 
     def build(self, data: "Dataset") -> "nn.Module":
         """With the likelihood that scores the data."""
         from seedbed.distributions.likelihood import likelihood_of
         from seedbed.models import symmetric
 
-        bias = _bias(data, self.output_bias) if self.trunk == "mlp" and data.domain == BINARY else None
-        nets = (likelihood_of(data.domain), self.trunk, self.activation, bias)
+        bias = output_start(data, self.output_bias) if self.trunk == "mlp" and data.domain == BINARY else None
+        nets = likelihood_of(data.domain), self.trunk, self.activation, bias, self.chains, self.encoder_hidden
         return symmetric.SymmetricVAE(data.shape, self.bits, self.encoder, self.hidden, *nets)
 
 
@@ -246,7 +174,7 @@ class DRAW(Model):
     write: int = option(0, "filters along each axis of the window that is written; 0 to write the whole canvas", least=0)
     error_image: bool = option(True, "whether the encoder sees the error beside the image")
     overwrite: bool = option(False, "write each step over the start, not over the step before", when={"strokes": AtLeast(2)})
-    output_bias: OutputBias = option("data", _OUTPUT_BIAS)
+    output_bias: OutputBias = option("data", OUTPUT_BIAS)
     starts_only: ClassVar = True
     takes: ClassVar = ("binary",)
     pictures_only: ClassVar = True
@@ -260,7 +188,7 @@ class DRAW(Model):
         """Of any height and width."""
         from seedbed.models import draw
 
-        bias = _bias(data, self.output_bias)
+        bias = output_start(data, self.output_bias)
         choices = (self.read, self.write, self.error_image, self.overwrite)
         return draw.DRAW(data.shape, self.latents, self.strokes, self.hidden, *choices, bias)
 

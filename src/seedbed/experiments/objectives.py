@@ -171,18 +171,28 @@ class OfBits(Objective):
     encoder_lr: float = option(
         0.0, "step size of the encoder; 0 for the decoder's", least=0.0, when={"learning": ("symmetric",)}
     )
+    corruption: float = option(
+        0.0,
+        "noise on training examples: share of bits that flip, or standard deviation of what is added",
+        least=0.0,
+        most=1.0,
+    )
 
     def game(self, training: Training, model: Trained) -> "Game":
         """The decoder first, then the encoder that is taught by its update; or one player."""
         from seedbed.objectives.bits import elbo_of_bits
         from seedbed.objectives.bounds import elbo_kl
+        from seedbed.objectives.chain import corrupted, with_chain
         from seedbed.objectives.equilibrium import decoder_utility, encoder_utility
         from seedbed.train.game import Game
 
         _need_latents(self, model)
-        if self.learning != "symmetric":
-            return Game((training.player(elbo_of_bits(self.learning, self.samples, elbo_kl)),))
-        decoder = training.player(decoder_utility, name="decoder", owns=("decoder",))
+        symmetric = self.learning == "symmetric"
+        utility = decoder_utility if symmetric else elbo_of_bits(self.learning, self.samples, elbo_kl)
+        of_data = with_chain(corrupted(utility, self.corruption) if self.corruption else utility)
+        if not symmetric:
+            return Game((training.player(of_data),))
+        decoder = training.player(of_data, name="decoder", owns=("decoder",))
         encoder = training.player(encoder_utility, lr=self.encoder_lr, name="encoder", owns=("encoder",), data=False)
         return Game((decoder, encoder))
 
@@ -191,10 +201,10 @@ class OfBits(Objective):
         return "neg_elbo_nats"
 
     def measure(self, data: "Dataset", model: Trained) -> "Measure":
-        """The bound with its KL."""
-        from seedbed.evaluate.density import DensityMeasure, elbo_sample_loss
+        """The bound with its KL, the encoder's loss, and what the bits tell of x."""
+        from seedbed.evaluate.bits import BitsMeasure
 
-        return DensityMeasure(data, elbo_sample_loss, self.select(model))
+        return BitsMeasure(data)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from seedbed.core.numbers import shown
 from seedbed.experiments.data import Data, data_named
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import field_types, held, option
-from seedbed.experiments.models import Model
+from seedbed.experiments.model import Model
 from seedbed.experiments.objectives import Objective, Trained
 from seedbed.experiments.source import OwnCode
 from seedbed.experiments.training import Training

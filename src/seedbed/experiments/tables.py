@@ -2,7 +2,8 @@
 
 from seedbed.experiments.data import Examples
 from seedbed.experiments.experiment import Experiment
-from seedbed.experiments.models import VAE, CouplingFlow, Gaussian, Model
+from seedbed.experiments.model import Model
+from seedbed.experiments.models import VAE, CouplingFlow, Gaussian
 
 SETS = ("iris", "wine", "breast-cancer", "diabetes")
 MODELS: dict[str, Model] = {

@@ -1,6 +1,6 @@
 """Hierarchies of bits whose decoder and encoder are two players (Flach et al. 2024, arXiv 2307.09883)."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.capabilities import HasChain, LatentVariable, Layer
 from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError, unknown
@@ -19,7 +19,7 @@ from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images
 from seedbed.nets.linear import Linear
-from seedbed.nets.mlp import MLP, Activation
+from seedbed.nets.mlp import MLP, Activation, activation_named
 
 Factorisation = Literal["ladder", "reverse"]
 Network = Literal["mlp", "conv"]
@@ -71,7 +71,9 @@ class Decoder(nn.Module):
         # Of real numbers the mean alone: all of them share one scale.
         self.real = likelihood.domain.kind == "real"
         outputs = self.shape if self.real else likelihood.outputs(shape)
-        self.out = _painter(bits[-1], outputs) if network == "conv" else MLP(bits[-1], hidden, outputs, activation)
+        self.out = (
+            _painter(bits[-1], outputs, activation) if network == "conv" else MLP(bits[-1], hidden, outputs, activation)
+        )
         if self.real:
             self.log_scale = nn.Parameter(torch.zeros(()))
 
@@ -121,7 +123,7 @@ class Encoder(nn.Module):
         return torch.tanh(h.flatten(-3) if isinstance(self.trunk, Images) else h)
 
 
-class SymmetricVAE(nn.Module, LatentVariable):
+class SymmetricVAE(nn.Module, LatentVariable, HasChain):
     """p(z_1) p(z_2 | z_1) ... p(x | z_L) of layers of bits, p(z_1) fair coins, with one of two encoders.
 
     ``ladder``: q(z_1 | x) prod q(z_l+1 | z_l, x), whose logits are those of p(z_l+1 | z_l), the decoder's own net, plus a
@@ -135,10 +137,12 @@ class SymmetricVAE(nn.Module, LatentVariable):
         bits: of each layer, from the top down.
         encoder: which factorisation, ``ladder`` or ``reverse``.
         hidden: widths of the nets between layers.
+        encoder_hidden: widths of the encoder's nets, if not these.
         likelihood: the family of p(x | z_L); of real numbers a Gaussian of one scale for all, which is learnt.
         network: of what meets x: ``mlp``, or the source's convolutions of grey 28 x 28 images.
-        activation: of the nets that meet x.
+        activation: of the nets that meet x; with convolutions of the decoder's, the encoder's being tanh.
         output_bias: where the decoder's output starts, ``[*shape]``; of an ``mlp``.
+        chains: examples that go from x to z to x with every update, from fair coins or U[0, 1) on; 0 for none.
 
     Raises:
         SeedbedError: for no bits, no hidden layer, an unknown factorisation or network, or examples that it is not for.
@@ -156,6 +160,8 @@ class SymmetricVAE(nn.Module, LatentVariable):
         network: str = "mlp",
         activation: Activation = "tanh",
         output_bias: Tensor | None = None,
+        chains: int = 0,
+        encoder_hidden: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if not bits or min(bits) < 1 or not hidden:
@@ -172,7 +178,8 @@ class SymmetricVAE(nn.Module, LatentVariable):
             )
         self.bits, self.likelihood, self.factorisation = tuple(bits), likelihood, encoder
         self.decoder = Decoder(shape, bits, hidden, likelihood, network, activation)
-        self.encoder = Encoder(shape, bits, hidden, network, activation, ladder=encoder == "ladder")
+        self.encoder = Encoder(shape, bits, encoder_hidden or hidden, network, activation, ladder=encoder == "ladder")
+        self.shape, self.chains = axes_of(shape), chains
         self.coins: Tensor
         self.register_buffer("coins", torch.zeros(bits[0]))
         if output_bias is not None and isinstance(self.decoder.out, MLP):
@@ -183,6 +190,11 @@ class SymmetricVAE(nn.Module, LatentVariable):
     def domain(self) -> Domain:
         """The domain that p(x | z_L) scores."""
         return self.likelihood.domain
+
+    def state(self) -> Mapping[str, Tensor]:
+        """The chains as they start: noise that is no example's."""
+        noise = torch.rand(self.chains, *self.shape)
+        return {self.chain: noise.round() if self.domain.kind == "binary" else noise} if self.chains else {}
 
     def corrections(self, x: Tensor) -> list[Tensor]:
         """What x adds to the logits of each layer of the ladder, from the top down."""
@@ -215,12 +227,24 @@ class SymmetricVAE(nn.Module, LatentVariable):
                 logits = self.encoder.steps[place - 1](z)
 
 
-def _painter(bits: int, outputs: Sequence[int]) -> Images:
+class _Bend(nn.Module):
+    """An activation by its name, between layers."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.function = activation_named(name)
+
+    def forward(self, x: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+        """Of every number."""
+        return self.function(x)
+
+
+def _painter(bits: int, outputs: Sequence[int], activation: Activation) -> Images:
     """The source's transposed convolutions, from one point of so many channels to 28 x 28."""
     sizes = ((128, 4, 1), (64, 3, 2), (64, 3, 1), (64, 3, 1), (32, 3, 2), (32, 2, 1))
     layers: list[nn.Module] = []
     for (channels, kernel, stride), before in zip(sizes, (bits, *(size[0] for size in sizes)), strict=False):
-        layers += [ConvTranspose2d(before, channels, kernel, stride), nn.Tanh()]
+        layers += [ConvTranspose2d(before, channels, kernel, stride), _Bend(activation)]
     return Images(*layers, Conv2d(sizes[-1][0], outputs[0], 3, padding=1))
 
 
