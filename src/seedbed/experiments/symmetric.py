@@ -21,7 +21,7 @@ ENCODERS: tuple[Factorisation, ...] = ("ladder", "reverse")
 LEARNING = ("symmetric", "elbo")
 SOURCE: dict[str, Any] = {"trunk": "conv", "batch_size": 1024, "lr": 1e-4, "schedule": "constant", "ema": 0.0}
 README = {"bits": (30, 100), "steps": 200_000}
-LAPTOP = Training(steps=8000, batch_size=128, lr=2e-3, ema=0.99, eval_every=500)
+LAPTOP = Training(steps=6000, batch_size=128, lr=2e-3, ema=0.99, eval_every=1000)
 
 
 def experiment(data: str, encoder: Factorisation, learning: str, readme: bool = False) -> Experiment:
