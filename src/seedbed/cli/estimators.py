@@ -27,7 +27,8 @@ def estimator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for name, owners in _by_name().items():
         first = next(iter(owners.values()))
         words = [f"--{name.replace('_', '-')}", *([f"-{first.short}"] if first.short else [])]
-        kind = click.Choice(list(first.choices)) if first.choices else type(first.default)
+        choices = [choice for option in owners.values() for choice in option.choices]
+        kind = click.Choice(list(dict.fromkeys(choices))) if choices else type(first.default)
         flags.append(click.option(*words, name, type=kind, help=_help(owners)))
     for flag in reversed(flags):
         function = flag(function)

@@ -110,6 +110,7 @@ AGGREGATE = Metric("aggregate_kl_nats", "nats", "KL of the average of q(z | x) o
 FID = Metric("fid", "squared features", "Frechet distance of draws to examples", low=0.0)
 FID_HALF = Metric("fid_half", "squared features", "the same of half of both", better=None, low=0.0)
 FID_AT = Metric("sizes/fid_at<n>", "squared features", "the same of the first n of both", better=None, low=0.0)
+FID_AFTER = Metric("along/fid_after<n>", "squared features", "the same of chains after n steps", better=None, low=0.0)
 FID_INFINITY = Metric("fid_infinity", "squared features", "what it tends to with more pictures", better=None)
 FID_ERROR = Metric("fid_error", "squared features", "its error over pictures", better=None, kind="error", low=0.0)
 KID = Metric("kid", "kernel", "kernel distance of draws to examples, unbiased", offset=True)
@@ -164,6 +165,7 @@ METRICS = (
     FID,
     FID_HALF,
     FID_AT,
+    FID_AFTER,
     FID_INFINITY,
     FID_ERROR,
     KID,

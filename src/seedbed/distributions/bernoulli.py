@@ -36,6 +36,11 @@ class Bernoulli:
         """The probability of a 1, ``[*batch, *event]``."""
         return torch.sigmoid(self.logits)
 
+    @property
+    def mode(self) -> Float[Tensor, "..."]:
+        """The likelier bit, ``[*batch, *event]``."""
+        return (self.logits > 0).to(self.logits.dtype)
+
     def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """sum_d [x_d l_d - log(1 + exp l_d)] in nats, ``[*batch]``; finite for every logit."""
         if torch.is_grad_enabled():

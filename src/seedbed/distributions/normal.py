@@ -50,6 +50,11 @@ class DiagonalNormal:
         """The standard deviation, ``[*batch, *event]``."""
         return self.log_scale.exp()
 
+    @property
+    def mode(self) -> Float[Tensor, "..."]:
+        """The mean, ``[*batch, *event]``."""
+        return self.mean
+
     def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """-sum_d [(x_d - m_d)^2 / (2 s_d^2) + log s_d + log(2 pi) / 2] in nats, ``[*batch]``."""
         u = (full(value) - self.mean) * (-self.log_scale).exp()

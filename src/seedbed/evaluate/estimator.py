@@ -33,6 +33,7 @@ class Option:
         choices: of a word, each with what it adds to the name of the file.
         mark: of a number, what stands before it there; by default the option's name.
         short: a short flag.
+        of: another option of the same estimator and its value with which alone this one has a say.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Option:
     choices: Mapping[str, str] = field(default_factory=dict)
     mark: str = ""
     short: str = ""
+    of: tuple[str, str] | None = None
 
     @property
     def free(self) -> bool:
@@ -135,13 +137,29 @@ class Estimator:
                 )
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The value of each of its options; what is given of others' is passed over."""
-        return {one.name: one.taken(given[one.name]) if one.name in given else one.default for one in self.options}
+        """The value of each of its options; what is given of others' is passed over.
+
+        Raises:
+            SeedbedError: for an option that is given and has no say beside the others.
+        """
+        found = {one.name: one.taken(given[one.name]) if one.name in given else one.default for one in self.options}
+        for one in self.options:
+            if one.of is not None and one.name in given and not self._heard(one, found):
+                flag, (other, value) = one.name.replace("_", "-"), one.of
+                raise SeedbedError(
+                    f"--{flag} has no say without --{other.replace('_', '-')} {value}; add it, or leave it out"
+                )
+        return found
 
     def tags(self, given: Mapping[str, Any]) -> list[str]:
         """What its options add to the name of the file that keeps the numbers."""
         values = self.settings(given)
-        return [tag for option in self.options if (tag := option.tag(values[option.name]))]
+        heard = (option for option in self.options if self._heard(option, values))
+        return [tag for option in heard if (tag := option.tag(values[option.name]))]
+
+    @staticmethod
+    def _heard(option: Option, values: Mapping[str, Any]) -> bool:
+        return option.of is None or values[option.of[0]] == option.of[1]
 
     def check(self, measured: "Measured", seeds: int) -> None:
         """Refuse what it returned and did not declare.

@@ -69,6 +69,12 @@ def _has_slopes(stack: "Stack", x: "Tensor") -> bool:
     return isinstance(module, LatentVariable) and _apart(module) and module.smooth and traits(stack, x).real
 
 
+def _has_bits(stack: "Stack", x: "Tensor") -> bool:
+    from seedbed.evaluate.needs import traits
+
+    return _has_latents(stack, x) and traits(stack, x).bits
+
+
 def _draws_vectors(stack: "Stack", x: "Tensor") -> bool:
     from seedbed.core.capabilities import HasSample
     from seedbed.core.domain import REAL
@@ -86,11 +92,12 @@ def _pictures(way: str) -> "Callable[..., Measured]":
     """The measurement of one way to compare pictures; several share the draws and what a network sees in them."""
 
     def measure(
-        stack: "Stack", data: "Dataset", split: str, limits: Limits, *, features: "Features", pictures: int
+        stack: "Stack", data: "Dataset", split: str, limits: Limits, *, features: "Features", pictures: int, **draws: Any
     ) -> "Measured":
+        from seedbed.evaluate.chain import Way
         from seedbed.evaluate.quality.measures import measured
 
-        return measured(way, stack, data, split, limits, features, pictures)
+        return measured(way, stack, data, split, limits, features, pictures, Way(**draws))
 
     return measure
 
@@ -128,6 +135,13 @@ def _latents(stack: "Stack", data: "Dataset", split: str, limits: Limits, *, sam
     return {**use.totals, **{f"units/{name}": found for name, found in use.units.items()}}
 
 
+def _bits(stack: "Stack", data: "Dataset", split: str, limits: Limits, *, mixed: int) -> "Measured":
+    from seedbed.evaluate.bits import bits_use
+
+    use = bits_use(stack, data.splits[split], split, mixed, memory_gib=limits.memory_gib)
+    return {**use.totals, **{f"units/{name}": found for name, found in use.units.items()}}
+
+
 def _distance(stack: "Stack", data: "Dataset", split: str, limits: Limits) -> "Measured":
     from seedbed.evaluate.distances import SlicedWasserstein
 
@@ -141,6 +155,28 @@ _FEATURES = Option(
     help="what sees the pictures: mnist, fashion, cifar10 (by default the one of their size), inception, my_net.py:net",
 )
 _PICTURES = Option(name="pictures", default=10_000, least=2, mark="n", help="of each side; at most all of the split")
+_WAY = (
+    Option(
+        name="start",
+        default="random-code",
+        choices={"random-code": "", "limiting": "limiting"},
+        help="draws of random codes, or the chain x -> z -> x after many steps",
+    ),
+    Option(name="chain", default=1000, least=1, most=1_000_000, mark="chain", help="its steps", of=("start", "limiting")),
+    Option(
+        name="chain_from",
+        default="coins",
+        choices={"coins": "", "draws": "from-draws"},
+        help="where it begins: at noise, or at draws of random codes",
+        of=("start", "limiting"),
+    ),
+    Option(
+        name="shown",
+        default="draw",
+        choices={"draw": "", "mean": "mean", "mode": "mode"},
+        help="of each draw: x itself, E[x | z] or the likeliest x at its z",
+    ),
+)
 _LATENTS = "latents, and no batch norm by which examples see each other"
 _SAMPLES = Option(
     name="samples",
@@ -155,7 +191,7 @@ _SAMPLES = Option(
 _SETS = {
     "fid": (
         "Frechet distance of draws to the split, in a network's features",
-        (metrics.FID, metrics.FID_HALF, metrics.FID_AT, metrics.FID_INFINITY, metrics.FID_ERROR),
+        (metrics.FID, metrics.FID_HALF, metrics.FID_AT, metrics.FID_AFTER, metrics.FID_INFINITY, metrics.FID_ERROR),
     ),
     "kid": ("kernel distance of draws to the split, unbiased", (metrics.KID, metrics.KID_ERROR)),
     "prdc": (
@@ -176,7 +212,7 @@ _OF_SETS = tuple(
         offers=_draws_pictures,
         metrics=measured,
         measure=_pictures(name),
-        options=(_FEATURES, _PICTURES),
+        options=(_FEATURES, _PICTURES, *_WAY),
     )
     for name, (meaning, measured) in _SETS.items()
 )
@@ -246,6 +282,24 @@ ESTIMATORS = (
         ),
         measure=_latents,
         options=(Option(name="samples", default=20, least=2, mark="k", short="k", help="draws of z per example"),),
+    ),
+    Estimator(
+        name="bits",
+        meaning="what bits tell of x, dead bits, average posterior against the prior",
+        needs="latents that are bits, and no batch norm by which examples see each other",
+        offers=_has_bits,
+        metrics=(
+            metrics.INFORMATION,
+            metrics.INFORMATION_OF_LAYER,
+            metrics.INFORMATION_OF_UNIT,
+            metrics.FED_OF_UNIT,
+            metrics.DEAD_OF_LAYER,
+            metrics.MARGINALS,
+            metrics.AGGREGATE,
+            metrics.RATE,
+        ),
+        measure=_bits,
+        options=(Option(name="mixed", default=1000, least=2, most=20_000, help="examples whose posteriors are averaged"),),
     ),
     Estimator(
         name="sw",

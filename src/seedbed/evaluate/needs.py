@@ -20,10 +20,12 @@ class Traits:
 
     Args:
         real: whether every latent is a vector of real numbers, so that one may walk in it.
+        bits: whether some latent is of bits.
         scores: whether the posterior can score a z that it did not draw.
     """
 
     real: bool
+    bits: bool
     scores: bool
 
 
@@ -38,7 +40,8 @@ def traits(stack: Stack, x: Tensor | Source) -> Traits:
 
     def look(model: LatentVariable, x: Tensor, ctx: Context) -> Tensor:
         proposal = model.proposal(x, ctx)
-        found.append(Traits(proposal.real, proposal.log_q_at is not None))
+        bits = any(not layer.real for layer in proposal.layers.values())
+        found.append(Traits(proposal.real, bits, proposal.log_q_at is not None))
         return x
 
     noise = EvalNoise(stack.streams, "traits", device=stack.device, dtype=stack.dtype)

@@ -199,7 +199,7 @@ def _of_run(run: Run) -> PictureSet:
         looked = {
             seed: one
             for group, stack in run.stacks(groups=run.groups_of(kept))
-            for seed, one in zip(group, seen_models(stack, domain, count, features, memory_gib), strict=True)
+            for seed, one in zip(group, seen_models(stack, domain, shape, count, features, memory_gib)[0], strict=True)
         }
         return [looked[seed] for seed in kept]
 

@@ -14,9 +14,10 @@ from seedbed.core.metric import Metric
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
+from seedbed.evaluate.chain import Way
 from seedbed.evaluate.estimator import ARTEFACTS, Limits
 from seedbed.evaluate.features.known import Features
-from seedbed.evaluate.quality.frechet import frechet_of
+from seedbed.evaluate.quality.frechet import Moments, frechet, frechet_of
 from seedbed.evaluate.quality.kernel import kernel_distance
 from seedbed.evaluate.quality.manifold import manifolds, nearest_of
 from seedbed.evaluate.quality.sight import Sight, of_models, of_source, scaled, seen, seen_models
@@ -80,24 +81,38 @@ WAYS: Mapping[str, Callable[[Sight, Sight], Compared]] = {"fid": fid, "kid": kid
 
 
 def measured(
-    way: str, stack: Stack, data: Dataset, split: str, limits: Limits, features: Features, pictures: int
+    way: str, stack: Stack, data: Dataset, split: str, limits: Limits, features: Features, pictures: int, draws: Way
 ) -> dict[str, tuple[Tensor, str]]:
     """One way of the above, or ``copies``, of every seed of a stack, against as many examples of a split.
 
+    Of chains ``fid`` also says how far they were from the examples on their way, ``fid_after<n>`` steps.
+
     Raises:
-        SeedbedError: for pictures of another size than the features take.
+        SeedbedError: for pictures of another size than the features take, or a chain of what has no encoder.
     """
     features.check(data.shape, data.name)
     count = min(pictures, len(data.splits[split]))
-    key = tuple(streams.seed for streams in stack.streams), count, features.tag
+    key = tuple(streams.seed for streams in stack.streams), count, features.tag, draws
     if key not in limits.kept:
-        limits.kept[key] = seen_models(stack, data.domain, count, features, limits.memory_gib)
+        limits.kept[key] = seen_models(
+            stack, data.domain, data.shape, count, features, limits.memory_gib, draws, limits.progress
+        )
+    sights: dict[int, list[Sight]] = limits.kept[key]
     look = lambda name, n: data.once(
         f"{n} of {name} in {features.tag}", lambda: seen(of_source(data.splits[name], data.domain, n), features)
     )
+    last = sights[draws.marks[-1]]
     if way == "copies":
-        return _copies(stack, data, count, limits, features, limits.kept[key], look)
-    return compared(way, limits.kept[key], look(split, count), features)
+        found = _copies(stack, data, count, limits, features, last, look, draws)
+    else:
+        found = compared(way, last, look(split, count), features)
+    if way == "fid" and draws.limiting:
+        held = Moments.of(look(split, count).features)
+        for mark, many in sights.items():
+            along = torch.tensor([[frechet(Moments.of(one.features), held)] for one in many], dtype=torch.float64)
+            name = metrics.FID_AFTER.name.replace("<n>", str(mark))
+            found[f"{name}@{features.tag}"] = along, metrics.FID_AFTER.unit
+    return {f"{name}{draws.tag}": value for name, value in found.items()}
 
 
 def _copies(
@@ -106,8 +121,9 @@ def _copies(
     count: int,
     limits: Limits,
     features: Features,
-    draws: Sequence[Sight],
+    sights: Sequence[Sight],
     look: Callable[[str, int], Sight],
+    draws: Way,
 ) -> dict[str, tuple[Tensor, str]]:
     """Which draws are a training example, up to the rounding of a picture, and how near draws are to those.
 
@@ -122,11 +138,12 @@ def _copies(
     held = look("test", min(count, len(data.splits["test"])))
     order = torch.randperm(len(train), generator=Streams(0).generator("eval", "order of pictures", len(train)))
     usual = nearest_of(held.features, known.features)[0].median()
-    nearest = [nearest_of(one.features, known.features) for one in draws]
-    copied = torch.zeros(len(draws), count, dtype=torch.float64)
+    nearest = [nearest_of(one.features, known.features) for one in sights]
+    copied = torch.zeros(len(sights), count, dtype=torch.float64)
     done, pairs = 0, []
-    for chunk in of_models(stack, data.domain, count, limits.memory_gib):
-        for row, drawn in enumerate(chunk.cpu()):
+    for part in of_models(stack, data.domain, data.shape, count, limits.memory_gib, draws):
+        chunk = part[draws.marks[-1]]
+        for row, drawn in enumerate(chunk):
             rows = order[nearest[row][1][done : done + len(drawn)]]
             like = scaled(train.gather(rows), data.domain)
             copied[row, done : done + len(drawn)] = ((drawn - like).abs().flatten(1).mean(1) < ALIKE).double()

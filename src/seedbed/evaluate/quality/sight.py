@@ -1,21 +1,18 @@
 """Sets of pictures as a network sees them, streamed: what the distances between sets are made of."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from seedbed.core.capabilities import HasSample
-from seedbed.core.context import Context
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data.source import Source
-from seedbed.evaluate.estimate import drawn_chunks
+from seedbed.evaluate.chain import USUAL, Way, looked
 from seedbed.evaluate.features.known import Features
 
 AT_ONCE = 512  # pictures that a network sees
@@ -96,23 +93,37 @@ def of_source(source: Source, domain: Domain, count: int) -> Iterator[Float[Tens
 
 
 def of_models(
-    stack: Stack, domain: Domain, count: int, memory_gib: float
-) -> Iterator[Float[Tensor, "seeds n channels height width"]]:
-    """So many draws of every model of a stack, in parts that the memory holds."""
-
-    def draw(model: object, n: int, ctx: Context) -> Tensor:
-        return cast(HasSample, model).sample(n, ctx)
-
-    for part in drawn_chunks(stack, draw, count, memory_gib=memory_gib):
-        if not torch.isfinite(part).all():
-            part = torch.nan_to_num(part)  # a seed that diverged: it is measured, and counted as lost
-        yield scaled(part.cpu(), domain, drawn=True)
+    stack: Stack, domain: Domain, shape: tuple[int, ...], count: int, memory_gib: float, way: Way
+) -> Iterator[dict[int, Float[Tensor, "seeds n channels height width"]]]:
+    """So many draws of every model of a stack, in parts that the memory holds, by the step of their chain."""
+    for part in looked(stack, way, count, shape, domain, memory_gib=memory_gib):
+        yield {mark: scaled(_finite(x).cpu(), domain, drawn=True) for mark, x in part.items()}
 
 
-def seen_models(stack: Stack, domain: Domain, count: int, features: Features, memory_gib: float) -> list[Sight]:
-    """The draws of every model as a network sees them, one sight for each seed."""
-    parts: list[list[Sight]] = [[] for _ in stack.streams]
-    for chunk in of_models(stack, domain, count, memory_gib):
-        for row, drawn in enumerate(chunk):
-            parts[row].append(seen([drawn], features))
-    return [joined(many) for many in parts]
+def _finite(x: Tensor) -> Tensor:
+    """With 0 for what is not: of a seed that diverged, which is measured, and counted as lost."""
+    return x if torch.isfinite(x).all() else torch.nan_to_num(x)
+
+
+def seen_models(
+    stack: Stack,
+    domain: Domain,
+    shape: tuple[int, ...],
+    count: int,
+    features: Features,
+    memory_gib: float,
+    way: Way = USUAL,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[int, list[Sight]]:
+    """The draws of every model as a network sees them, one sight for each seed, by the step of their chain (see ``Way``)."""
+    parts: dict[int, list[list[Sight]]] = {}
+    done = 0
+    for chunk in of_models(stack, domain, shape, count, memory_gib, way):
+        for mark, pictures in chunk.items():
+            rows = parts.setdefault(mark, [[] for _ in stack.streams])
+            for row, drawn in enumerate(pictures):
+                rows[row].append(seen([drawn], features))
+        done += len(next(iter(chunk.values()))[0])
+        if progress is not None and way.limiting:
+            progress(done, count)
+    return {mark: [joined(many) for many in rows] for mark, rows in parts.items()}
