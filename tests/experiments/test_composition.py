@@ -133,6 +133,7 @@ KINDS = {
     },
     "iwae/mnist-dynamic/iwae1-1layer": {**PICTURES, "hidden": (4,), "latents": 2, "hidden_above": (3,), "optimizer": "adam"},
     "vae-static/mnist-static/conv-20epochs": {"data": "squares", "latents": 2},
+    "symmetric/mnist/ladder-symmetric": {"data": "squares", "bits": (2, 3), "hidden": (4,)},
     "mnist-convergence/mnist-dynamic/draw": {**PICTURES, "hidden": 4, "latents": 2, "strokes": 2},
     "mnist-convergence/mnist-dynamic/flow": {**PICTURES, "couplings": (0, 1, 1), "width": 4, "depth": 1, "growth": 2},
 }
@@ -151,6 +152,7 @@ OTHER = {
     "warm_up": lambda e: 0.9,
     "free_bits": lambda e: 2.0,
     "critic_lr": lambda e: 0.3,
+    "encoder_hidden": lambda e: (3,),
     "read": lambda e: 2,
     "write": lambda e: 2,
     "steps": lambda e: 2,
