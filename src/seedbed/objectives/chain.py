@@ -37,7 +37,8 @@ def with_chain(utility: Utility) -> Utility:
         terms = utility(model, batch, ctx)
         if isinstance(model, HasChain) and model.chain in ctx.state and ctx.state.writable:
             with torch.no_grad():
-                likelihood = step_of(cast(LatentVariable, model), ctx.state[model.chain], ctx)
+                x = ctx.state[model.chain].to(ctx.noise.dtype)
+                likelihood = step_of(cast(LatentVariable, model), x, ctx)
                 ctx.state[model.chain] = likelihood.draw(ctx.noise).value
         return terms
 
