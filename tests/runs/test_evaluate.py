@@ -404,7 +404,7 @@ def test_help_says_what_there_is(capsys):
     assert code == 0
     for one in ESTIMATORS:
         assert f"  {one.name:8} {one.meaning}" in out and f"needs {one.needs}" in out
-        assert all(f"--{option.name} " in out for option in one.options)
+        assert all(f"--{option.name.replace('_', '-')} " in out for option in one.options)
     assert "[5000]; of latents: draws of z per example [20]" in " ".join(out.split())
 
 

@@ -62,10 +62,10 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
             _check_record(request, options["budget"])
     table, measured, collapsed = [], [], []
     for found in find_targets(targets, options).runs:
-        rows, kept = [], {}
+        by_request, kept = [], {}
         for request in requests:
             with examples_bar(found.manifest.experiment, options["quiet"]) as progress:
-                rows += evaluate(
+                mine = evaluate(
                     load(found.folder.path, options["experiment"]),
                     request,
                     again=options["again"],
@@ -74,23 +74,35 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
                     data_at=options["data_at"],
                     kept=kept,
                 )
+                by_request.append((request, mine))
+        rows = [row for _, mine in by_request for row in mine]
         kl = {(row.metric, row.seed): row.value for row in rows if row.split == options["split"]}
         collapsed += [f"{found.manifest.experiment}: {says}" for says in collapsed_layers(kl)]
         # Fates come with the run's own rows: a seed that diverged is measured, counted, and left out of the mean.
         fates = [row for row in found.rows if row.split == "status"]
         table += summarise_run(found.folder, split=options["split"], rows=[*rows, *fates])
         command = f"{training_command(found.manifest, options['budget'])} && {command_line()}"
-        given_precision, full = options["precision"], any(request.full_precision for request in requests)
-        half = not full and (given_precision or found.manifest.config.get("precision")) == "bf16"
-        note = "evaluated in bf16" if half else "evaluated in fp32" if given_precision == "fp32" else ""
-        if options["examples"]:
-            note += f"{'; ' if note else ''}{options['examples']} examples, evenly spread"
-        measured.append(Measured(found.folder, [*rows, *fates], command, note))
+        trained_in = str(found.manifest.config.get("precision", "fp32"))
+        measured += [
+            Measured(found.folder, [*mine, *fates], command, _note(request, options, trained_in))
+            for request, mine in by_request
+        ]
     click.echo(text_table(table))
     for says in collapsed:
         click.echo(says)
     if options["record"]:
         record_runs(measured, options["budget"])
+
+
+def _note(request: "Request", options: dict[str, Any], trained_in: str) -> str:
+    """What the protocol of its rows says of an evaluation."""
+    half = not request.full_precision and (options["precision"] or trained_in) == "bf16"
+    parts = [
+        "evaluated in bf16" if half else "evaluated in fp32" if options["precision"] == "fp32" else "",
+        f"{options['examples']} examples, evenly spread" if options["examples"] else "",
+        *dict.fromkeys(way.words(way.settings(request.options)) for way in request.ways),
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _evaluate_sets(targets: tuple[str, ...], options: dict[str, Any]) -> None:

@@ -109,6 +109,7 @@ class Estimator:
         measure: ``(stack, data, split, limits, **options) -> {metric: (values [seeds, n], unit)}``.
         options: its settings.
         full_precision: whether it computes in full precision whatever a run does.
+        words: what of its settings a protocol says, ``settings -> text``.
         partly: whether numbers of a part of the test split are results, since it takes long.
 
     Raises:
@@ -123,6 +124,7 @@ class Estimator:
     measure: "Callable[..., Measured]"
     options: tuple[Option, ...] = ()
     full_precision: bool = False
+    words: Callable[[Mapping[str, Any]], str] = lambda settings: ""
     partly: bool = False
 
     def __post_init__(self) -> None:

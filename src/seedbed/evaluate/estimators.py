@@ -1,6 +1,6 @@
 """The estimators: what each measures, of which models, with which options. Importing this does not import torch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from seedbed.core import metric as metrics
@@ -148,6 +148,13 @@ def _distance(stack: "Stack", data: "Dataset", split: str, limits: Limits) -> "M
     return SlicedWasserstein(data, len(data.splits[split]))(stack, split)
 
 
+def _words_of_sets(settings: Mapping[str, Any]) -> str:
+    from seedbed.evaluate.chain import Way
+
+    way = Way(**{option.name: settings[option.name] for option in _WAY})
+    return f"{way.words}; {settings['pictures']} pictures of each at most"
+
+
 _DRAWN = "draws of pictures, grey or in three colours"
 _FEATURES = Option(
     name="features",
@@ -213,6 +220,7 @@ _OF_SETS = tuple(
         metrics=measured,
         measure=_pictures(name),
         options=(_FEATURES, _PICTURES, *_WAY),
+        words=_words_of_sets,
     )
     for name, (meaning, measured) in _SETS.items()
 )

@@ -61,7 +61,7 @@ def record(
 
     Args:
         path: the file.
-        measured: one run of each experiment.
+        measured: of one run of each experiment.
         budget: of these runs.
         published: known values, where there are any.
         promised: of the study; numbers that are not there are declared.
@@ -70,7 +70,7 @@ def record(
     Raises:
         SeedbedError: for a run that is not finished, two of one experiment, or a results file that is not one.
     """
-    names = [one.folder.manifest().experiment for one in measured]
+    names = [name for name, _ in {(one.folder.manifest().experiment, one.folder.path) for one in measured}]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise SeedbedError(f"{twice} has {names.count(twice)} runs here and one row to record; choose one with --name")
     old = _read(path)

@@ -14,7 +14,7 @@ from seedbed.core.metric import Metric
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
-from seedbed.evaluate.chain import Way
+from seedbed.evaluate.chain import USUAL, Way
 from seedbed.evaluate.estimator import ARTEFACTS, Limits
 from seedbed.evaluate.features.known import Features
 from seedbed.evaluate.quality.frechet import Moments, frechet, frechet_of
@@ -81,7 +81,7 @@ WAYS: Mapping[str, Callable[[Sight, Sight], Compared]] = {"fid": fid, "kid": kid
 
 
 def measured(
-    way: str, stack: Stack, data: Dataset, split: str, limits: Limits, features: Features, pictures: int, draws: Way
+    way: str, stack: Stack, data: Dataset, split: str, limits: Limits, features: Features, pictures: int, draws: Way = USUAL
 ) -> dict[str, tuple[Tensor, str]]:
     """One way of the above, or ``copies``, of every seed of a stack, against as many examples of a split.
 
