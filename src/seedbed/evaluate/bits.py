@@ -28,8 +28,6 @@ from seedbed.objectives.equilibrium import encoder_utility
 if TYPE_CHECKING:
     pass
 
-DEAD = 0.01  # nats that a bit tells of x
-
 
 def information(p: Tensor) -> Tensor:
     """``H(mean p) - mean H(p)`` in nats of each bit, ``[..., n, bits]`` to ``[..., bits]``: from 0 to log 2.
@@ -111,7 +109,7 @@ def bits_use(stack: Stack, x: "Tensor | Source", address: str, mixed: int = 1000
     }
     units = {}
     for name, value in told.items():
-        dead = (value < DEAD).double().sum(-1, keepdim=True)
+        dead = (value < metrics.DEAD_BELOW).double().sum(-1, keepdim=True)
         totals[f"information_{name}_nats"] = _added([value]), metrics.INFORMATION_OF_LAYER.unit
         totals[f"dead_bits_{name}"] = dead, metrics.DEAD_OF_LAYER.unit
         for index in range(value.shape[-1]):

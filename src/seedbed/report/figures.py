@@ -281,6 +281,10 @@ def draw(axis: "Axes", chart: Chart) -> None:
     axis.set(xlabel=chart.x.title, ylabel=chart.y.title)
     if chart.y.names:
         axis.tick_params(axis="y", length=0)
+    if chart.level is not None:
+        value, text = chart.level
+        axis.axhline(value, color="black", linewidth=0.7, linestyle=":")
+        axis.annotate(text, (0, value), (3, -2), axis.get_yaxis_transform(), "offset points", va="top", fontsize=6)
     for line, remark in enumerate(chart.y.beside):
         axis.annotate(remark, (1.01, line), xycoords=axis.get_yaxis_transform(), va="center", fontsize=6, color="#8A1C1C")
 

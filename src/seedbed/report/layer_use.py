@@ -52,7 +52,8 @@ def _seeds(seeds: Collection[int]) -> str:
 def kl_of(run: StoredRun, split: str = "test") -> dict[tuple[str, int], float]:
     """The last value of every KL of a run, by (metric, seed), also of seeds that were lost."""
     names = [metric for metric in run.metrics(split) if metric == KL.name or _layer(metric)]
-    return {(name, int(seed)): float(nats) for name in names for seed, nats in run.final(name, split).items()}
+    found = {name: run.final(name, split) for name in names}
+    return {(name, seed): nats for name, last in found.items() for seed, nats in zip(last.index.tolist(), last, strict=True)}
 
 
 def trivial_words(family: Family) -> str:
