@@ -8,10 +8,11 @@ import torch
 
 from seedbed.core.context import Context
 from seedbed.core.domain import BINARY
+from seedbed.core.metric import DEAD_BELOW
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
-from seedbed.evaluate.bits import DEAD, BitsMeasure, bits_use, divergence, information
+from seedbed.evaluate.bits import BitsMeasure, bits_use, divergence, information
 from seedbed.models.symmetric import SymmetricVAE
 from seedbed.models.vae import VAE
 
@@ -92,7 +93,7 @@ def test_what_bits_tell_and_the_average_posterior_by_every_setting(encoder):
     assert found.totals[f"information_{name}_nats"][0][0].tolist() == pytest.approx([float(exact.sum())])
     units = [found.units[f"information_{name}_{i}_nats"][0][0, 0] for i in range(len(exact))]
     assert torch.stack(units).tolist() == pytest.approx(exact.tolist())
-    assert found.totals[f"dead_bits_{name}"][0][0].tolist() == [float((exact < DEAD).sum())]
+    assert found.totals[f"dead_bits_{name}"][0][0].tolist() == [float((exact < DEAD_BELOW).sum())]
 
 
 def test_under_the_model_the_layers_above_feed_a_bit():

@@ -160,7 +160,6 @@ def test_what_cannot_be_is_refused():
     for wrong in (
         {"start": "limit"},
         {"chain": 0},
-        {"chain": 2.5},
         {"chain_from": "noise"},
         {"shown": "median"},
     ):

@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
@@ -24,6 +25,7 @@ from seedbed.experiments import EXPERIMENTS, STUDIES, find, usual
 from seedbed.experiments.images import SETS
 from seedbed.experiments.objectives import Elbo
 from seedbed.models.lvae import LadderVAE
+from seedbed.models.symmetric import SymmetricVAE
 from seedbed.objectives.bounds import elbo_kl
 from seedbed.train.batches import Redrawn, Shuffled, batches_of
 from seedbed.train.learner import Learner
@@ -182,6 +184,26 @@ def test_pictures_of_two_layers_of_a_posterior_without_a_mean_and_of_images_that
             assert found["traversals"]["grid"].shape == (2, 3, 8, 1, 10, 10)
         else:
             assert set(found) == {"samples", "reconstructions", "latents"}
+
+
+@pytest.mark.parametrize("chains", [5, 0])
+def test_where_chains_stand_is_kept_with_the_means_that_their_codes_lead_to(chains):
+    data, streams, models = images(), [Streams(0), Streams(1)], []
+    for one in streams:
+        with one.scoped("init"):
+            models.append(SymmetricVAE(data.shape, (2, 3), hidden=(8,), chains=chains))
+    stack = Stack.of(models, streams)
+    found = image_artefacts(data)(stack)
+    if not chains:
+        assert "chain" not in found
+        return
+    states = stack.state["decoder.chain"]
+    assert found["chain"]["x"].dtype == np.uint8 and np.array_equal(found["chain"]["x"], states.numpy())
+    for row, model in enumerate(models):
+        z = torch.cartesian_prod(*[torch.arange(2.0)] * 3)  # every code that the decoder may be given
+        means = model.decoder.observed(z).mean.detach()
+        distance = (torch.as_tensor(found["chain"]["mean"][row]).float()[:, None] - means).abs().flatten(2).amax(2)
+        assert found["chain"]["mean"][row].shape == (5, 1, 10, 10) and bool((distance.amin(1) < 1e-3).all())
 
 
 def test_it_learns():

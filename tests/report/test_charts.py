@@ -1,11 +1,13 @@
 """Charts as values: what is drawn, where both surfaces put it, and that they draw the same."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from seedbed.core.metric import DEAD_BELOW
 from seedbed.report.charts import LOSSES, Axis, Chart, Mark, Series, bar_charts
 from seedbed.report.curves import Scale
 from seedbed.report.document import compose
@@ -15,6 +17,7 @@ from seedbed.report.plates import plate
 from seedbed.report.stored import StoredRun
 from seedbed.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, svg
 from seedbed.report.tables import Table
+from seedbed.store.table import Row
 
 COLOUR = {"a": 0, "b": 1, "lost": 2}
 
@@ -135,3 +138,106 @@ def test_profiles_over_data_sets(study):
     values = [row["value"] for row in raw if row["model"] == "lvae"]
     assert values == sorted(values) and len(values) == 9
     assert "Performance profiles" in render(found)
+
+
+# ------------------------------------------------------------------------------------------------- players, bits and chains
+
+
+def bits_run(root, write, name="bits", level=90.0, **what):
+    """A run of two layers of two and three bits, whose encoder has a loss of its own, with chains that were looked at."""
+    folder = write(root, name, level, metric="neg_elbo_nats", arrays=False, **what)
+    rows = [row for row in folder.rows() if row.split == "valid"]
+    valid = {"encoder_loss_nats": 0.2, "information_nats": 0.1, "information_z1_nats": 0.04, "information_z2_nats": 0.06}
+    seeds = folder.manifest().seeds
+    folder.table(seeds).append(
+        [replace(row, metric=metric, value=share * row.value) for metric, share in valid.items() for row in rows]
+    )
+    row = lambda seed, split, metric, value: Row(seed, 1000, split, metric, value, "nats", 50, 0.0, 11.0)
+    told = {"z1": [0.002, 0.5], "z2": [0.3, 0.0, 0.6]}
+    fed = {"z1": [0.0, 0.0], "z2": [0.1, 0.2, 0.004]}
+    units = [
+        row(seed, "test/units", f"{metric}_{layer}_{bit}_nats", nats * (1 + 0.1 * seed))
+        for seed in seeds
+        for layer in ("z1", "z2")
+        for metric, values in (("information", told), ("fed", fed))
+        for bit, nats in enumerate(values[layer])
+    ]
+    folder.evaluation("bits-test").append(units)
+    along = {1: 100.0, 3: 60.0, 10: 30.0}
+    name = "fid_after{n}@net:limiting10:mode"
+    chains = [row(seed, "test/along", name.format(n=n), fid + seed) for seed in seeds for n, fid in along.items()]
+    chains += [row(seed, "test/along", "fid_after1@other:limiting1", 7.0) for seed in seeds]
+    folder.evaluation("a-fid").append(chains[-len(seeds) :])
+    folder.evaluation("fid-test").append(chains[: -len(seeds)])
+    return StoredRun.read(folder.path)
+
+
+def test_losses_of_both_players_stand_side_by_side_and_once(tmp_path, write):
+    found = compose([bits_run(tmp_path, write), StoredRun.read(write(tmp_path, "vae", 95.0, metric="neg_elbo_nats").path)])
+    charts = found.charts
+    assert [(chart.y.title, [label for label, _ in chart.labels]) for chart in charts["players-steps"]] == [
+        ("neg_elbo_nats", ["bits", "vae"]),
+        ("encoder_loss_nats", ["bits"]),
+    ]
+    titles = [chart.y.title.removesuffix(" (log)") for chart in charts["information-time"]]
+    assert titles == ["information_nats", "information_z1_nats", "information_z2_nats"]
+    assert charts["information-steps"][0].seeds == 6 and charts["information-steps"][0].along == "step"
+    assert charts["curves-steps"] == charts["curves-time"] == []  # its only curve stands beside the encoder's
+    page = render(found)
+    assert "Losses of both players" in page and "What bits tell of x" in page and page.count('class="curves by-step"') == 5
+    figure = plate(charts["players-steps"])
+    assert [axis.get_ylabel() for axis in figure.axes] == ["neg_elbo_nats", "encoder_loss_nats"]
+    alone = compose([StoredRun.read(write(tmp_path, "flow", 80.0, metric="neg_elbo_nats").path)])
+    assert (
+        alone.charts["players-steps"] == alone.charts["information-steps"] == [] and len(alone.charts["curves-steps"]) == 1
+    )
+    assert "both players" not in render(alone)
+
+
+def test_bits_stand_in_the_order_of_what_they_tell(tmp_path, write):
+    run = bits_run(tmp_path, write, lost=(4,))
+    assert list(run.bits) == [("z1", "q"), ("z1", "p"), ("z2", "q"), ("z2", "p")]
+    assert run.bits["z2", "q"].loc[2].tolist() == pytest.approx([0.36, 0.0, 0.72])
+    found = compose([run])
+    charts = found.charts["bits"]
+    # Of the top layer nothing is told from above.
+    assert [chart.x.title for chart in charts] == ["bits of z1 under q", "bits of z2 under q", "bits of z2 under p"]
+    lines = [mark.points for mark in charts[1].series[0].marks if mark.role == "seed"]
+    assert len(lines) == 5  # without the lost seed
+    assert lines[1][:, 0].tolist() == [1, 2, 3] and lines[1][:, 1].tolist() == pytest.approx([0.66, 0.33, 0.0])
+    (mid,) = [mark.points for mark in charts[1].series[0].marks if mark.role == "mid"]
+    assert mid[:, 1].tolist() == pytest.approx([0.6 * 1.22, 0.3 * 1.22, 0.0])  # seeds 0, 1, 2, 3 and 5
+    assert "1.098 nats in all, 1 of 3 bits dead" in charts[1].words
+    page = render(found)
+    assert "What each bit tells" in page and page.count("dead below 0.01</text>") == 3
+
+
+def test_both_surfaces_put_a_level_where_its_value_is(tmp_path, write):
+    chart = compose([bits_run(tmp_path, write)]).charts["bits"][0]
+    low, high = chart.y.scale.low, chart.y.scale.high
+    share = np.log(DEAD_BELOW / low) / np.log(high / low)
+    place = float(re.search(r'class="level" d="M\d+ ([\d.]+)h', svg(chart))[1])
+    assert place == pytest.approx(TOP + (HEIGHT - TOP - BOTTOM) * (1 - share), abs=0.1)
+    with house_style():
+        axis = new_figure(3, 2).subplots()
+        draw(axis, chart)
+        (line,) = [line for line in axis.lines if line.get_linestyle() == ":"]
+        shown = axis.transAxes.inverted().transform(axis.transData.transform((1.0, line.get_ydata()[0])))
+    assert shown[1] == pytest.approx(share, abs=1e-6) and axis.texts[0].get_text() == "dead below 0.01"
+
+
+def test_the_distance_along_chains_is_that_of_the_last_network_with_intervals(tmp_path, write):
+    run = bits_run(tmp_path, write, lost=(4,))
+    assert list(run.by_step) == [1, 3, 10] and run.by_step[3].to_dict() == {0: 60, 1: 61, 2: 62, 3: 63, 5: 65}
+    found = compose([run, StoredRun.read(write(tmp_path, "vae", 95.0, metric="neg_elbo_nats").path)])
+    (chart,) = found.charts["fid-along-chains"]
+    assert chart.x.scale.log and chart.labels == [("bits", 0)]
+    (band,) = [mark.points for mark in chart.series[0].marks if mark.role == "band"]
+    (mid,) = [mark.points for mark in chart.series[0].marks if mark.role == "mid"]
+    assert mid.tolist() == pytest.approx(np.array([[1, 102.2], [3, 62.2], [10, 32.2]]))
+    half = 2.776 * np.std([0, 1, 2, 3, 5], ddof=1) / np.sqrt(5)  # Student's of five seeds
+    assert band[:3, 1] == pytest.approx(mid[:, 1] + half, rel=1e-3) and band[3:, 1] == pytest.approx(
+        mid[::-1, 1] - half, rel=1e-3
+    )
+    assert "The Frechet distance along the chain" in render(found)
+    assert not any("fid_after" in metric for metric in run.judged)

@@ -13,11 +13,12 @@ from PIL import Image
 
 from seedbed.core.errors import SeedbedError
 from seedbed.report.document import compose
-from seedbed.report.figures import draw_figures, run_tiles, samples_figure
+from seedbed.report.figures import draw_figures, house_style, rows_figure, run_tiles, samples_figure
 from seedbed.report.html import render
 from seedbed.report.pictures import as_pixels, chosen_seeds, data_strips, run_strips
 from seedbed.report.pixels import as_image
 from seedbed.report.plates import pictures_plates
+from seedbed.report.rows import rows_of
 from seedbed.report.stored import StoredRun
 from seedbed.report.texts import LETTERS, LINES, MORE, UNKNOWN, excerpt, spelled
 
@@ -221,6 +222,52 @@ def test_latents_that_were_not_walked_are_not_spoken_of(tmp_path, write):
     assert not re.search(
         "latents|traversals|interpolations|Densities", page.split('id="pictures"')[1].split("</section>")[0]
     )
+
+
+@pytest.mark.parametrize("chains", [True, False])
+def test_pictures_stand_in_rows(chains, tmp_path, write):
+    folder = write(tmp_path / "runs", "bits", 90.0, metric="neg_elbo_nats", arrays=False, seeds=2)
+    rows = [replace(row, metric="encoder_loss_nats") for row in folder.rows() if row.split == "valid"]
+    folder.table([0, 1]).append(rows)
+    manifest = folder.manifest()
+    replace(manifest, data=manifest.data | {"shape": [1, 8, 8]}).write(folder.path)
+    # Each row is of one grey of its own, darker where the seed is 1: data 1, then 0.2, 0.4 and 0.6.
+    grey = lambda value, n: np.stack([np.full((n, 1, 8, 8), value), np.full((n, 1, 8, 8), value + 0.2)])
+    folder.save_arrays("reconstructions", [0, 1], {"mean": grey(0.2, 16)})
+    folder.save_arrays("samples", [0, 1], {"x": np.ones((2, 16, 1, 8, 8), np.uint8), "mean": grey(0.4, 16)})
+    if chains:
+        folder.save_arrays("chain", [0, 1], {"x": np.ones((2, 10, 1, 8, 8), np.uint8), "mean": grey(0.6, 10)})
+    folder.save_reference({"x": np.full((16, 1, 8, 8), 7, np.uint8)})  # levels up to 7
+    run = StoredRun.read(folder.path)
+    names = ("data", "reconstruction", "random code", "persistent chain")[: 3 + chains]
+    for seed in (0, 1):
+        found = rows_of(run, seed)
+        assert found is not None and found.names == names
+        shown = rgb(found.pixels)[::3, ::3, 0]  # three times as large
+        assert shown.shape == (9 * len(names), 90)
+        cells = shown.reshape(len(names), 9, 10, 9).swapaxes(1, 2)
+        assert (cells[..., 8, :] == 255).all() and (cells[..., 8] == 255).all()
+        assert (cells[..., :8, :8] == cells[:, :1, :1, :1].reshape(-1, 1, 1, 1)).all()
+        darkness = 1 - cells[:, 0, 0, 0] / 255
+        assert darkness == pytest.approx([1.0, *(value + 0.2 * seed for value in (0.2, 0.4, 0.6)[: 2 + chains])])
+    strips = run_strips(run, "digits", "neg_elbo_nats")
+    assert [strip.kind for strip in strips] == ["samples", "samples, mean", "reconstructions, mean", strips[-1].kind]
+    assert strips[-1].says == f"{' / '.join(names)}, from the top" and len(strips[-1].pictures) == 2
+    assert strips[-1].says in render(compose([run]))
+    with house_style():
+        figure = rows_figure(run)
+    assert figure is not None and [text.get_text() for text in figure.axes[0].texts] == list(names)
+    plates = pictures_plates(compose([run]).families)
+    assert len(plates["rows"].axes) == 1 and not any(name.startswith("chain") for name in plates)
+    assert "rows.png" in [path.name for path in draw_figures(folder)]
+
+
+def test_models_without_an_encoder_that_plays_have_no_rows(tmp_path, write):
+    folder = write(tmp_path, "vae", 90.0, metric="neg_elbo_nats", arrays=False, seeds=2)
+    folder.save_arrays("reconstructions", [0, 1], {"mean": np.ones((2, 16, 1, 8, 8))})
+    folder.save_reference({"x": np.ones((16, 1, 8, 8), np.uint8)})
+    run = StoredRun.read(folder.path)
+    assert rows_of(run, 0) is None and rows_figure(run) is None
 
 
 # ------------------------------------------------------------------------------------------------------------------- texts

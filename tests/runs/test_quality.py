@@ -121,6 +121,12 @@ def test_draws_of_a_run_against_its_split(capsys, work):
     assert "The Frechet distance against n" in render(compose([stored]))
     code, out, _ = call(capsys, "compare", "images", "--metric", "fid", "--against", 0.1)
     assert code == 0 and f"by fid@{tag}" in out
+    # On their way chains were looked at, of which the last look is the distance itself.
+    code, out, err = call(capsys, *ask, "--start", "limiting", "--chain", 4)
+    stored = StoredRun.read(place())
+    assert code == 0 and "fid_after" not in out and list(stored.by_step) == [1, 3, 4], err
+    assert stored.by_step[4].tolist() == pytest.approx(stored.final(f"fid@{tag}:limiting4").tolist(), rel=1e-9)
+    assert "The Frechet distance along the chain" in render(compose([stored]))
     # What is there is not measured again, and another network's numbers stand beside it.
     before = {path: path.read_bytes() for path in (place() / "evaluations").iterdir()}
     call(capsys, *ask)

@@ -24,7 +24,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     """
     import torch
 
-    from seedbed.report.layer_use import collapsed_layers
+    from seedbed.report.layer_use import kl_of, unused_latents
     from seedbed.report.record import Measured
     from seedbed.report.run_tables import summarise_run, text_table
     from seedbed.runs.evaluate import Request, evaluate
@@ -60,7 +60,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
     if options["record"]:
         for request in requests:
             _check_record(request, options["budget"])
-    table, measured, collapsed = [], [], []
+    table, measured, unused = [], [], []
     for found in find_targets(targets, options).runs:
         by_request, kept = [], {}
         for request in requests:
@@ -76,8 +76,9 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
                 )
                 by_request.append((request, mine))
         rows = [row for _, mine in by_request for row in mine]
-        kl = {(row.metric, row.seed): row.value for row in rows if row.split == options["split"]}
-        collapsed += [f"{found.manifest.experiment}: {says}" for says in collapsed_layers(kl)]
+        now = {(row.metric, row.seed): row.value for row in rows if row.split == options["split"]}
+        kl = kl_of(found, options["split"]) | now  # that of all latents a run has measured itself
+        unused += [f"{found.manifest.experiment}: {says}" for says in unused_latents(kl)]
         # Fates come with the run's own rows: a seed that diverged is measured, counted, and left out of the mean.
         fates = [row for row in found.rows if row.split == "status"]
         table += summarise_run(found.folder, split=options["split"], rows=[*rows, *fates])
@@ -88,7 +89,7 @@ def evaluate_runs(targets: tuple[str, ...], options: dict[str, Any]) -> None:
             for request, mine in by_request
         ]
     click.echo(text_table(table))
-    for says in collapsed:
+    for says in unused:
         click.echo(says)
     if options["record"]:
         record_runs(measured, options["budget"])

@@ -105,9 +105,14 @@ def run_target(target: str, options: dict[str, Any]) -> None:
         folders.append(execute(name, experiment, seeds, tag=options["name"], **flags))
 
     from seedbed.report.figures import draw_figures
+    from seedbed.report.layer_use import kl_of, unused_latents
     from seedbed.report.run_tables import summarise, text_table
+    from seedbed.report.stored import StoredRun
 
     click.echo(text_table(summarise(folders, seeds)))
+    for run in (StoredRun.read(folder.path) for folder in folders):
+        for says in unused_latents({key: nats for key, nats in kl_of(run).items() if key[1] in seeds}):
+            click.echo(f"{run.manifest.experiment}: {says}")
     for folder in folders:
         try:
             for path in draw_figures(folder):

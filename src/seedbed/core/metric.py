@@ -95,6 +95,7 @@ ACTIVE_OF_LAYER = Metric("active_units_<layer>", "units", "of one layer", better
 UNIT_VARIANCE = Metric("units/mean_variance_<layer>_<i>", "z^2", "variance over x of E_q[z | x]", better=None)
 
 # Of latents that are bits. What a bit tells is H(mean of its probability) - mean of H(its probability): 0 of a dead one.
+DEAD_BELOW = 0.01  # nats
 ENCODER_LOSS = Metric("encoder_loss_nats", "nats", "-log q(z | x) at the model's own (x, z)", better=None)
 INFORMATION = Metric("information_nats", "nats", "what bits tell of x, each alone, added up", better=None, low=0.0)
 INFORMATION_OF_LAYER = Metric("information_<layer>_nats", "nats", "the same of one layer", better=None, low=0.0)

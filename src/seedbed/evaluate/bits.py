@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -24,11 +23,6 @@ from seedbed.evaluate.likelihood import check_values
 from seedbed.evaluate.memory import GIB, peak_bytes
 from seedbed.evaluate.needs import need_latents, traits
 from seedbed.objectives.equilibrium import encoder_utility
-
-if TYPE_CHECKING:
-    pass
-
-DEAD = 0.01  # nats that a bit tells of x
 
 
 def information(p: Tensor) -> Tensor:
@@ -111,7 +105,7 @@ def bits_use(stack: Stack, x: "Tensor | Source", address: str, mixed: int = 1000
     }
     units = {}
     for name, value in told.items():
-        dead = (value < DEAD).double().sum(-1, keepdim=True)
+        dead = (value < metrics.DEAD_BELOW).double().sum(-1, keepdim=True)
         totals[f"information_{name}_nats"] = _added([value]), metrics.INFORMATION_OF_LAYER.unit
         totals[f"dead_bits_{name}"] = dead, metrics.DEAD_OF_LAYER.unit
         for index in range(value.shape[-1]):

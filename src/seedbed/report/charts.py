@@ -8,9 +8,19 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from seedbed.core.metric import FID, NEG_IW, Metric, declared
+from seedbed.core.metric import DEAD_BELOW, FID, INFORMATION_OF_UNIT, NEG_IW, Metric, declared
+from seedbed.judge.intervals import interval
 from seedbed.judge.views import profile, profile_band
-from seedbed.report.curves import Curves, Floats, Scale, curve_groups, spanning, value_scale
+from seedbed.report.curves import (
+    Curves,
+    Floats,
+    Scale,
+    curve_groups,
+    information_groups,
+    player_groups,
+    spanning,
+    value_scale,
+)
 from seedbed.report.luck import over_tasks
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
@@ -20,6 +30,7 @@ Role = Literal["band", "seed", "seed lost", "end", "mid", "dot", "ci", "mean", "
 LOSSES, COUNT = ("min", "last", "first", "max"), "exceeds"
 DWARFS = 4.0  # times the others, beyond which the largest loss would leave nothing to see of them
 POINTS = 101  # of a profile
+FAINT = 1e-3  # nats: where the axis of what bits tell ends
 JITTER = 0.19 / 5  # of a line, that each of eleven places is from the next
 TALL = 0.23  # half of the mark of a mean, in lines
 
@@ -88,22 +99,24 @@ class Chart:
     """One chart.
 
     Args:
-        kind: of chart: ``curves``, ``bounds``, ``bars``, ``intervals`` or ``profiles``.
+        kind: of chart: ``curves``, ``bounds``, ``bits``, ``bars``, ``intervals`` or ``profiles``.
         task: the data set.
         words: the chart in words.
         x: across.
         y: upright.
         series: one for each model.
         along: of curves, ``step`` or ``time``.
+        level: a value that is marked across all of it, and what it is called.
     """
 
-    kind: Literal["curves", "bounds", "bars", "intervals", "profiles"]
+    kind: Literal["curves", "bounds", "bits", "bars", "intervals", "profiles"]
     task: str
     words: str
     x: Axis
     y: Axis
     series: tuple[Series, ...]
     along: str = ""
+    level: tuple[float, str] | None = None
 
     @property
     def labels(self) -> list[tuple[str, int]]:
@@ -134,14 +147,25 @@ def charts_of(families: Sequence[Family], convergence: Table, colour: Mapping[st
         convergence: its table.
         colour: a colour's place per label.
     """
-    groups = [(f.group.task, many) for f in families for many in curve_groups(f.group.runs, f.group.metric)]
+    tasks = [(family.group.task, family.group.runs, family.group.metric) for family in families]
+    players = [(task, many) for task, runs, _ in tasks for many in player_groups(runs)]
+    shown = {(task, many[0].metric) for task, many in players}
+    told = [(task, many) for task, runs, _ in tasks for many in information_groups(runs)]
+    groups = [(task, many) for task, runs, metric in tasks for many in curve_groups(runs, metric)]
+    groups = [(task, many) for task, many in groups if (task, many[0].metric) not in shown]
+    over = {"curves": groups, "players": players, "information": told}
     return {
         "intervals": [intervals_chart(family, colour) for family in families if family.ranked],
         "bounds": [chart for family in families if (chart := bounds_chart(family, colour)) is not None],
         "fid-by-size": [chart for family in families if (chart := sizes_chart(family, colour)) is not None],
+        "fid-along-chains": [chart for family in families if (chart := chains_chart(family, colour)) is not None],
+        "bits": [chart for family in families for chart in bits_charts(family, colour)],
         "profiles": profiles_charts(families, colour),
-        "curves-steps": [curves_chart(many, "step", colour, task) for task, many in groups],
-        "curves-time": [curves_chart(many, "time", colour, task) for task, many in groups],
+        **{
+            f"{name}-{axis}": [curves_chart(many, along, colour, task) for task, many in found]
+            for name, found in over.items()
+            for axis, along in (("steps", "step"), ("time", "time"))
+        },
         "convergence": bar_charts(convergence, colour),
     }
 
@@ -193,6 +217,42 @@ def sizes_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
     return _rungs(family.group.task, ladders, FID, "n, pictures of each side", "The Frechet distance", colour)
 
 
+def chains_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
+    """Frechet distances against the steps of chains x -> z -> x that the pictures come from."""
+    ladders = {run.label: run.by_step for run in (*family.group.runs, *family.group.strangers) if len(run.by_step) > 1}
+    return _rungs(family.group.task, ladders, FID, "n, steps of the chain", "The Frechet distance", colour, bands=True)
+
+
+def bits_charts(family: Family, colour: Mapping[str, int]) -> list[Chart]:
+    """What every bit of a layer tells, most first, in each seed, and the mean of these orders; without what tells nothing.
+
+    A chart for each layer and side: of x under the encoder (``q``), and of the layers above under the model (``p``).
+    """
+    runs, charts = [*family.group.runs, *family.group.strangers], []
+    for layer, side in dict.fromkeys(key for run in runs for key in run.bits):
+        tables = {run.label: np.sort(run.bits[layer, side].to_numpy())[:, ::-1] for run in runs if (layer, side) in run.bits}
+        tables = {label: table[np.isfinite(table).all(1)] for label, table in tables.items()}
+        tables = {label: table for label, table in tables.items() if table.size}
+        if not any((table > 0).any() for table in tables.values()):
+            continue
+        most, series, said = max(table.shape[1] for table in tables.values()), [], []
+        for label, table in tables.items():
+            at = np.arange(1.0, table.shape[1] + 1)
+            lines = [Mark("seed", np.stack([at, row], 1)) for row in table]
+            series.append(Series(label, colour[label], (*lines, Mark("mid", np.stack([at, table.mean(0)], 1)))))
+            dead = number(float((table < DEAD_BELOW).sum(1).mean()))
+            said.append(f"{label}: {number(float(table.sum(1).mean()), 4)} nats in all, {dead} of {len(at)} bits dead.")
+        top = spanning(FAINT, max(float(table.max()) for table in tables.values()), INFORMATION_OF_UNIT).high
+        what = "told of x" if side == "q" else "told from above"
+        x = Axis(f"bits of {layer} under {side}", Scale(1.0, float(max(most, 2)), False), aside=", the most first")
+        y = Axis.of(f"nats {what}", Scale(FAINT, max(top, 2 * DEAD_BELOW), True))
+        words = f"Nats {what} by each bit of {layer} under {side} on {family.group.task}. {' '.join(said)}"
+        charts.append(
+            Chart("bits", family.group.task, words, x, y, tuple(series), level=(DEAD_BELOW, f"dead below {DEAD_BELOW:g}"))
+        )
+    return charts
+
+
 def _rungs(
     task: str,
     ladders: Mapping[str, Mapping[int, pd.Series]],
@@ -200,19 +260,27 @@ def _rungs(
     across: str,
     what: str,
     colour: Mapping[str, int],
+    *,
+    bands: bool = False,
 ) -> Chart | None:
-    """Values of each seed by a whole number, by model; ``None`` if there are none."""
+    """Values of each seed by a whole number, by model, perhaps with the intervals of their means; ``None`` without any."""
     series, said, letter = [], [], across[0]
     for label, ladder in ladders.items():
         ks = np.array(sorted(ladder), float)
         rows = np.stack([ladder[int(k)].to_numpy() for k in ks], 1)
         lines = [Mark("seed", np.stack([ks, row], 1)) for row in rows]
+        if bands and len(rows) > 1:
+            found = [interval(column, rng=np.random.default_rng(0), within=metric.range) for column in rows.T]
+            ends = [(k, one.high) for k, one in zip(ks, found, strict=True)]
+            ends += [(k, one.low) for k, one in zip(ks[::-1], found[::-1], strict=True)]
+            lines.insert(0, Mark("band", np.array(ends)))
         series.append(Series(label, colour[label], (*lines, Mark("mid", np.stack([ks, rows.mean(0)], 1)))))
         ends = [*zip(ks, rows.mean(0), strict=True)] if len(ks) < 8 else [(ks[at], rows[:, at].mean()) for at in (0, -1)]
         said.append(f"{label}: {', '.join(f'{number(float(mean), 4)} at {letter} = {k:g}' for k, mean in ends)}.")
     if not series:
         return None
-    points = np.concatenate([mark.points for one in series for mark in one.marks])
+    # A band may end at 0, which a logarithmic axis cannot show.
+    points = np.concatenate([mark.points for one in series for mark in one.marks if mark.role != "band"])
     x = Axis.of(across, Scale(float(points[:, 0].min()), float(points[:, 0].max()), True))
     y = Axis.of(metric.name, spanning(float(points[:, 1].min()), float(points[:, 1].max()), metric))
     return Chart("bounds", task, f"{what} on {task} against {letter}. {' '.join(said)}", x, y, tuple(series))

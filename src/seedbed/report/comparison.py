@@ -16,6 +16,7 @@ from seedbed.judge.sentences import sentence
 from seedbed.report.document import compose
 from seedbed.report.files import write_report
 from seedbed.report.groups import Group, differences, grouped
+from seedbed.report.layer_use import trivial_words
 from seedbed.report.luck import best_table, luck_table, peaks_words, profiles_table
 from seedbed.report.paragraph import paragraph
 from seedbed.report.stored import StoredRun
@@ -48,7 +49,7 @@ class Comparison:
     def sentences(self) -> list[str]:
         """The outcome of each data set, and below it that of each pair."""
         pairs = lambda family: [f"  {said(family, v)}" for v in family.verdicts]
-        leads = lambda family: " ".join(filter(None, (lead(family), peaks_words(family))))
+        leads = lambda family: " ".join(filter(None, (lead(family), trivial_words(family), peaks_words(family))))
         return [text for family in self.families for text in (leads(family), *pairs(family))] + self.bars
 
     @property

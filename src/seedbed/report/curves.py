@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from seedbed.core.metric import GAP, Metric, declared
+from seedbed.core.metric import ENCODER_LOSS, GAP, INFORMATION, INFORMATION_OF_LAYER, NEG_ELBO, Metric, declared
 from seedbed.report.stored import StoredRun
 from seedbed.report.words import fate_words
 
@@ -159,3 +159,22 @@ def curve_groups(runs: Sequence[StoredRun], metric: str | None = None) -> list[l
         wanted = GAP.name
     found = [curve for run in runs if (curve := curves(run, wanted)) is not None]
     return [[c for c in found if c.metric == name] for name in dict.fromkeys(c.metric for c in found)]
+
+
+def player_groups(runs: Sequence[StoredRun]) -> list[list[Curves]]:
+    """The losses of both players, the decoder's first, one list per metric; none where no encoder has a loss of its own."""
+    if not any(ENCODER_LOSS.name in run.metrics("valid") for run in runs):
+        return []
+    return _of_metrics(runs, [NEG_ELBO.name, ENCODER_LOSS.name])
+
+
+def information_groups(runs: Sequence[StoredRun]) -> list[list[Curves]]:
+    """What bits tell of x, all together, then by layer from the top down, one list per metric."""
+    found = dict.fromkeys(metric for run in runs for metric in run.metrics("valid"))
+    layers = [metric for metric in found if INFORMATION_OF_LAYER.parse(metric)]
+    return _of_metrics(runs, [INFORMATION.name, *layers])
+
+
+def _of_metrics(runs: Sequence[StoredRun], metrics: Sequence[str]) -> list[list[Curves]]:
+    found = [[curve for run in runs if (curve := curves(run, metric)) is not None] for metric in metrics]
+    return [many for many in found if many]

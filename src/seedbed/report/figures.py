@@ -19,6 +19,7 @@ from seedbed.report.charts import Chart, Role, curves_chart
 from seedbed.report.curves import curves
 from seedbed.report.pictures import best_seed, chosen_seeds
 from seedbed.report.pixels import Pixels, as_image
+from seedbed.report.rows import Rows, rows_of
 from seedbed.report.stored import StoredRun
 from seedbed.report.words import short
 from seedbed.store.atomic import write_atomic
@@ -205,6 +206,38 @@ def mosaic(
     return figure
 
 
+def rows_figure(run: StoredRun) -> "Figure | None":
+    """Pictures of data, their codes, random codes and chains in rows: of the best, the median and the worst seed."""
+    chosen = chosen_seeds(run, next(iter(run.judged), ""))
+    found = {note: rows for seed, note in chosen.items() if (rows := rows_of(run, seed)) is not None}
+    return rows_sheet(found, short(run.manifest.experiment, 60)) if found else None
+
+
+def rows_sheet(found: Mapping[str, Rows], title: str = "") -> "Figure":
+    """Pictures in rows below one another, each under its name.
+
+    Args:
+        found: by name.
+        title: above all.
+    """
+    width, left, head = 4.6, 0.95, 0.22
+    tall = [(width - left) * rows.pixels[0].shape[0] / rows.pixels[0].shape[1] for rows in found.values()]
+    height = sum(tall) + head * len(tall) + 0.3 * bool(title) + 0.03
+    figure, top = new_figure(width, height, layout=None), height - 0.3 * bool(title)
+    for (name, rows), inches in zip(found.items(), tall, strict=True):
+        top -= head + inches
+        axis = figure.add_axes((left / width, top / height, 1 - left / width, inches / height))
+        axis.imshow(np.asarray(as_image(rows.pixels).convert("RGB")), interpolation="none", aspect="auto")
+        axis.set_axis_off()
+        axis.set_title(short(name, 60), loc="left", pad=2)
+        for place, kind in enumerate(rows.names):
+            at = 1 - (place + 0.5) / len(rows.names)
+            axis.text(-0.01, at, kind, transform=axis.transAxes, ha="right", va="center", fontsize=7)
+    if title:
+        figure.suptitle(title, y=1 - 0.05 / height, va="top")
+    return figure
+
+
 def curves_figure(run: StoredRun) -> "Figure | None":
     """Validation curves: each seed thin (dashed if it diverged), the median thick, the band from 10 to 90 % of the seeds."""
     found = [curve for metric in run.metrics("valid") if (curve := curves(run, metric)) is not None]
@@ -248,9 +281,17 @@ def draw(axis: "Axes", chart: Chart) -> None:
     axis.set(xlabel=chart.x.title, ylabel=chart.y.title)
     if chart.y.names:
         axis.tick_params(axis="y", length=0)
+    if chart.level is not None:
+        value, text = chart.level
+        axis.axhline(value, color="black", linewidth=0.7, linestyle=":")
+        axis.annotate(text, (0, value), (3, -2), axis.get_yaxis_transform(), "offset points", va="top", fontsize=6)
     for line, remark in enumerate(chart.y.beside):
         axis.annotate(remark, (1.01, line), xycoords=axis.get_yaxis_transform(), va="center", fontsize=6, color="#8A1C1C")
 
 
 # What ``Run.figure`` shows, and ``draw_figures`` writes: each ``None`` of a run that has stored nothing for it.
-KINDS: "dict[str, Callable[[StoredRun], Figure | None]]" = {"samples": samples_figure, "curves": curves_figure}
+KINDS: "dict[str, Callable[[StoredRun], Figure | None]]" = {
+    "samples": samples_figure,
+    "rows": rows_figure,
+    "curves": curves_figure,
+}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from seedbed.report.document import Report
 from seedbed.report.groups import settings_that_differ, shown
+from seedbed.report.layer_use import trivial_words
 from seedbed.report.luck import peaks_words
 from seedbed.report.pictures import Strip, data_strips, run_strips
 from seedbed.report.stored import StoredRun
@@ -52,7 +53,11 @@ def render(
         overall=overall(report.families),
         plates=sorted({name.rsplit(".", 1)[0] for name in links or {} if name.endswith(".svg")} - set(report.charts)),
         leads=[
-            (family, " ".join(filter(None, (lead(family), peaks_words(family)))), [said(family, v) for v in family.verdicts])
+            (
+                family,
+                " ".join(filter(None, (lead(family), trivial_words(family), peaks_words(family)))),
+                [said(family, v) for v in family.verdicts],
+            )
             for family in report.families
         ],
         charts={name: [(chart, svg(chart)) for chart in found] for name, found in report.charts.items()},

@@ -5,18 +5,18 @@ Written as PNG with a palette straight from the numbers, without a plotting libr
 
 import base64
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seedbed.report.canvas import PAINTING, Strokes, moving_gif, stored_painting, strip_png
-from seedbed.report.pixels import GREY, MOST_COLOURS, Pixels, coloured, greys, is_picture, png
+from seedbed.report.pixels import SCATTER_SIDE, Pixels, is_picture, png, sheet
+from seedbed.report.rows import CHAIN, rows_of
 from seedbed.report.stored import StoredRun
 from seedbed.report.texts import Passage, are_tokens, passage, vocabulary_of
 
-SCATTER_SIDE = 150  # pixels of a picture of points
 DENSITY_COLOURS = 48  # colours of a density: enough for the eye, few enough for a small file
 SHEET_SIDE = 6  # images to a side
 WIDE = 200  # pixels of a grid in colour: a file of larger images would be large
@@ -132,6 +132,11 @@ def run_strips(run: StoredRun, task: str, metric: str) -> list[Strip]:
             details[kind] = shown
         elif shown:
             strips.append(Strip(kind, shown, size))
+    if found := [(seed, rows) for seed in chosen if (rows := rows_of(run, seed)) is not None]:
+        says = f"{' / '.join(found[0][1].names)}, from the top"
+        alt = f"{says}, of {run.label} on {task}"
+        shown = [Picture(_uri(rows.pixels), f"{alt}, seed {seed}", chosen[seed]) for seed, rows in found]
+        strips.append(Strip(says, shown, "rows"))
     if ordered := [picture for kind in DETAILS for picture in details.get(kind, [])]:
         strips.append(Strip(f"its latents at its best (seed {best})", ordered, "large"))
     if best is not None and (painting := stored_painting(run, best)) is not None:
@@ -158,11 +163,12 @@ def _of_images(reference: Mapping[str, NDArray]) -> bool:
 def stored_arrays(run: StoredRun) -> Iterator[tuple[str, str, NDArray]]:
     """Every array that all seeds of a run have stored: what it shows, its key, and itself, ``[seeds, ...]``.
 
-    Not of a canvas over time, which is no single picture: see ``canvas.stored_painting``.
+    Not of a canvas over time, which is no single picture, nor of chains, which stand in rows:
+    see ``canvas.stored_painting`` and ``rows.rows_of``.
     """
     folder = run.folder.path / "artefacts"
     names = sorted((p.name for p in folder.iterdir() if p.is_dir()), reverse=True) if folder.is_dir() else []
-    for name in (name for name in names if name not in PAINTING):
+    for name in (name for name in names if name not in (*PAINTING, CHAIN)):
         for key, array in run.arrays(name).items():
             if len(array) == len(run.manifest.seeds):  # else a group of seeds is still training
                 yield (name if key in WHOLE else f"{name}, {key}"), key, array
@@ -247,31 +253,6 @@ def images(array: NDArray, top: float = 1.0) -> Pixels:
     most = max(2, WIDE // max(array.shape[-2:])) if array.shape[1] == 3 else SHEET_SIDE
     side = min(SHEET_SIDE, most, math.isqrt(len(array)))
     return sheet(array[: side * side].reshape(side, side, *array.shape[1:]), top=top)
-
-
-def sheet(array: NDArray, side: int = SCATTER_SIDE, top: float = 1.0) -> Pixels:
-    """Images in their places on a square, those without colour dark on light.
-
-    Args:
-        array: ``[rows, columns, channels, height, width]``, of one channel, or of three in colour.
-        side: pixels at least, as far as whole enlargements allow.
-        top: what shows as full light, or ink; values below 0 or above it stretch the scale.
-    """
-    tiles = np.where(np.isfinite(array), array, 0).astype(float)
-    low, high = min(0.0, float(tiles.min())), max(top, float(tiles.max()))
-    tiles = (tiles - low) / (high - low)
-    palette: Sequence[tuple[int, int, int]] = GREY
-    if array.shape[2] == 3:
-        tiles, found = coloured(tiles, MOST_COLOURS - 1)
-        tiles, palette = tiles + 1, [(255, 255, 255), *found]
-    else:
-        tiles = greys(tiles[:, :, 0])
-    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1)))
-    rows, columns, height, width = tiles.shape
-    grid = tiles.transpose(0, 2, 1, 3).reshape(rows * height, columns * width)
-    size = max(grid.shape)
-    grid = np.pad(grid, ((0, size - grid.shape[0]), (0, size - grid.shape[1])))
-    return grid.repeat(times := max(1, side // size), 0).repeat(times, 1), palette
 
 
 def latent_map(array: NDArray, labels: NDArray | None) -> Pixels:

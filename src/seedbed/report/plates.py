@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seedbed.report.charts import Chart
-from seedbed.report.figures import draw, house_style, mosaic, new_figure, run_tiles
+from seedbed.report.figures import draw, house_style, mosaic, new_figure, rows_sheet, run_tiles
 from seedbed.report.pictures import chosen_seeds
+from seedbed.report.rows import Rows, rows_of
 from seedbed.report.stored import StoredRun
 from seedbed.report.verdicts import Family
 from seedbed.report.words import short
@@ -74,7 +75,7 @@ def plate(charts: Sequence[Chart]) -> "Figure":
             continue
         draw(axis, chart := charts[place])
         axis.set(title=short(chart.task, 32))
-        if place % across and chart.y.title == charts[0].y.title:
+        if place % across and chart.y.title == charts[place - 1].y.title:
             axis.set_ylabel("")
         if place % across and lines and shared:
             axis.set_yticklabels([])
@@ -87,18 +88,22 @@ def plate(charts: Sequence[Chart]) -> "Figure":
 def pictures_plates(families: Sequence[Family]) -> "dict[str, Figure]":
     """What the models' arrays show: a figure each, a row per data set, a column per model, each at its median seed."""
     tiles: dict[str, dict[tuple[str, str], np.ndarray]] = {}
+    rows: dict[str, Rows] = {}
     for family in families:
         for run in family.ranked:
-            found = run_tiles(run, {_median_seed(run, family.group.metric_of(run)): run.label})
+            seed = _median_seed(run, family.group.metric_of(run))
+            if (in_rows := rows_of(run, seed)) is not None:
+                rows[f"{run.label}, {family.group.task}"] = in_rows
+            found = run_tiles(run, {seed: run.label})
             for (kind, column), tile in found.items():
                 tiles.setdefault(kind, {}).setdefault((family.group.task, column), tile)
     labels = [run.label for family in families for run in family.group.runs]
-    plates: dict[str, Figure] = {}
+    plates: dict[str, Figure] = {"rows": rows_sheet(rows)} if rows else {}
     for kind, found in tiles.items():
-        rows, there = list(dict.fromkeys(task for task, _ in found)), {column for _, column in found}
+        tasks, there = list(dict.fromkeys(task for task, _ in found)), {column for _, column in found}
         columns = [label for label in dict.fromkeys(["data", *labels]) if label in there]
         size = min(1.3, (WIDTH - 0.25) / len(columns))
-        plates[kind.replace(", ", "-")] = mosaic(found, rows, columns, size)
+        plates[kind.replace(", ", "-")] = mosaic(found, tasks, columns, size)
     return plates
 
 

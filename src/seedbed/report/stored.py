@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seedbed.core.errors import SeedbedError, one_line
-from seedbed.core.metric import FID_AT, GAP, NEG_IW, Metric, declared
+from seedbed.core.metric import FED_OF_UNIT, FID_AFTER, FID_AT, GAP, INFORMATION_OF_UNIT, NEG_IW, Metric, declared
 from seedbed.judge.intervals import interval
 from seedbed.report.summary import LOST, Summary
 from seedbed.store.folder import Folder
@@ -285,12 +285,33 @@ class StoredRun:
 
         Of several networks those of the last that it was measured in.
         """
-        found: dict[str, dict[int, pd.Series]] = {}
+        return self._by_number(FID_AT)
+
+    @cached_property
+    def by_step(self) -> dict[int, pd.Series]:
+        """The same of chains, by the steps that they had gone; of several networks or kinds of chains those of the last."""
+        return self._by_number(FID_AFTER)
+
+    def _by_number(self, asked: Metric) -> dict[int, pd.Series]:
+        part, found = asked.name.partition("/")[0], dict[str, dict[int, pd.Series]]()
         for split, metric in self._last:
-            if split == "test/sizes" and (size := FID_AT.parse(f"sizes/{metric}")):
-                found.setdefault(metric.partition("@")[2], {})[int(size["n"])] = self.kept(metric, split)
+            if split == f"test/{part}" and (number := asked.parse(f"{part}/{metric}")):
+                found.setdefault(metric.partition("@")[2], {})[int(number["n"])] = self.kept(metric, split)
         last = next(reversed(found.values()), {})
         return {n: last[n] for n in sorted(last) if len(last[n])}
+
+    @cached_property
+    def bits(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """What every bit tells in nats, of each seed that did not diverge: by layer and by who is told, a column per bit.
+
+        ``q``: what it tells of x. ``p``: what the layers above tell of it under the model itself.
+        """
+        found: dict[tuple[str, str], dict[int, pd.Series]] = {}
+        for split, metric in self._last:
+            for side, asked in (("q", INFORMATION_OF_UNIT), ("p", FED_OF_UNIT)):
+                if split == "test/units" and (bit := asked.parse(f"units/{metric}")):
+                    found.setdefault((bit["layer"], side), {})[int(bit["i"])] = self.kept(metric, split)
+        return {key: pd.DataFrame(dict(sorted(bits.items()))) for key, bits in found.items()}
 
     def without(self, metric: str, split: str = "test") -> tuple[int, ...]:
         """Seeds that count as diverged on a metric: those lost, and those whose value is not finite."""

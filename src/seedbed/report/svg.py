@@ -25,6 +25,10 @@ def svg(chart: Chart) -> str:
     place = lambda points: _placed(chart, points) * [width, height]
     parts = [_axes(chart, left, width, height)]
     box = f'x="{left:g}" y="{TOP}" width="{width:g}" height="{height}" viewBox="0 0 {width * FINE:g} {height * FINE}"'
+    if chart.level is not None:
+        at = TOP + height * float(1 - chart.y.scale.place(np.array(chart.level[0])))
+        parts.append(f'<g class="axes"><path class="level" d="M{left:g} {at:.1f}h{width:g}"/>')
+        parts.append(f"{_text(left + 8, at + 15, 's', chart.level[1])}</g>")
     parts.append(f'<svg class="plot" {box}>')
     for one in chart.series:
         drawn = "".join(_mark(mark, np.rint(place(mark.points) * FINE).astype(int)) for mark in one.marks)

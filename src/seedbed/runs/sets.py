@@ -257,7 +257,7 @@ def _rows(found: Mapping[str, np.ndarray]) -> list[Compared]:
     rows = []
     for name, values in found.items():
         metric, _, tag = name.partition("@")
-        if metric.startswith("sizes/") or metric.endswith("_error"):
+        if metric.startswith(("sizes/", "along/")) or metric.endswith("_error"):
             continue
         means, n = values.mean(1), values.shape[1]
         if n > 1:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.core.capabilities import HasPaint, HasSample, LatentVariable, Layer, drawn
+from seedbed.core.capabilities import HasChain, HasPaint, HasSample, LatentVariable, Layer, drawn
 from seedbed.core.context import Context
 from seedbed.core.domain import REAL
 from seedbed.core.law import Distribution
@@ -50,6 +50,8 @@ def image_artefacts(data: Dataset) -> Artefacts:
     attention also ``windows``: where was read and written, ``[strokes, images, 5]``, and through how many ``filters``
     (see ``Painting``).
 
+    Of models that remember chains also ``chain``: where those stand, and E[x | z] at z ~ q(z | x) of these states.
+
     Args:
         data: images, of which ``shown(data)`` are reconstructed.
     """
@@ -69,11 +71,14 @@ def image_artefacts(data: Dataset) -> Artefacts:
             "reconstructions": {"mean": _half(found["mean"])},
             "latents": {"z": _half(principal_components(codes["z"]))},
         }
+        if isinstance(model := stack.model(0), HasChain) and model.chain in stack.state:
+            states = call(_chain_states, "chain states")
+            out["chain"] = {"x": _stored(states["x"], data), "mean": _half(states["mean"])}
         if len(data.shape) == 3:
             for name in ("traversals", "interpolations"):
                 if name in codes:  # of bits there are none: one cannot walk from 0 to 1
                     out[name] = {"grid": _half(codes[name])}
-            if isinstance(stack.model(0), HasPaint):
+            if isinstance(model, HasPaint):
                 painted = call(_painting, "samples", SHOWN)  # the samples' own noise: these are the first of them
                 out["canvas"] = {"mean": _half(painted["mean"])}
                 if windows := {
@@ -133,6 +138,12 @@ def _painting(model: LatentVariable, count: int, ctx: Context) -> dict[str, Tens
 
 def _reconstructions(model: LatentVariable, x: Tensor, ctx: Context) -> dict[str, Tensor]:
     return {"mean": _mean(model.proposal(x, ctx).likelihood)}
+
+
+def _chain_states(model: LatentVariable, ctx: Context) -> dict[str, Tensor]:
+    assert isinstance(model, HasChain), "only of models that remember chains"
+    x = ctx.state[model.chain]
+    return {"x": x, **_reconstructions(model, x, ctx)}
 
 
 def _walks(model: LatentVariable, x: Tensor, many: Tensor, ctx: Context) -> dict[str, Tensor]:
