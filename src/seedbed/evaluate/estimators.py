@@ -155,7 +155,7 @@ _FEATURES = Option(
     help="what sees the pictures: mnist, fashion, cifar10 (by default the one of their size), inception, my_net.py:net",
 )
 _PICTURES = Option(name="pictures", default=10_000, least=2, mark="n", help="of each side; at most all of the split")
-_WAY = (
+WAY = (
     Option(
         name="start",
         default="random-code",
@@ -212,7 +212,7 @@ _OF_SETS = tuple(
         offers=_draws_pictures,
         metrics=measured,
         measure=_pictures(name),
-        options=(_FEATURES, _PICTURES, *_WAY),
+        options=(_FEATURES, _PICTURES, *WAY),
     )
     for name, (meaning, measured) in _SETS.items()
 )
