@@ -41,7 +41,7 @@ def way_options(function: Callable[..., Any]) -> Callable[..., Any]:
         kind: Any = click.Choice(list(option.choices)) if option.choices else type(option.default)
         text = f"{option.help} [{option.default}]"
         if option.name == "chain_from":  # of chains that are kept a file tells as well where they begin
-            kind, text = str, f"{' or '.join(option.choices)}, or FILE.npz to go on with its chains: {text}"
+            kind, text = str, f"coins: noise; draws: of random codes; FILE.npz: its chains, to go on [{option.default}]"
         function = click.option(f"--{option.name.replace('_', '-')}", option.name, type=kind, help=text)(function)
     return function
 
