@@ -30,6 +30,7 @@ WHOLE = {
     (*NEW, "--prior", "vamp", "--pseudo-inputs", ONE): (1, True),
     ("sample", A, "-n", ONE): (1, True),
     ("sample", A, "--seed", ONE): (0, False),
+    ("sample", A, "-n", "2", "-q", "--start", "limiting", "--chain", ONE): (1, True),
     (*EVALUATE, "-k", ONE): (1, True),
     (*EVALUATE, "--examples", ONE): (1, False),
     (*EVALUATE, "--threads", ONE): (1, True),

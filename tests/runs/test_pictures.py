@@ -15,6 +15,7 @@ import seedbed
 from seedbed.cli.main import main
 from seedbed.core.errors import SeedbedError
 from seedbed.evaluate import estimate
+from seedbed.evaluate.chain import Way
 from seedbed.runs import album, pictures
 from seedbed.runs.pictures import save_pictures
 from seedbed.store.locks import Busy, held
@@ -205,7 +206,7 @@ def test_pictures_of_anything_else_are_refused(capsys, work):
     save_pictures(run, "p", 3)
     before = files("p")
     assert 'p holds other pictures (run is "' in refused(capsys, "sample", "levels", "--out", "p")
-    assert 'of is "draws" there, and "means"' in refused(capsys, "sample", "bits", "--out", "p", "--mean")
+    assert 'of is "draws" there, and "means"' in refused(capsys, "sample", "bits", "--out", "p", "--shown", "mean")
     again = seedbed.run(BITS, seeds=3, out="again", name="bits", **TINY)
     with pytest.raises(SeedbedError, match=r"other pictures \(created is .* there"):
         save_pictures(again, "p", 3)
@@ -253,7 +254,6 @@ def test_one_process_at_a_time(work):
 def test_what_is_no_picture_is_refused(capsys, work):
     says = "toy/8gaussians/vae draws examples of shape [2], which are no pictures; --out FILE.npz takes them"
     assert says in refused(capsys, "sample", "points", "--out", "p")
-    assert "--mean is of pictures" in refused(capsys, "sample", "points", "--mean")
     assert "--grid is of pictures" in refused(capsys, "sample", "bits", "--grid", "--out", "x.npz")
     for flags, what in (
         (["-n", 0], "count must be at least 1, got 0"),
@@ -277,7 +277,7 @@ def test_what_is_no_picture_is_refused(capsys, work):
 def test_means_stand_in_for_the_draws_that_were_made_of_them(capsys, work):
     for name, top in (("bits", 1), ("levels", 6), ("colour", 255)):
         run = run_of(name)
-        assert call(capsys, "sample", name, "-n", 64, "--out", name, "--mean", "-q")[0] == 0
+        assert call(capsys, "sample", name, "-n", 64, "--out", name, "--shown", "mean", "-q")[0] == 0
         stored = run.stored.arrays("samples")
         assert np.array_equal(stored["x"], run.sample(64).numpy())
         for row, seed in enumerate(run.seeds):
@@ -299,8 +299,8 @@ def test_a_model_without_means_is_refused(capsys, work):
 
     settings = {"seeds": 2, "steps": 2, "out": "runs", "name": "n", "threads": 1, "quiet": True}
     run = seedbed.fit(Noise, "digits-binary", loss=lambda m, x: -m.log_prob(x), **settings)
-    with pytest.raises(SeedbedError, match=r"has no mean E\[x \| z\] of what it draws; leave --mean out"):
-        save_pictures(run, "p", 2, mean=True)
+    with pytest.raises(SeedbedError, match=r"draws x without a p\(x \| z\), so no mean of it can be shown"):
+        save_pictures(run, "p", 2, way=Way(shown="mean"))
     assert not Path("p").exists()
     assert save_pictures(run, "p", 70) == 140
     for seed in (0, 1):

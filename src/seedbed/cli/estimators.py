@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from seedbed.evaluate.estimator import Option
-from seedbed.evaluate.estimators import ESTIMATORS
+from seedbed.evaluate.estimators import ESTIMATORS, WAY
 
 
 def _by_name() -> dict[str, dict[str, Option]]:
@@ -32,6 +32,17 @@ def estimator_options(function: Callable[..., Any]) -> Callable[..., Any]:
         flags.append(click.option(*words, name, type=kind, help=_help(owners)))
     for flag in reversed(flags):
         function = flag(function)
+    return function
+
+
+def way_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags of `sample` that say how draws are made, those of the estimators that look at draws."""
+    for option in reversed(WAY):
+        kind: Any = click.Choice(list(option.choices)) if option.choices else type(option.default)
+        text = f"{option.help} [{option.default}]"
+        if option.name == "chain_from":  # of chains that are kept a file tells as well where they begin
+            kind, text = str, f"coins: noise; draws: of random codes; FILE.npz: its chains, to go on [{option.default}]"
+        function = click.option(f"--{option.name.replace('_', '-')}", option.name, type=kind, help=text)(function)
     return function
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seedbed.cli.completion import data_sets, runs, studies, targets
-from seedbed.cli.estimators import estimator_help, estimator_options
+from seedbed.cli.estimators import estimator_help, estimator_options, way_options
 from seedbed.cli.last import answer
 from seedbed.cli.options import common, experiment_options, own_code
 from seedbed.cli.streams import enduring
@@ -118,16 +118,16 @@ def run(target: str, **options: object) -> None:
 @click.option(
     "--out", type=click.Path(), help="an .npz file, by default samples.npz in the run folder; or a folder, for PNG files"
 )
-@click.option("--mean", is_flag=True, help="as pictures E[x | z] instead of draws x ~ p(x | z)")
-@click.option("--grid", is_flag=True, help="the first hundred pictures of each seed as one, too")
-@click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what drawing pictures may take")
+@way_options
+@click.option("--grid", is_flag=True, help="the first hundred pictures of each seed as one, too; of chains ten as they move")
+@click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what drawing pictures and chains may take")
 @click.option("-q", "--quiet", is_flag=True, help="no progress bar")
 @own_code
 def sample(run_folder: str, **options: object) -> None:
     """Draw from the trained models of a run and save the draws. RUN_FOLDER is its folder, or its name below runs/.
 
     With `--out FOLDER` each draw is a picture, FOLDER/seed0/000000.png and so on; the same command with a larger count goes
-    on after those that are there.
+    on after those that are there. `--start limiting` draws by the chain x -> z ~ q(z | x) -> x ~ p(x | z).
     """
     from seedbed.cli.run import sample_run
 

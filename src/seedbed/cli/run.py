@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from seedbed.cli.options import parse_seeds
 from seedbed.cli.record import check_budget, check_data, record_runs, training_command
 from seedbed.cli.targets import one_run
 from seedbed.core.errors import SeedbedError, said
-from seedbed.core.numbers import whole
+from seedbed.core.numbers import shown, whole
 from seedbed.data import is_own
 from seedbed.experiments import MODELS, STUDIES, Experiment, find, find_on
 from seedbed.experiments.fields import RESERVED
@@ -19,6 +20,7 @@ from seedbed.experiments.files import listing
 from seedbed.runs.execute import execute
 
 if TYPE_CHECKING:
+    from seedbed.evaluate.chain import Way
     from seedbed.runs.load import Run
 
 RUN_FLAGS = ("out", "strategy", "device", "threads", "checkpoint_seconds", "again", "quiet")
@@ -134,46 +136,81 @@ def sample_run(path: str, options: dict[str, Any]) -> None:
 
     out = options["out"]
     pictures = out is not None and Path(out).suffix != ".npz"
-    if flags := [f"--{name}" for name in ("mean", "grid") if options[name] and not pictures]:
-        raise SeedbedError(f"{flags[0]} is of pictures; say where with --out FOLDER, or leave it out")
+    if options["grid"] and not pictures:
+        raise SeedbedError("--grid is of pictures; say where with --out FOLDER, or leave it out")
+    way, begun = _way_of(options)
+    if begun is not None and pictures:
+        raise SeedbedError("--chain-from FILE.npz goes on with chains into another --out FILE.npz; pictures begin anew")
     asked = output(out, (".npz",)) if out is not None and not pictures else None
     run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path, options["experiment"])
     if pictures:
-        _sample_pictures(run, options)
+        _sample_pictures(run, way, options)
     else:
-        _sample_array(run, options["count"], options["seed"], asked or run.path / "samples.npz")
+        _sample_array(run, way, begun, asked or run.path / "samples.npz", options)
 
 
-def _sample_pictures(run: "Run", options: dict[str, Any]) -> None:
+def _way_of(options: Mapping[str, Any]) -> "tuple[Way, str | None]":
+    """How draws are to be made, and the file of chains that are to go on.
+
+    Raises:
+        SeedbedError: for flags of chains without a chain, and for what they cannot be.
+    """
+    from seedbed.evaluate.chain import BEGINNINGS, Way
+
+    given = {key: options[key] for key in ("start", "chain", "chain_from", "shown") if options[key] is not None}
+    of_chains = [key for key in ("chain", "chain_from") if key in given and given.get("start") != "limiting"]
+    if of_chains:
+        flag = f"--{of_chains[0].replace('_', '-')}"
+        raise SeedbedError(f"{flag} is of chains; say --start limiting too, or leave {flag} out")
+    begins = given.get("chain_from", "coins")
+    if begins not in BEGINNINGS and Path(begins).suffix != ".npz":
+        raise SeedbedError(f"--chain-from must be {', '.join(BEGINNINGS)} or a FILE.npz of chains, got {shown(begins)}")
+    begun = given.pop("chain_from", None) if begins not in BEGINNINGS else None
+    return Way(**given), begun
+
+
+def _chains_of(way: "Way") -> str:
+    return f", chains of {way.chain} step{'s' * (way.chain > 1)} from {way.begins}" if way.limiting else ""
+
+
+def _sample_pictures(run: "Run", way: "Way", options: dict[str, Any]) -> None:
     from seedbed.runs.pictures import save_pictures
     from seedbed.runs.progress import examples_bar
 
     out, count, seed = options["out"], options["count"], options["seed"]
-    flags = {key: options[key] for key in ("mean", "grid", "memory_gib")}
+    flags = {key: options[key] for key in ("grid", "memory_gib")}
     with examples_bar(run.manifest.experiment, options["quiet"]) as progress:
-        new = save_pictures(run, out, count, seed, progress=progress, **flags)
+        new = save_pictures(run, out, count, seed, way=way, progress=progress, **flags)
     seeds = run.seeds if seed is None else [seed]
     there = count * len(seeds) - new
     of = f"each of {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
-    click.echo(f"wrote {count} pictures of {of} to {out}" + (f"; {there} of them were there before" if there else ""))
+    before = f"; {there} of them were there before" if there else ""
+    click.echo(f"wrote {count} pictures of {of} to {out}{_chains_of(way)}{before}")
 
 
-def _sample_array(run: "Run", count: int, seed: int | None, target: Path) -> None:
+def _sample_array(run: "Run", way: "Way", begun: str | None, target: Path, options: dict[str, Any]) -> None:
     """Save ``[seeds, count, *example]``; of tokens that the run can name, print the first sample."""
     import numpy as np
 
     from seedbed.report.stored import StoredRun
     from seedbed.report.texts import are_tokens, spelled, vocabulary_of
+    from seedbed.runs.chains import sampled
+    from seedbed.runs.progress import examples_bar
     from seedbed.store.atomic import write_atomic
 
-    draws = (run.sample(count) if seed is None else run.sample(count, seed)[None]).cpu().numpy()
-    seeds, domain = run.seeds if seed is None else [seed], str(run.manifest.data.get("domain", "real"))
+    flags = {"begun": begun, "memory_gib": options["memory_gib"]}
+    with examples_bar(run.manifest.experiment, options["quiet"] or not way.limiting) as progress:
+        arrays = sampled(run, options["count"], options["seed"], way, progress=progress, **flags)
+
+    save: Any = np.savez_compressed  # whose stub takes the names of arrays for options
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as handle:
-            np.savez_compressed(handle, x=draws, seeds=np.asarray(seeds), domain=np.asarray(domain))
+            save(handle, **arrays)
 
     write_atomic(target, write)
-    click.echo(f"wrote {target}: x {list(draws.shape)}, seeds {seeds}")
+    draws, seeds = arrays["x"], arrays["seeds"].tolist()
+    made = replace(way, chain_from=str(arrays["chain_from"])) if way.limiting else way
+    click.echo(f"wrote {target}: x {list(draws.shape)}, seeds {seeds}{_chains_of(made)}")
     if are_tokens(draws[0]) and (words := vocabulary_of(StoredRun.read(run.path).arrays("reference"))) is not None:
         click.echo(f"the first of seed {seeds[0]}:\n{spelled(draws[0, :1], words)[0]}")

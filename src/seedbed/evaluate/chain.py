@@ -65,10 +65,14 @@ class Way:
         return "".join(f":{part}" for part in (*chain, SHOWN[self.shown]) if part)
 
     @property
+    def begins(self) -> str:
+        """Where chains begin, in words."""
+        return {"coins": "uniform noise", "draws": "draws of a random code"}[self.chain_from]
+
+    @property
     def words(self) -> str:
         """The same for a protocol."""
-        begins = {"coins": "uniform noise", "draws": "draws of a random code"}[self.chain_from]
-        chain = f", {self.chain} steps of the chain x -> z -> x from {begins}" if self.limiting else ""
+        chain = f", {self.chain} steps of the chain x -> z -> x from {self.begins}" if self.limiting else ""
         shown = {"draw": "draws x ~ p(x | z)", "mean": "means E[x | z]", "mode": "likeliest x given z"}[self.shown]
         return f"start={self.start}{chain}; {shown}"
 
@@ -121,16 +125,61 @@ def looked(
         SeedbedError: for a chain of a model without latents, or a mean or mode that a likelihood does not have.
     """
     if not way.limiting:
-        for chunk in drawn_chunks(stack, _of_code(way.shown), count, first=first, memory_gib=memory_gib):
+        for chunk in drawn_chunks(stack, of_code(way.shown), count, first=first, memory_gib=memory_gib):
             yield {0: chunk}
         return
+    for part in followed(stack, way, count, shape, domain, first=first, memory_gib=memory_gib):
+        yield {step: shown for step, (_, shown) in part.items()}
+
+
+def followed(
+    stack: Stack,
+    way: Way,
+    count: int,
+    shape: tuple[int, ...],
+    domain: Domain,
+    *,
+    first: int = 0,
+    memory_gib: float = 4.0,
+    begun: Shaped[Tensor, "seeds n *example"] | None = None,
+    done: int = 0,
+) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+    """Chains ``first`` to ``count`` of every seed in order, in parts: at each mark ``(x, what is shown of it)``.
+
+    Args:
+        stack: the models.
+        way: how, with the marks at which chains are looked at.
+        count: chains of each seed.
+        shape: of an example.
+        domain: of its values.
+        first: index of the first.
+        memory_gib: beside the models.
+        begun: where the first chains are after ``done`` steps, at least ``count``; by default at the way's beginning.
+        done: those steps.
+
+    Raises:
+        SeedbedError: for a model without latents, or a mean or mode that its likelihood does not have.
+    """
     check_chain(stack, type(stack.module).__name__)
+    if first >= count:
+        return
     piece = lambda: _advanced(stack, way.shown, beginning(stack, way.chain_from, shape, domain, 0, BLOCK), 1, 0)
     at_once = max(1, min(AT_ONCE // BLOCK, int(memory_gib * GIB / max(1, peak_bytes(piece))))) * BLOCK
-    for start in range(first, count, at_once):
-        n = min(at_once, count - start)
-        begun = beginning(stack, way.chain_from, shape, domain, start, n)
-        yield {step: shown for step, _, shown in walked(stack, begun, way, first=start) if shown is not None}
+    # Whole blocks, cut afterwards: a product of a few rows may round otherwise than that of a block, and one other bit in a
+    # thousand steps makes another chain.
+    end = -(-count // BLOCK) * BLOCK
+    for start in range(first - first % BLOCK, end, at_once):
+        n = min(at_once, end - start)
+        x = beginning(stack, way.chain_from, shape, domain, start, n) if begun is None else _filled(begun, start, n)
+        asked = slice(max(0, first - start), count - start)
+        steps = walked(stack, x, way, done=done, first=start)
+        yield {step: (x[:, asked], shown[:, asked]) for step, x, shown in steps if shown is not None}
+
+
+def _filled(begun: Tensor, start: int, n: int) -> Tensor:
+    """``n`` chains from one on, with zeros for those that there are none of."""
+    some = begun[:, start : start + n]
+    return torch.cat([some, some.new_zeros(len(some), n - some.shape[1], *some.shape[2:])], 1)
 
 
 def beginning(
@@ -138,7 +187,7 @@ def beginning(
 ) -> Shaped[Tensor, "seeds {count} *example"]:
     """Where chains begin, those of every seed its own."""
     if chain_from == "draws":
-        return draw_samples(stack, _of_code("draw"), count, first)
+        return draw_samples(stack, of_code("draw"), count, first)
 
     def coins(model: Any, count: int, ctx: Context) -> Tensor:
         u = ctx.noise.uniform(shape, batch=count)
@@ -178,17 +227,17 @@ def _advanced(stack: Stack, shown: str, x: Tensor, step: int, first: int) -> tup
         return stack.call(one, x, noise=noise)
 
 
-def _of_code(shown: str) -> Any:
-    """``(model, count, ctx) -> [count, *example]`` of random codes."""
+def of_code(shown: str) -> Any:
+    """``(model, count, ctx) -> [count, *example]`` of random codes: draws, means or modes."""
 
-    def of_code(model: Any, count: int, ctx: Context) -> Tensor:
+    def made(model: Any, count: int, ctx: Context) -> Tensor:
         if shown == "draw":
             return cast(HasSample, model).sample(count, ctx)
         if not isinstance(model, LatentVariable):
             raise SeedbedError(f"{type(model).__name__} draws x without a p(x | z), so no {shown} of it can be shown")
         return _seen(model.generate(count, ctx)[1], shown)
 
-    return of_code
+    return made
 
 
 def _seen(likelihood: Any, shown: str) -> Tensor:

@@ -151,7 +151,7 @@ def _distance(stack: "Stack", data: "Dataset", split: str, limits: Limits) -> "M
 def _words_of_sets(settings: Mapping[str, Any]) -> str:
     from seedbed.evaluate.chain import Way
 
-    way = Way(**{option.name: settings[option.name] for option in _WAY})
+    way = Way(**{option.name: settings[option.name] for option in WAY})
     return f"{way.words}; {settings['pictures']} pictures of each at most"
 
 
@@ -162,7 +162,7 @@ _FEATURES = Option(
     help="what sees the pictures: mnist, fashion, cifar10 (by default the one of their size), inception, my_net.py:net",
 )
 _PICTURES = Option(name="pictures", default=10_000, least=2, mark="n", help="of each side; at most all of the split")
-_WAY = (
+WAY = (
     Option(
         name="start",
         default="random-code",
@@ -219,7 +219,7 @@ _OF_SETS = tuple(
         offers=_draws_pictures,
         metrics=measured,
         measure=_pictures(name),
-        options=(_FEATURES, _PICTURES, *_WAY),
+        options=(_FEATURES, _PICTURES, *WAY),
         words=_words_of_sets,
     )
     for name, (meaning, measured) in _SETS.items()

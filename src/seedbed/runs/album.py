@@ -7,7 +7,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,8 @@ class Album:
                     f"{self.folder} holds {one_line(names[0])} and no {NOTE}: no folder of pictures; {_OTHER}"
                 )
             return
-        for key, here in self.identity.items():
-            if there.get(key) != here:
+        for key in {**self.identity, **there}:
+            if key != "seeds" and there.get(key) != (here := self.identity.get(key)):
                 what = f"{key} is {shown(there.get(key))} there, and {shown(here)} of what is asked for"
                 raise SeedbedError(f"{self.folder} holds other pictures ({what}); {_OTHER}")
 
@@ -130,13 +130,11 @@ class Album:
         path = output(self.folder / f"seed{seed}.png")
         with clear_os_errors(path):
             tiles = [_greys_in(self._place(seed) / _name(index)) for index in range(min(count, SIDE**2))]
-        channels, height, width = tiles[0].shape
-        rows, columns = -(-len(tiles) // SIDE), min(len(tiles), SIDE)
-        grid = np.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), GAP, np.uint8)
-        for index, tile in enumerate(tiles):
-            top, left = index // SIDE * (height + 1), index % SIDE * (width + 1)
-            grid[:, top : top + height, left : left + width] = tile
-        write_atomic(path, lambda temporary: _image(grid).save(temporary, "PNG"))
+        _write_tiles(path, tiles)
+
+    def write_chain(self, seed: int, rows: Sequence[UInt8[np.ndarray, "chains channels height width"]]) -> None:
+        """Write a few chains of a seed as one picture, a row for each step that they were looked at."""
+        _write_tiles(output(self.folder / f"seed{seed}-chain.png"), [tile for row in rows for tile in row], len(rows[0]))
 
     def _place(self, seed: int) -> Path:
         return self.folder / f"seed{seed}"
@@ -152,6 +150,17 @@ class Album:
         if not is_table(found) or not is_table(found.get("seeds"), is_text):
             raise SeedbedError(f"{self.note} is damaged (seeds must be texts by seed); {_OTHER}")
         return found
+
+
+def _write_tiles(path: Path, tiles: Sequence[UInt8[np.ndarray, "channels height width"]], columns: int = SIDE) -> None:
+    channels, height, width = tiles[0].shape
+    columns = min(len(tiles), columns)
+    rows = -(-len(tiles) // columns)
+    grid = np.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), GAP, np.uint8)
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        grid[:, top : top + height, left : left + width] = tile
+    write_atomic(path, lambda temporary: _image(grid).save(temporary, "PNG"))
 
 
 def _name(index: int) -> str:

@@ -1,7 +1,6 @@
 """Draws of a run as picture files."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,28 +11,25 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from seedbed.core.ambient import plain
-from seedbed.core.capabilities import LatentVariable
 from seedbed.core.context import Context
-from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.numbers import number, shown, whole
 from seedbed.core.words import place
 from seedbed.data import loaded_once
+from seedbed.evaluate.chain import USUAL, Way, looked, of_code
 from seedbed.evaluate.estimate import draw_samples, drawn_chunks
 from seedbed.models.adapted import draw
 from seedbed.report.pixels import is_picture
-from seedbed.runs.album import MOST, Album
+from seedbed.runs.album import MOST, SIDE, Album
+from seedbed.runs.chains import check_way, domain_of, fingerprint
 from seedbed.runs.evaluate import GIB_MOST
 from seedbed.runs.load import Run
-from seedbed.runs.weights import check_draws
 from seedbed.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from seedbed.core.stack import Stack
     from seedbed.evaluate.likelihood import Progress
 
-# (model, count, ctx) -> [count, *example], written for one seed.
-Draw = Callable[[Any, int, Context], Tensor]
 SPAN = 4096  # draws of a seed before they are written: an interrupt costs no more, however much the memory holds
 
 
@@ -57,7 +53,7 @@ class Scale:
         Raises:
             SeedbedError: for examples that are no pictures.
         """
-        domain, shape = Domain.parse(run.manifest.data.get("domain", "real")), run.manifest.data.get("shape", [])
+        domain, shape = domain_of(run.manifest), run.manifest.data.get("shape", [])
         if not is_picture(shape) or domain.kind == "tokens":
             raise _no_picture(run.manifest, shape)
         if domain.kind != "real":
@@ -78,7 +74,7 @@ def save_pictures(
     count: int,
     seed: int | None = None,
     *,
-    mean: bool = False,
+    way: Way = USUAL,
     grid: bool = False,
     memory_gib: float = 4.0,
     progress: "Progress | None" = None,
@@ -90,8 +86,9 @@ def save_pictures(
         folder: a new or empty one, or one that holds such pictures of this run.
         count: pictures of each seed.
         seed: of this seed only; by default of all.
-        mean: the mean E[x | z] of each draw x ~ p(x | z) in its place; of latent-variable models.
-        grid: write the first hundred of each seed as ``FOLDER/seed0.png`` too, ten to a row.
+        way: how they are drawn, and whether the mean or mode of each x ~ p(x | z) is shown in its place.
+        grid: write the first hundred of each seed as ``FOLDER/seed0.png`` too, ten to a row; of chains also the first ten as
+            ``FOLDER/seed0-chain.png``, a row for each mark of their way.
         memory_gib: what drawing may take beside the models.
         progress: called with (pictures done, pictures in all).
 
@@ -99,7 +96,7 @@ def save_pictures(
         How many were written; the others were there.
 
     Raises:
-        SeedbedError: for a model that draws no pictures, or a folder that holds anything else.
+        SeedbedError: for a model that draws no pictures, or not in this way, or a folder that holds anything else.
     """
     if not isinstance(run, Run):
         raise SeedbedError(f"expected a Run, got {shown(run)}")
@@ -107,20 +104,21 @@ def save_pictures(
     memory_gib = number("memory in GiB", memory_gib, 0, GIB_MOST, above=True)
     seeds = run.seeds if seed is None else [run.check_seed(seed)]
     scale = Scale.of(run)
-    greys, written, done = _greys_of(run.manifest, scale, mean), 0, 0
-    album = Album(folder, _identity(run.manifest, scale, mean))
+    written, done = 0, 0
+    album = Album(folder, _identity(run.manifest, scale, way))
     with album.alone(), plain(run.manifest.threads), loaded_once():
         for group, stack in run.stacks(groups=run.groups_of(seeds)):
-            check_draws(stack.module, run.manifest.experiment)
-            draw_samples(stack, greys, 1)  # what is no picture is refused before anything is written
+            parts = Parts(stack, run.manifest, scale, way, memory_gib)
             rows = {one: row for row, one in enumerate(group) if one in seeds}
-            album.admit({one: _fingerprint(stack, row) for one, row in rows.items()})
+            album.admit({one: fingerprint(stack, row) for one, row in rows.items()})
             missing = {one: album.missing(one, count) for one in rows}
             first = min(int(some.argmax()) if some.any() else count for some in missing.values())
             done += sum(count - int(some.sum()) for some in missing.values())
-            for start, chunk in _chunks(stack, greys, first, count, memory_gib):
+            along = None
+            for start, part in parts.between(first, count):
+                along = part if start == 0 and along is None else along
                 for one, row in rows.items():
-                    for index, pixels in enumerate(chunk[row].numpy(), start):
+                    for index, pixels in enumerate(part[way.marks[-1]][row].numpy(), start):
                         if not missing[one][index]:
                             continue
                         album.write(one, index, pixels)
@@ -130,38 +128,54 @@ def save_pictures(
                     album.flush(one)
             for one in rows if grid else ():
                 album.write_grid(one, count)
+            if grid and way.limiting:
+                along = along or next(parts.between(0, min(count, SIDE)))[1]
+                for one, row in rows.items():
+                    album.write_chain(one, [along[mark][row, :SIDE].numpy() for mark in way.marks])
     return written
 
 
-def _chunks(
-    stack: "Stack", draw_greys: Draw, first: int, count: int, memory_gib: float
-) -> Iterator[tuple[int, UInt8[Tensor, "seeds chunk channels height width"]]]:
-    """The draws from ``first`` to ``count`` in order, each chunk with the index of its first."""
-    for start in range(first, count, SPAN):
-        at = start
-        for chunk in drawn_chunks(stack, draw_greys, min(start + SPAN, count), first=start, memory_gib=memory_gib):
-            yield at, chunk
-            at += chunk.shape[1]
+class Parts:
+    """Pictures of a stack in parts that the memory holds, as whole numbers 0..255.
 
+    Args:
+        stack: the models.
+        manifest: of their run.
+        scale: of the greys.
+        way: how they are drawn.
+        memory_gib: beside the models.
 
-def _greys_of(manifest: Manifest, scale: Scale, mean: bool) -> Draw:
-    """What draws pictures as whole numbers 0..255, so that what this takes is measured with what drawing takes."""
+    Raises:
+        SeedbedError: for models that draw no pictures, or not in this way.
+    """
 
-    def greys(model: Any, count: int, ctx: Context) -> Tensor:
-        x = _means(manifest, model, count, ctx) if mean else draw(model, count, ctx)
-        if list(x.shape[1:]) != manifest.data["shape"]:
-            raise _no_picture(manifest, x.shape[1:])
-        return scale.greys(x)
+    def __init__(self, stack: "Stack", manifest: Manifest, scale: Scale, way: Way, memory_gib: float) -> None:
+        self.stack, self.manifest, self.scale, self.way, self.memory_gib = stack, manifest, scale, way, memory_gib
+        self.shape, self.domain = tuple(manifest.data["shape"]), domain_of(manifest)
+        check_way(stack, manifest, way)  # before anything is written
+        if not way.limiting:
+            draw_samples(stack, self._greys, 1)
 
-    return greys
+    def between(self, first: int, count: int) -> Iterator[tuple[int, dict[int, UInt8[Tensor, "seeds n c h w"]]]]:
+        """Those from ``first`` to ``count`` in order: each part by the step of its chains, with the index of its first."""
+        stack, memory = self.stack, self.memory_gib
+        if self.way.limiting:
+            for part in looked(stack, self.way, count, self.shape, self.domain, first=first, memory_gib=memory):
+                yield first, {mark: self.scale.greys(x) for mark, x in part.items()}
+                first += part[self.way.chain].shape[1]
+            return
+        for start in range(first, count, SPAN):
+            at = start
+            for chunk in drawn_chunks(stack, self._greys, min(start + SPAN, count), first=start, memory_gib=memory):
+                yield at, {0: chunk}
+                at += chunk.shape[1]
 
-
-def _means(manifest: Manifest, model: Any, count: int, ctx: Context) -> Tensor:
-    """E[x | z] at the z of the first ``count`` draws."""
-    mean = getattr(model.generate(count, ctx)[1], "mean", None) if isinstance(model, LatentVariable) else None
-    if mean is None:
-        raise SeedbedError(f"{manifest.experiment} has no mean E[x | z] of what it draws; leave --mean out")
-    return mean
+    def _greys(self, model: Any, count: int, ctx: Context) -> Tensor:
+        """Greys of random codes, so that what this takes is measured with what drawing takes."""
+        x = draw(model, count, ctx) if self.way.shown == "draw" else of_code(self.way.shown)(model, count, ctx)
+        if list(x.shape[1:]) != self.manifest.data["shape"]:
+            raise _no_picture(self.manifest, x.shape[1:])
+        return self.scale.greys(x)
 
 
 def _no_picture(manifest: Manifest, shape: Sequence[int]) -> SeedbedError:
@@ -170,24 +184,17 @@ def _no_picture(manifest: Manifest, shape: Sequence[int]) -> SeedbedError:
     )
 
 
-def _identity(manifest: Manifest, scale: Scale, mean: bool) -> dict[str, Any]:
+def _identity(manifest: Manifest, scale: Scale, way: Way) -> dict[str, Any]:
     """What pictures in one folder have in common."""
+    chain = {"start": way.start, "chain": way.chain, "chain_from": way.chain_from} if way.limiting else {}
     return {
         "run": manifest.hash,
         "experiment": manifest.experiment,
         "created": manifest.created,
         "data": manifest.data["name"],
         "shape": manifest.data["shape"],
-        "of": "means" if mean else "draws",
+        "of": f"{way.shown}s",
         "black": scale.black,
         "white": scale.white,
+        **chain,
     }
-
-
-def _fingerprint(stack: "Stack", row: int) -> str:
-    """What tells the weights of a seed from those that it had before it trained on."""
-    digest = hashlib.sha256()
-    for name, value in sorted({**stack.params, **stack.state}.items()):
-        digest.update(name.encode())
-        digest.update(value[row].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
