@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from seedbed.core.domain import BINARY, Domain
+from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.data import load
@@ -106,6 +106,10 @@ def test_shapes_and_domain(name: str) -> None:
     if name.endswith("mnist"):
         assert data.domain == Domain("levels", 256) and data.view is None
         assert all(x[:].max() == 255 and x[:].min() == 0 and torch.equal(x[:], x[:].round()) for x in data.splits.values())
+    elif name.endswith("share"):
+        grey = real(name.removesuffix("-share"))
+        assert data.domain == REAL and data.view is None
+        assert all(torch.equal(x[:], grey.splits[split][:] / 255) for split, x in data.splits.items())
     else:
         assert data.domain == BINARY
         for split in ("valid", "test") if data.view else ("train", "valid", "test"):
@@ -135,6 +139,10 @@ def test_threshold_is_above_127() -> None:
     grey, binary = real("mnist"), real("mnist-threshold")
     for split, x in binary.splits.items():
         assert torch.equal(x[:], (grey.splits[split][:] >= 128).float())
+    lower = real("mnist-threshold-0.4375")
+    for split, x in lower.splits.items():
+        assert torch.equal(x[:], (grey.splits[split][:] / 255 > 0.4375).float())
+        assert not torch.equal(x[:], binary.splits[split][:])
 
 
 def within(draw: torch.Tensor, probs: torch.Tensor, z: float = 4.5) -> bool:
