@@ -12,6 +12,7 @@ from seedbed.core.context import Context
 from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError
 from seedbed.distributions.likelihood import BERNOULLI, GAUSSIAN
+from seedbed.distributions.numeric import soft_clamp
 from seedbed.models.symmetric import SymmetricVAE
 from seedbed.objectives.equilibrium import decoder_utility, encoder_utility, labelled_utility
 
@@ -235,3 +236,12 @@ def test_the_source_networks_have_its_numbers_of_weights():
 def test_what_it_cannot_be_is_refused(settings, says):
     with pytest.raises(SeedbedError, match=says):
         SymmetricVAE(3, **{"bits": (1, 2), "hidden": (4,), "likelihood": BERNOULLI, **settings})
+
+
+def test_of_real_numbers_the_decoder_starts_at_the_training_datas_mean_and_scale():
+    mean, raw = torch.tensor([0.3, -1.0, 2.0]), torch.tensor([0.5, -2.0, 0.0])
+    model = SymmetricVAE(3, (1, 2), "reverse", (4,), GAUSSIAN, output_bias=torch.cat([mean, raw]))
+    assert torch.equal(model.decoder.out.layers[-1].bias, mean)
+    scale = soft_clamp(raw).exp()
+    assert float(model.decoder.log_scale.exp()) == pytest.approx(float(scale.square().mean().sqrt()))
+    assert float(SymmetricVAE(3, (1, 2), "reverse", (4,), GAUSSIAN).decoder.log_scale) == 0

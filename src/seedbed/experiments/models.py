@@ -158,7 +158,7 @@ class SymmetricVAE(Model):
         from seedbed.distributions.likelihood import likelihood_of
         from seedbed.models import symmetric
 
-        bias = output_start(data, self.output_bias) if self.trunk == "mlp" and data.domain == BINARY else None
+        bias = output_start(data, self.output_bias) if self.trunk == "mlp" else None
         nets = likelihood_of(data.domain), self.trunk, self.activation, bias, self.chains, self.encoder_hidden
         return symmetric.SymmetricVAE(data.shape, self.bits, self.encoder, self.hidden, *nets)
 

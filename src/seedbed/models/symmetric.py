@@ -17,6 +17,7 @@ from seedbed.core.shapes import Shape, axes_of
 from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal
+from seedbed.distributions.numeric import soft_clamp
 from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images
 from seedbed.nets.linear import Linear
 from seedbed.nets.mlp import MLP, Activation, activation_named
@@ -141,7 +142,8 @@ class SymmetricVAE(nn.Module, LatentVariable, HasChain):
         likelihood: the family of p(x | z_L); of real numbers a Gaussian of one scale for all, which is learnt.
         network: of what meets x: ``mlp``, or the source's convolutions of grey 28 x 28 images.
         activation: of the nets that meet x; with convolutions of the decoder's, the encoder's being tanh.
-        output_bias: where the decoder's output starts, ``[*shape]``; of an ``mlp``.
+        output_bias: where the decoder of an ``mlp`` starts: raw outputs of the likelihood, of real numbers means and
+            log-scales ``[2 * channels, ...]``, of which the one scale is the root of the mean square.
         chains: examples that go from x to z to x with every update, from fair coins or U[0, 1) on; 0 for none.
 
     Raises:
@@ -184,6 +186,9 @@ class SymmetricVAE(nn.Module, LatentVariable, HasChain):
         self.register_buffer("coins", torch.zeros(bits[0]))
         if output_bias is not None and isinstance(self.decoder.out, MLP):
             with torch.no_grad():
+                if self.decoder.real:
+                    output_bias, raw = output_bias.chunk(2)
+                    self.decoder.log_scale.copy_(0.5 * (2 * soft_clamp(raw)).exp().mean().log())
                 self.decoder.out.layers[-1].get_parameter("bias").copy_(output_bias.flatten())
 
     @property
