@@ -243,5 +243,5 @@ def test_of_real_numbers_the_decoder_starts_at_the_training_datas_mean_and_scale
     model = SymmetricVAE(3, (1, 2), "reverse", (4,), GAUSSIAN, output_bias=torch.cat([mean, raw]))
     assert torch.equal(model.decoder.out.layers[-1].bias, mean)
     scale = soft_clamp(raw).exp()
-    assert float(model.decoder.log_scale.exp()) == pytest.approx(float(scale.square().mean().sqrt()))
-    assert float(SymmetricVAE(3, (1, 2), "reverse", (4,), GAUSSIAN).decoder.log_scale) == 0
+    assert model.decoder.log_scale.exp().item() == pytest.approx(float(scale.square().mean().sqrt()))
+    assert SymmetricVAE(3, (1, 2), "reverse", (4,), GAUSSIAN).decoder.log_scale.item() == 0
