@@ -153,6 +153,7 @@ OTHER = {
     "free_bits": lambda e: 2.0,
     "critic_lr": lambda e: 0.3,
     "encoder_hidden": lambda e: (3,),
+    "corruption": lambda e: 0.3,
     "read": lambda e: 2,
     "write": lambda e: 2,
     "steps": lambda e: 2,

@@ -37,7 +37,7 @@ class Bernoulli:
         return torch.sigmoid(self.logits)
 
     @property
-    def mode(self) -> Float[Tensor, "..."]:
+    def mode(self) -> Float[Tensor, "*shape"]:
         """The likelier bit, ``[*batch, *event]``."""
         return (self.logits > 0).to(self.logits.dtype)
 

@@ -51,7 +51,7 @@ class DiagonalNormal:
         return self.log_scale.exp()
 
     @property
-    def mode(self) -> Float[Tensor, "..."]:
+    def mode(self) -> Float[Tensor, "*shape"]:
         """The mean, ``[*batch, *event]``."""
         return self.mean
 
