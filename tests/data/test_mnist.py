@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from seedbed.core.domain import BINARY, Domain
+from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.data import load
@@ -106,6 +106,10 @@ def test_shapes_and_domain(name: str) -> None:
     if name.endswith("mnist"):
         assert data.domain == Domain("levels", 256) and data.view is None
         assert all(x[:].max() == 255 and x[:].min() == 0 and torch.equal(x[:], x[:].round()) for x in data.splits.values())
+    elif name == "fashion-mnist-share":
+        grey = real("fashion-mnist")
+        assert data.domain == REAL and data.view is None
+        assert all(torch.equal(x[:], grey.splits[split][:] / 255) for split, x in data.splits.items())
     else:
         assert data.domain == BINARY
         for split in ("valid", "test") if data.view else ("train", "valid", "test"):
@@ -131,10 +135,11 @@ def test_static_means() -> None:
     )
 
 
-def test_threshold_is_above_127() -> None:
-    grey, binary = real("mnist"), real("mnist-threshold")
+@pytest.mark.parametrize(("name", "least"), [("mnist-threshold", 128), ("mnist-threshold-0.4375", 112)])
+def test_threshold_is_above_a_share_of_255(name: str, least: int) -> None:
+    grey, binary = real("mnist"), real(name)
     for split, x in binary.splits.items():
-        assert torch.equal(x[:], (grey.splits[split][:] >= 128).float())
+        assert torch.equal(x[:], (grey.splits[split][:] >= least).float())
 
 
 def within(draw: torch.Tensor, probs: torch.Tensor, z: float = 4.5) -> bool:
