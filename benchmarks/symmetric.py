@@ -60,10 +60,11 @@ class Plain(nn.Module):
         z0 = torch.bernoulli(torch.sigmoid(a0))
         return z0, torch.bernoulli(torch.sigmoid(self.logits(z0) + a1))
 
-    def sample(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    def sample(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         z0 = torch.bernoulli(torch.full((n, BITS[0]), 0.5))
-        z1 = torch.bernoulli(torch.sigmoid(self.logits(z0)))
-        return z0, z1, torch.bernoulli(torch.sigmoid(self.px(z1)))
+        logits = self.logits(z0)
+        z1 = torch.bernoulli(torch.sigmoid(logits))
+        return z0, z1, torch.bernoulli(torch.sigmoid(self.px(z1))), logits
 
 
 def loss_of(logits: Tensor, bits: Tensor) -> Tensor:
@@ -88,8 +89,7 @@ def by_hand(data: Tensor) -> Callable[[], None]:
         players[0].step()
         with torch.no_grad():
             chain = torch.bernoulli(torch.sigmoid(model.px(model.encode(chain)[1])))
-            z0, z1, x = model.sample(BATCH)
-            shared = model.logits(z0)
+            z0, z1, x, shared = model.sample(BATCH)
         players[1].zero_grad()
         a0, a1 = model.added(x)
         (loss_of(a0, z0) + loss_of(shared + a1, z1)).backward()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seedbed.core.domain import BINARY, Domain
+from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.noise import Noise, Streams
 from seedbed.data.images import grey_images
 
@@ -11,8 +11,8 @@ LEVELS = torch.arange(256.0).view(16, 1, 4, 4)
 SPLITS = {"train": LEVELS, "valid": torch.full((600, 1, 4, 4), 102.0), "test": torch.full((600, 1, 4, 4), 102.0)}
 
 
-def images(binarise, **changed):
-    return grey_images("grey", "Levels", "levels", SPLITS | changed, "as made", binarise=binarise)
+def images(binarise, threshold=0.5, **changed):
+    return grey_images("grey", "Levels", "levels", SPLITS | changed, "as made", binarise=binarise, threshold=threshold)
 
 
 def test_levels_stay_levels():
@@ -21,11 +21,20 @@ def test_levels_stay_levels():
     assert torch.equal(data.splits["train"][:], LEVELS) and data.protocol == "Levels, grey levels 0..255; as made"
 
 
-def test_a_threshold_is_above_127():
-    data = images("threshold")
+@pytest.mark.parametrize(("threshold", "least"), [(0.5, 128), (0.4375, 112)])
+def test_a_threshold_is_above_that_share_of_255(threshold, least):
+    data = images("threshold", threshold=threshold)
     assert (data.domain, data.view, data.refresh) == (BINARY, None, "batch")
-    assert data.splits["train"][:].flatten().tolist() == [0.0] * 128 + [1.0] * 128
-    assert not data.splits["valid"][:].any()
+    assert data.splits["train"][:].flatten().tolist() == [0.0] * least + [1.0] * (256 - least)
+    assert not data.splits["valid"][:].any() and f"grey > {least - 1}" in data.protocol
+
+
+def test_shares_are_real_numbers_from_0_to_1():
+    data = images("share")
+    assert (data.domain, data.view, data.refresh) == (REAL, None, "batch")
+    assert torch.equal(data.splits["train"][:], LEVELS / 255) and data.splits["valid"][:].unique().tolist() == [
+        pytest.approx(0.4)
+    ]
 
 
 @pytest.mark.parametrize(("binarise", "refresh"), [("batch", "batch"), ("epoch", "epoch")])

@@ -96,6 +96,46 @@ def test_what_bits_tell_and_the_average_posterior_by_every_setting(encoder):
     assert found.totals[f"dead_bits_{name}"][0][0].tolist() == [float((exact < DEAD_BELOW).sum())]
 
 
+@each_encoder
+def test_an_average_over_some_examples_is_of_all_parts_of_a_split(encoder):
+    """It is the KL of their own average from the prior, by every setting; they are a sample of a split that is in order."""
+    model = small(encoder)
+    with torch.no_grad():
+        log_q = model.log_posterior(EVERY_X, Z, Context.of(0))
+        log_p = model.joint(EVERY_X, Z, Context.of(0)).logsumexp(1)
+    kl = lambda share: float(((q := (log_q.exp() * share).sum(1)) * (q.log() - log_p)).sum())
+    x = EVERY_X.repeat_interleave(500, 0)  # in order: the first examples are all alike
+    for mixed in (7, 2001, 3999):
+        found = bits_use(stack(model), x, "test", mixed).totals["aggregate_kl_nats"][0][0].double()
+        rows = torch.arange(mixed) * 4000 // mixed // 500
+        exact = kl(torch.bincount(rows, minlength=8).double() / mixed)
+        assert len(found) == mixed and abs(found.mean() - exact) < 5 * found.std() / mixed**0.5
+
+
+def test_a_ladders_second_layer_tells_of_the_first_where_the_rate_is_none():
+    model = small("ladder")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(("encoder", "decoder.out")):
+                parameter.zero_()
+    found = bits_use(stack(model), examples(), "test", 100)
+    assert float(found.totals["rate_nats"][0].abs().max()) == pytest.approx(0, abs=1e-9)
+    assert float(found.totals["information_z1_nats"][0]) == pytest.approx(0, abs=1e-9)
+    assert float(found.totals["information_z2_nats"][0]) > 0.1 and float(found.totals["dead_bits_z1"][0]) == 1
+
+
+@each_encoder
+def test_what_all_bits_tell_added_up_is_no_less_than_their_mutual_information(encoder):
+    share = DATA.double() / DATA.sum()
+    for seed in range(4):
+        model = small(encoder, seed)
+        with torch.no_grad():
+            log_q = model.log_posterior(EVERY_X, Z, Context.of(0))
+        weights = log_q.exp() * share
+        exact = (weights * (log_q - weights.sum(1, keepdim=True).log())).sum()
+        assert float(bits_use(stack(model), examples(), "test", 10).totals["information_nats"][0]) > exact - 0.01
+
+
 def test_under_the_model_the_layers_above_feed_a_bit():
     model = small("ladder")
     found = bits_use(stack(model), examples(), "test", 50)

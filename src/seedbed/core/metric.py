@@ -97,9 +97,11 @@ UNIT_VARIANCE = Metric("units/mean_variance_<layer>_<i>", "z^2", "variance over 
 # Of latents that are bits. What a bit tells is H(mean of its probability) - mean of H(its probability): 0 of a dead one.
 DEAD_BELOW = 0.01  # nats
 ENCODER_LOSS = Metric("encoder_loss_nats", "nats", "-log q(z | x) at the model's own (x, z)", better=None)
-INFORMATION = Metric("information_nats", "nats", "what bits tell of x, each alone, added up", better=None, low=0.0)
+INFORMATION = Metric(
+    "information_nats", "nats", "what each bit tells of x and the bits before it, added up", better=None, low=0.0
+)
 INFORMATION_OF_LAYER = Metric("information_<layer>_nats", "nats", "the same of one layer", better=None, low=0.0)
-INFORMATION_OF_UNIT = Metric("units/information_<layer>_<i>_nats", "nats", "what one bit tells of x", better=None, low=0.0)
+INFORMATION_OF_UNIT = Metric("units/information_<layer>_<i>_nats", "nats", "what one bit tells", better=None, low=0.0)
 FED_OF_UNIT = Metric(
     "units/fed_<layer>_<i>_nats", "nats", "what the layers above tell of one bit, under p(z)", better=None, low=0.0
 )

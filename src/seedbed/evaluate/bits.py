@@ -68,8 +68,10 @@ def bits_use(stack: Stack, x: "Tensor | Source", address: str, mixed: int = 1000
     """What the bits of every seed of a stack tell of the same examples, and whether q and p mean the same bits.
 
     ``information_<layer>_nats``, of each bit and added up, see ``information``; a bit is dead below 0.01 nats. A bit's
-    probability is q's, given x and the bits that it was drawn after, which then count as what it is told. ``fed`` is the
-    same under the model itself: what the layers above tell of a bit that is drawn from p(z).
+    probability is q's, given x and the bits that it was drawn after, which then count as what it is told: a second layer
+    is alive where it repeats the first, also at the trivial equilibrium, which the rate tells. All added up are no less
+    than the mutual information of x and z. ``fed`` is the same under the model itself: what the layers above tell of a bit
+    that is drawn from p(z).
 
     ``marginals_kl_nats`` is the KL of every bit's mean probability under q from that under p, added up.
     ``aggregate_kl_nats`` is KL(q(z) || p(z)) of q(z) = E_x q(z | x), the average over ``mixed`` examples x_m in its place,
@@ -77,7 +79,8 @@ def bits_use(stack: Stack, x: "Tensor | Source", address: str, mixed: int = 1000
         E_m [log 1/M sum_j q(z_m | x_j) - log p(z_m)],  z_m ~ q(z | x_m).
 
     It is the rate less a lower bound of the mutual information of x and z that is never above log M (Hoffman and Johnson
-    2016, "ELBO surgery"; van den Oord et al. 2018, arXiv 1807.03748), hence an upper bound in expectation.
+    2016, "ELBO surgery"; van den Oord et al. 2018, arXiv 1807.03748), hence an upper bound in expectation: the KL of an
+    average over some examples, and a KL is convex.
 
     Args:
         stack: models with bits among their latents.
@@ -130,8 +133,8 @@ def _mean(law: Distribution) -> Tensor:
 
 
 def _aggregate(stack: Stack, x: "Tensor | Source", address: str, mixed: int, memory_gib: float) -> Tensor:
-    some = x[:: max(1, len(x) // mixed)][:mixed].to(stack.device, stack.dtype)
-    count = len(some)
+    count = min(mixed, len(x))
+    some = x[torch.arange(count) * len(x) // count].to(stack.device, stack.dtype)
 
     def draws(model: LatentVariable, x: Tensor, ctx: Context) -> dict[str, Tensor]:
         proposal = model.proposal(x, ctx)

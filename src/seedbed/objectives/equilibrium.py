@@ -22,7 +22,8 @@ from seedbed.core.terms import Terms
 def decoder_utility(model: LatentVariable, x: Shaped[Tensor, "batch *example"], ctx: Context) -> Terms:
     """``log p(x, z)`` in nats at z ~ q(z | x), of data x. Parts: ``log_joint``.
 
-    Its gradient in the decoder is that of ``-KL(pi(x) q(z | x) || p(x, z))``.
+    Its gradient in the decoder is that of ``-KL(pi(x) q(z | x) || p(x, z))`` at a fixed q, also of a ladder's, which has the
+    decoder's nets in it.
     """
     with torch.no_grad():
         z = model.proposal(x, replace(ctx, through="constant")).z
