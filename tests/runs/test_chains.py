@@ -36,6 +36,8 @@ def trained(tmp_path_factory):
     points: dict[str, Any] = {"data": "8gaussians", "out": out / "runs", "train_size": 50, "eval_size": 50, **TINY}
     seedbed.run("vae", seeds=2, name="real", latents=2, **points)
     seedbed.run("flow", seeds=1, name="flow", couplings=2, **points)
+    bits: dict[str, Any] = {"data": "digits-binary", "out": out / "runs"} | {k: v for k, v in TINY.items() if k != "hidden"}
+    seedbed.run("image-flow", seeds=1, name="still", couplings=(0, 1, 1), width=4, depth=1, growth=2, **bits)
     return out
 
 
@@ -226,6 +228,9 @@ def test_what_a_model_does_not_have(capsys, work, out):
     for flags in ((), LIMITING):
         says = refused(capsys, "levels", *flags, "--shown", "mode", "--out", out)
         assert "p(x | z) has no mode to be shown; show draws" in says
+    for begins in ("coins", "draws"):  # bits from signs of real numbers: x -> z -> x is x again, however often
+        says = refused(capsys, "still", *LIMITING, "--chain-from", begins, "--out", out)
+        assert "each z of ImageFlow is of one x alone, so a chain x -> z -> x stands still; leave start out" in says
     if out == "x.npz":
         assert "flow has no encoder for a chain x -> z -> x" in refused(capsys, "flow", *LIMITING, "--out", out)
         assert "draws x without a p(x | z), so no mean of it" in refused(capsys, "flow", "--shown", "mean", "--out", out)
