@@ -184,6 +184,20 @@ def test_a_study_means_the_newest_run_of_each_experiment_of_its_grid(study, writ
     assert code == 0 and "lr=0.1" in out
 
 
+def test_a_study_may_call_a_data_set_by_a_word_of_its_own(tmp_path, write, call):
+    """`run symmetric -d mnist` trains on mnist-threshold-0.4375: its runs are found by either."""
+    for learning, level in (("symmetric", 0.3), ("elbo", 0.1)):
+        name = f"symmetric/mnist/ladder-{learning}"
+        where = {"path": tmp_path / "runs" / name / "abc12345", "experiment": name}
+        write(tmp_path / "runs", learning, level, data="mnist-threshold-0.4375", **where)
+    for name in ("mnist", "mnist-threshold-0.4375"):
+        code, out, err = call("compare", "symmetric", "-d", name)
+        assert code == 0 and "ladder-elbo is best on mnist-threshold-0.4375" in out, err
+    assert call("compare", "symmetric", "-d", "fashion-mnist")[0] == 2
+    code, _, err = call("compare", "-d", "mnist")  # among all runs it is a data set and no study's word
+    assert code == 2 and "no run of" in err
+
+
 def test_too_few_seeds_give_no_verdict(tmp_path, write, call):
     write(tmp_path / "runs", "vae", 0.3, seeds=3)
     write(tmp_path / "runs", "flow", 0.1, seeds=3)

@@ -36,6 +36,8 @@ def trained(tmp_path_factory):
     points: dict[str, Any] = {"data": "8gaussians", "out": out / "runs", "train_size": 50, "eval_size": 50, **TINY}
     seedbed.run("vae", seeds=2, name="real", latents=2, **points)
     seedbed.run("flow", seeds=1, name="flow", couplings=2, **points)
+    bits: dict[str, Any] = {"data": "digits-binary", "out": out / "runs"} | {k: v for k, v in TINY.items() if k != "hidden"}
+    seedbed.run("image-flow", seeds=1, name="still", couplings=(0, 1, 1), width=4, depth=1, growth=2, **bits)
     return out
 
 
@@ -226,6 +228,9 @@ def test_what_a_model_does_not_have(capsys, work, out):
     for flags in ((), LIMITING):
         says = refused(capsys, "levels", *flags, "--shown", "mode", "--out", out)
         assert "p(x | z) has no mode to be shown; show draws" in says
+    for begins in ("coins", "draws"):  # bits from signs of real numbers: x -> z -> x is x again, however often
+        says = refused(capsys, "still", *LIMITING, "--chain-from", begins, "--out", out)
+        assert "each z of ImageFlow is of one x alone, so a chain x -> z -> x stands still; leave start out" in says
     if out == "x.npz":
         assert "flow has no encoder for a chain x -> z -> x" in refused(capsys, "flow", *LIMITING, "--out", out)
         assert "draws x without a p(x | z), so no mean of it" in refused(capsys, "flow", "--shown", "mean", "--out", out)
@@ -256,14 +261,56 @@ def test_chains_of_anything_else_are_not_continued(capsys, work):
     assert f"{no_file}its chain is 3 from nowhere)" in changed(chain_from="nowhere")
     assert f"{no_file}its chain is 3.0 from coins)" in changed(chain=3.0)
     assert no_file in changed(x=np.array([None, "a"], dtype=object))
-    assert "chain must be at least 1" in changed(chain=0)
+    for steps in (0, -3, 10**12):
+        assert f"{no_file}its chain must be of 1 to 1000000 steps, got {steps})" in changed(chain=steps)
+    assert f"{no_file}its run must be one word or number, got [2])" in changed(run=["x", "y"])
+    assert f"{no_file}its draws are of random codes)" in changed(start=["limiting"])
+    assert f"{no_file}it has no chains)" in changed(shown="mode")
+    assert f"{no_file}its shown is 'median', and must be draw, mean, mode)" in changed(shown="median", chains=good["x"])
     Path("odd.npz").write_bytes(Path("c.npz").read_bytes()[:200])
-    assert no_file in refused(capsys, "bits", *goes_on, "odd.npz")
+    assert f"{no_file}it is no whole .npz file)" in refused(capsys, "bits", *goes_on, "odd.npz")
     Path("odd.npz").write_text("no arrays")
-    assert no_file in refused(capsys, "bits", *goes_on, "odd.npz")
+    assert f"{no_file}it is no whole .npz file)" in refused(capsys, "bits", *goes_on, "odd.npz")
+    with open("odd.npz", "wb") as one_array:
+        np.save(one_array, good["x"])
+    assert f"{no_file}it is no whole .npz file)" in refused(capsys, "bits", *goes_on, "odd.npz")
+    Path("folder.npz").mkdir()
+    assert "folder.npz is no file of chains (it is no whole .npz file)" in refused(capsys, "bits", *goes_on, "folder.npz")
     assert "none.npz is no file of chains (there is none)" in refused(capsys, "bits", *goes_on, "none.npz")
     assert "holds 4 chains of each seed, and 5 are asked for" in refused(capsys, "bits", *goes_on, "c.npz", "-n", 5)
     assert "have gone 3 steps already; --chain 3 must be more" in refused(capsys, "bits", *goes_on, "c.npz", "--chain", 3)
     assert "holds chains of another run" in refused(capsys, "levels", *goes_on, "c.npz")
     with pytest.raises(SeedbedError, match="unknown start"):
         Way("nowhere")
+
+
+@pytest.mark.parametrize("kind", ["<i8", "<u2", ">f4", "<f2", np.longdouble])
+def test_numbers_of_any_kind_go_on_alike(capsys, work, kind):
+    """Bits are bits, whoever wrote the file and on which machine."""
+    flags = ("bits", *LIMITING, "-n", 4, "--chain")
+    wrote(capsys, *flags, 5, "--out", "whole.npz")
+    wrote(capsys, *flags, 2, "--out", "c.npz")
+    begun = arrays("c.npz")
+    np.savez("c.npz", **begun | {name: begun[name].astype(kind) for name in ("x", "along")})
+    wrote(capsys, *flags, 5, "--chain-from", "c.npz", "--out", "c.npz")
+    assert same(arrays("c.npz"), arrays("whole.npz"))
+
+
+def test_what_python_gives_for_a_run_a_way_or_a_file(work):
+    run, way, odd = run_of("bits"), Way("limiting", 3), Path("p")
+    given: Any
+    for given in (None, "bits", 3):
+        with pytest.raises(SeedbedError, match="expected a Run, got"):
+            sampled(given, 3)
+        with pytest.raises(SeedbedError, match="expected a Run, got"):
+            save_pictures(given, odd, 3)
+        with pytest.raises(SeedbedError, match="way must be a Way"):
+            sampled(run, 3, way=given)
+        with pytest.raises(SeedbedError, match="way must be a Way"):
+            save_pictures(run, odd, 3, way=given)
+    for given in (5, {"x": 1}, ""):
+        with pytest.raises(SeedbedError, match="file of chains must be a path"):
+            sampled(run, 3, way=way, begun=given)
+    with pytest.raises(SeedbedError, match='say way=Way\\("limiting", steps\\), or leave begun out'):
+        sampled(run, 3, begun="c.npz")
+    assert not odd.exists()

@@ -143,7 +143,7 @@ def find_targets(targets: Sequence[str], options: dict[str, Any]) -> Found:
         if single:
             named |= set(paths)
         else:
-            runs = _of_study(target, [run for run in runs if _wanted(*_parts(run), options)], options)
+            runs = _of_study(target, [run for run in runs if _wanted(*_parts(run, target), options)], options)
         found |= {run.folder.path.resolve(): run for run in runs}
     runs = list(found.values())
     if not runs:
@@ -246,16 +246,18 @@ def _own(run: "StoredRun") -> str:
     return data if is_own(data) else ""
 
 
-def _parts(run: "StoredRun") -> tuple[str, str]:
-    """What -m and -d call its model and its data."""
-    name = run.manifest.experiment
-    model = name.split("/", 2)[2] if name.count("/") >= 2 else name
-    return model, str(run.manifest.config.get("data", ""))
+def _parts(run: "StoredRun", target: str) -> tuple[str, set[str]]:
+    """What -m and -d call its model and its data; of a target that is its study also as the study calls the set."""
+    name, data = run.manifest.experiment, str(run.manifest.config.get("data", ""))
+    if name.count("/") < 2:
+        return name, {data}
+    study, word, model = name.split("/", 2)
+    return model, {data, word} if study == target and not _own(run) else {data}
 
 
-def _wanted(model: str, data: str, options: dict[str, Any]) -> bool:
+def _wanted(model: str, data: set[str], options: dict[str, Any]) -> bool:
     models, sets = options["models"], {rooted(name) for name in options["sets"]}
-    return (not models or model in models) and (not sets or rooted(data) in sets)
+    return (not models or model in models) and (not sets or not sets.isdisjoint(rooted(name) for name in data))
 
 
 def _expected(target: str, options: dict[str, Any]) -> list[str]:
@@ -266,7 +268,11 @@ def _expected(target: str, options: dict[str, Any]) -> list[str]:
         return [target] if target in EXPERIMENTS else []
     study = STUDIES[target]
     pool = study.experiments if options["models"] else study.grid
-    return [name for name in pool if _wanted(name.split("/", 2)[2], name.split("/", 2)[1], options)]
+    return [
+        name
+        for name in pool
+        if _wanted(name.split("/", 2)[2], {name.split("/", 2)[1], study.experiments[name].data.data}, options)
+    ]
 
 
 def _declared_order(run: "StoredRun") -> tuple[int, str]:

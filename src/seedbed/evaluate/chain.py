@@ -122,7 +122,8 @@ def looked(
         memory_gib: beside the models.
 
     Raises:
-        SeedbedError: for a chain of a model without latents, or a mean or mode that a likelihood does not have.
+        SeedbedError: for a chain of a model without latents or one that stands still, or a mean or mode that a likelihood
+            does not have.
     """
     if not way.limiting:
         for chunk in drawn_chunks(stack, of_code(way.shown), count, first=first, memory_gib=memory_gib):
@@ -158,7 +159,8 @@ def followed(
         done: those steps.
 
     Raises:
-        SeedbedError: for a model without latents, or a mean or mode that its likelihood does not have.
+        SeedbedError: for a model without latents, a chain that stands still since p(x | z) is of one x alone, or a mean or
+            mode that its likelihood does not have.
     """
     check_chain(stack, type(stack.module).__name__)
     if first >= count:
@@ -219,6 +221,10 @@ def walked(
 def _advanced(stack: Stack, shown: str, x: Tensor, step: int, first: int) -> tuple[Tensor, Tensor]:
     def one(model: LatentVariable, x: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
         likelihood = step_of(model, x, ctx)
+        if getattr(likelihood, "certain", False):
+            raise SeedbedError(
+                f"each z of {type(model).__name__} is of one x alone, so a chain x -> z -> x stands still; leave start out"
+            )
         drawn = likelihood.draw(ctx.noise).value
         return drawn, drawn if shown == "draw" else _seen(likelihood, shown)
 

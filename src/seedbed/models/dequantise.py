@@ -107,6 +107,7 @@ class Signs:
 
     domain = BINARY
     reparameterised = False
+    certain = True
 
     def __init__(self, v: Float[Tensor, "..."], rank: int = 1) -> None:
         self.v, self.rank = v, rank

@@ -18,9 +18,10 @@ from seedbed.core.ambient import plain
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError, one_line
 from seedbed.core.memory import check_memory
-from seedbed.core.numbers import number, whole
+from seedbed.core.numbers import number, shown, whole
+from seedbed.core.words import place
 from seedbed.data import loaded_once
-from seedbed.evaluate.chain import BEGINNINGS, USUAL, Way, check_chain, followed, looked
+from seedbed.evaluate.chain import BEGINNINGS, MOST_STEPS, SHOWN, USUAL, Way, check_chain, followed, looked
 from seedbed.runs.evaluate import GIB_MOST
 from seedbed.runs.load import Run
 from seedbed.runs.weights import check_draws
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 ALONG = 10  # chains of each seed whose states on the way are kept
 _DAMAGED = (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, SyntaxError)
-_KEYS = ("x", "seeds", "run", "weights", "shown", "chain", "chain_from", "along", "steps")
+_WORDS = ("run", "start", "shown", "chain", "chain_from")
+_KEYS = ("x", "seeds", "weights", *_WORDS, "along", "steps")
 
 
 @dataclass(frozen=True)
@@ -105,15 +107,15 @@ class Begun:
         Raises:
             SeedbedError: if other weights have moved them.
         """
-        out = torch.zeros(len(group), *self.x.shape[1:], dtype=torch.from_numpy(self.x[:0]).dtype)
+        out = torch.zeros(len(group), *self.x.shape[1:], dtype=stack.dtype)
         for row, seed in enumerate(group):
             if seed not in self.seeds:
                 continue
             here = self.seeds.index(seed)
             if self.weights[here] != fingerprint(stack, row):
                 raise SeedbedError(f"{path} holds chains of seed {seed} from before it trained on; begin new ones")
-            out[row] = torch.from_numpy(self.x[here])
-        return out.to(stack.device, stack.dtype if out.is_floating_point() else None)
+            out[row] = torch.from_numpy(self.x[here].astype(float))
+        return out.to(stack.device)
 
     def passed(self, way: Way) -> Shaped[np.ndarray, "seeds marks few *example"]:
         """The states on the way at those marks of a longer way that have been passed."""
@@ -150,9 +152,12 @@ def sampled(
     Raises:
         SeedbedError: for what the model cannot draw, or a file of other chains.
     """
+    check_run(run, way)
     count = whole("count", count, 1)
     memory_gib = number("memory in GiB", memory_gib, 0, GIB_MOST, above=True)
     seeds = run.seeds if seed is None else [run.check_seed(seed)]
+    if begun is not None and not way.limiting:
+        raise SeedbedError('chains go on along a chain alone; say way=Way("limiting", steps), or leave begun out')
     before = None if begun is None else Begun.read(begun, run, seeds, count, way.chain)
     if before is not None:
         way = replace(way, chain_from=before.chain_from)
@@ -180,7 +185,7 @@ def sampled(
                 found[one] |= {"weights": np.asarray(fingerprint(stack, row))} if way.limiting else {}
     out |= {name: np.stack([found[one][name] for one in seeds]) for name in found[seeds[0]]}
     if before is not None:
-        out["along"] = np.concatenate([before.passed(way), out["along"]], 1)
+        out["along"] = np.concatenate([before.passed(way).astype(out["along"].dtype), out["along"]], 1)
     return out | ({"steps": np.asarray(way.marks)} if way.limiting else {})
 
 
@@ -210,6 +215,18 @@ def _parts(
         chains, x = part[way.chain]
         along = torch.stack([state[:, :ALONG] for state, _ in part.values()], 1)
         yield {"x": x, "along": along} | ({} if way.shown == "draw" else {"chains": chains})
+
+
+def check_run(run: object, way: object) -> None:
+    """Refuse what is no run, and no way to draw from one.
+
+    Raises:
+        SeedbedError: with what was got.
+    """
+    if not isinstance(run, Run):
+        raise SeedbedError(f"expected a Run, got {shown(run)}; `seedbed.load(folder)` opens one")
+    if not isinstance(way, Way):
+        raise SeedbedError(f'way must be a Way, e.g. Way("limiting", 1000) of seedbed.evaluate.chain, got {shown(way)}')
 
 
 def check_way(stack: "Stack", manifest: Manifest, way: Way) -> None:
@@ -245,16 +262,23 @@ def _arrays(path: Path | str) -> dict[str, np.ndarray]:
     Raises:
         SeedbedError: for any other file.
     """
+    path = place("file of chains", path)
     try:
+        if path.exists() and not (path.is_file() and zipfile.is_zipfile(path)):
+            raise ValueError("it is no whole .npz file")
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile) or not {"x", "seeds", "start"} <= {*file.files}:
+            if not {"x", "seeds", "start"} <= {*file.files}:
                 raise ValueError("it has no x, seeds and start")
             found = {name: file[name] for name in file.files}
-        if str(found["start"]) != "limiting":
+        if found["start"].tolist() != "limiting":
             raise ValueError("its draws are of random codes")
-        if missing := [name for name in _KEYS if name not in found]:
+        shows = found["shown"].tolist() if "shown" in found else "draw"
+        keys = _KEYS if shows == "draw" else (*_KEYS, "chains")
+        if missing := [name for name in keys if name not in found]:
             raise ValueError(f"it has no {missing[0]}")
-        if str(found["shown"]) != "draw":
+        if shows not in [*SHOWN]:
+            raise ValueError(f"its shown is {shows!r}, and must be {', '.join(SHOWN)}")
+        if shows != "draw":
             found["x"] = found["chains"]
         _check_axes(found)
     except _DAMAGED as error:
@@ -268,8 +292,12 @@ def _arrays(path: Path | str) -> dict[str, np.ndarray]:
 def _check_axes(found: Mapping[str, np.ndarray]) -> None:
     """Raise a ``ValueError`` for arrays that do not belong together."""
     x, along, seeds = found["x"], found["along"], len(np.atleast_1d(found["seeds"]))
-    if found["chain"].dtype.kind not in "iu" or found["chain"].ndim or str(found["chain_from"]) not in BEGINNINGS:
+    if wide := [name for name in _WORDS if found[name].ndim]:
+        raise ValueError(f"its {wide[0]} must be one word or number, got {list(found[wide[0]].shape)}")
+    if found["chain"].dtype.kind not in "iu" or str(found["chain_from"]) not in BEGINNINGS:
         raise ValueError(f"its chain is {one_line(str(found['chain']))} from {one_line(str(found['chain_from']))}")
+    if not 1 <= int(found["chain"]) <= MOST_STEPS:
+        raise ValueError(f"its chain must be of 1 to {MOST_STEPS} steps, got {int(found['chain'])}")
     if any(array.dtype.kind not in "fiu" for array in (x, along, found["steps"])) or found["seeds"].dtype.kind not in "iu":
         raise ValueError("its x, along, seeds and steps must be numbers")
     marks = Way("limiting", int(found["chain"])).marks

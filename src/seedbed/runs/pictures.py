@@ -13,7 +13,7 @@ from torch import Tensor
 from seedbed.core.ambient import plain
 from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
-from seedbed.core.numbers import number, shown, whole
+from seedbed.core.numbers import number, whole
 from seedbed.core.words import place
 from seedbed.data import loaded_once
 from seedbed.evaluate.chain import USUAL, Way, looked, of_code
@@ -21,7 +21,7 @@ from seedbed.evaluate.estimate import draw_samples, drawn_chunks
 from seedbed.models.adapted import draw
 from seedbed.report.pixels import is_picture
 from seedbed.runs.album import MOST, SIDE, Album
-from seedbed.runs.chains import check_way, domain_of, fingerprint
+from seedbed.runs.chains import check_run, check_way, domain_of, fingerprint
 from seedbed.runs.evaluate import GIB_MOST
 from seedbed.runs.load import Run
 from seedbed.store.manifest import Manifest
@@ -98,8 +98,7 @@ def save_pictures(
     Raises:
         SeedbedError: for a model that draws no pictures, or not in this way, or a folder that holds anything else.
     """
-    if not isinstance(run, Run):
-        raise SeedbedError(f"expected a Run, got {shown(run)}")
+    check_run(run, way)
     folder, count = place("folder", folder), whole("count", count, 1, MOST)
     memory_gib = number("memory in GiB", memory_gib, 0, GIB_MOST, above=True)
     seeds = run.seeds if seed is None else [run.check_seed(seed)]
