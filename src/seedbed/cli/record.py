@@ -93,7 +93,7 @@ def _promises(study: Study) -> "list[Promise]":
         metric = study.metric_of(name)
         then = f"&& seedbed evaluate {name}" if metric in study.evaluated else ""
         for budget in ("laptop", "full"):
-            if budget == "laptop" or budget in experiment.budgets:
+            if budget in experiment.budgets or (budget == "laptop" and name not in study.only_full):
                 flag = "" if budget == "laptop" else f"--budget {budget} "
                 hours = experiment.with_budget(budget).hours * study.seeds / 10
                 command = f"seedbed run {name} {flag}{then}".strip()

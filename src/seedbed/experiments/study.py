@@ -37,6 +37,7 @@ class Study:
         elsewhere: models that are asked for here but belong elsewhere, with what to say.
         metric: the test metric that the study is about.
         evaluated: metrics that training does not measure, but `seedbed evaluate` after it.
+        only_full: experiments that are others but for their ``full`` budget: there are no further numbers of ``laptop``.
         published: known values by (experiment, metric).
     """
 
@@ -48,6 +49,7 @@ class Study:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     metric: str = "gap_nats"
     evaluated: tuple[str, ...] = ()
+    only_full: tuple[str, ...] = ()
     published: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
     def metric_of(self, name: str) -> str:

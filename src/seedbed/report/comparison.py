@@ -151,12 +151,12 @@ def metric_named(runs: Sequence[StoredRun], metric: str) -> str:
 
     Raises:
         SeedbedError: for a metric that no run has, or that says nothing about better and worse, with the nearest match or
-            what there is; for one that was measured in the features of several networks.
+            what there is; for one that was measured in several ways.
     """
     known = {m for run in runs for m in run.judged}
     alike = sorted(m for m in known if m.partition("@")[0] == metric)
     if metric not in known and len(alike) > 1:
-        raise SeedbedError(f"{metric} was measured in several networks' features; choose {' or '.join(alike)}")
+        raise SeedbedError(f"{metric} was measured in several ways; choose {' or '.join(alike)}")
     if metric not in known and alike:
         return alike[0]
     if any(metric in run.metrics("test") and run.declared(metric).better is None for run in runs):

@@ -283,13 +283,13 @@ class StoredRun:
     def by_size(self) -> dict[int, pd.Series]:
         """Test values of the Frechet distance by the number of pictures, of each seed that did not diverge.
 
-        Of several networks those of the last that it was measured in.
+        Of several networks those of the last that it was measured in, and of random codes before those of chains.
         """
         return self._by_number(FID_AT)
 
     @cached_property
     def by_step(self) -> dict[int, pd.Series]:
-        """The same of chains, by the steps that they had gone; of several networks or kinds of chains those of the last."""
+        """The same of chains, by the steps that they had gone: of those that began at noise, if there are such."""
         return self._by_number(FID_AFTER)
 
     def _by_number(self, asked: Metric) -> dict[int, pd.Series]:
@@ -297,8 +297,10 @@ class StoredRun:
         for split, metric in self._last:
             if split == f"test/{part}" and (number := asked.parse(f"{part}/{metric}")):
                 found.setdefault(metric.partition("@")[2], {})[int(number["n"])] = self.kept(metric, split)
-        last = next(reversed(found.values()), {})
-        return {n: last[n] for n in sorted(last) if len(last[n])}
+        # What is measured otherwise than usual says so behind a colon: runs are beside each other by their plainest numbers.
+        plainest = min(reversed(found), key=lambda tag: tag.count(":"), default="")
+        numbers = found.get(plainest, {})
+        return {n: numbers[n] for n in sorted(numbers) if len(numbers[n])}
 
     @cached_property
     def bits(self) -> dict[tuple[str, str], pd.DataFrame]:
