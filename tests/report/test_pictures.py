@@ -341,9 +341,11 @@ def test_tokens_without_a_vocabulary_are_numbers(tmp_path, write):
 class Drawn:
     """A run whose draws are given."""
 
+    seeds = path = None  # no properties, as those of a run
+
     def __init__(self, path, draws):
         self.path, self.draws, self.seeds = path, draws, list(range(len(draws)))
-        self.manifest = SimpleNamespace(data={"domain": "real"})
+        self.manifest = SimpleNamespace(data={"domain": "real"}, hash="0", experiment="gru")
 
     def sample(self, count, seed=None):
         return self.draws[:, :count] if seed is None else self.draws[seed, :count]
@@ -353,11 +355,12 @@ class Drawn:
 def drawn(tmp_path, write, monkeypatch):
     torch = pytest.importorskip("torch")
     import_module("seedbed.runs.warm_start")  # first imported below, it would keep what stands for `load` here for good
+    kind = type("Drawn", (Drawn, import_module("seedbed.runs.load").Run), {})
     folder = token_run(tmp_path / "runs", write)
 
     def run(array):
         draws = torch.as_tensor(array)
-        monkeypatch.setattr("seedbed.runs.load.load", lambda path, experiment: Drawn(folder.path, draws))
+        monkeypatch.setattr("seedbed.runs.load.load", lambda path, experiment: kind(folder.path, draws))
         return folder
 
     return run

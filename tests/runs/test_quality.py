@@ -134,7 +134,7 @@ def test_draws_of_a_run_against_its_split(capsys, work):
     Path("net.py").write_text(NET.replace("avg_pool2d(x.mean", "avg_pool2d(2 * x.mean"))
     code, out, _ = call(capsys, *ask)
     assert code == 0 and tag not in out
-    assert "in several networks' features; choose fid@net.net-" in refused(capsys, "compare", "images", "--metric", "fid")
+    assert "in several ways; choose fid@net.net-" in refused(capsys, "compare", "images", "--metric", "fid")
     note = json.loads(next(path for path in before if path.suffix == ".json" and "fid" in path.name).read_text())
     assert tag in json.dumps(note)
 

@@ -297,8 +297,9 @@ class StoredRun:
         for split, metric in self._last:
             if split == f"test/{part}" and (number := asked.parse(f"{part}/{metric}")):
                 found.setdefault(metric.partition("@")[2], {})[int(number["n"])] = self.kept(metric, split)
-        # What is measured otherwise than usual says so behind a colon: runs are beside each other by their plainest numbers.
-        plainest = min(reversed(found), key=lambda tag: tag.count(":"), default="")
+        # Runs are beside each other by the plainest: of random codes, else of chains from noise.
+        order = lambda tag: (":limiting" in tag, ":from-draws" in tag)
+        plainest = min(reversed(found), key=order, default="")
         numbers = found.get(plainest, {})
         return {n: numbers[n] for n in sorted(numbers) if len(numbers[n])}
 
