@@ -426,7 +426,7 @@ def test_the_likelihood_of_bits_is_their_sum():
     found = importance_sampling(stack, X.repeat(50, 1), "t", 200)["nll_nats"][0][0].view(50, 2)
     weight = (truth - found).exp()
     assert ((weight.mean(0) - 1).abs() < Z * weight.std(0) / 50**0.5).all()
-    assert set(offered(stack, X)) == {"nll", "latents", "sw"}
+    assert set(offered(stack, X)) == {"nll", "latents", "bits", "sw"}
     with pytest.raises(SeedbedError, match="Bits, whose latents are not all real numbers, has no estimator 'ais'"):
         annealed_importance_sampling(stack, X, "t", Annealing())
 
