@@ -94,7 +94,7 @@ MODELS = {
         (elbo, iwae(3)),
     ),
     "hvae-without": (
-        lambda: HamiltonianVAE.of_mlps(3, TemperedLeapfrog(2, 0), (8,), GAUSSIAN),
+        lambda: HamiltonianVAE.of_mlps(3, TemperedLeapfrog(2, 0), (8,), GAUSSIAN, "tanh"),
         3,
         (elbo, elbo_kl, iwae(3, "dreg"), iwae(3, "stl")),
     ),

@@ -264,7 +264,7 @@ class HamiltonianVAE(nn.Module, LatentVariable):
         activation: Activation = "softplus",
         output_bias: Tensor | None = None,
         norm: bool = False,
-        start: Literal["learned", "prior"] = "learned",
+        start: str = "learned",
     ) -> "HamiltonianVAE":
         """With the networks of ``models.vae.VAE``, which start as they do there.
 
