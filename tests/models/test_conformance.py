@@ -9,12 +9,13 @@ import torch
 from seedbed.certificate.certify import certify
 from seedbed.core.context import Context
 from seedbed.core.shapes import axes_of
-from seedbed.distributions.likelihood import BERNOULLI
+from seedbed.distributions.likelihood import BERNOULLI, GAUSSIAN
 from seedbed.models import compat
 from seedbed.models.conv_vae import ConvVAE
 from seedbed.models.draw import DRAW
 from seedbed.models.flow import CouplingFlow
 from seedbed.models.gaussian import Gaussian
+from seedbed.models.hamiltonian import HamiltonianVAE, TemperedLeapfrog
 from seedbed.models.image_flow import ImageFlow
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
@@ -76,12 +77,34 @@ MODELS = {
     "image-flow-uniform": (lambda: ImageFlow(TINY, 1, (0, 2), 3, 1, 2, variational=False), TINY, (elbo, iwae(2))),
     "wgan": (lambda: WGAN(2, 2, (8, 8), "tanh"), 2, (critic_utility(), generator_utility)),
     "wgan-images": (lambda: WGAN((2, 2, 3), 2, (8, 8), "tanh"), (2, 2, 3), (critic_utility(), generator_utility)),
+    "hvae": (lambda: HamiltonianVAE.of_mlps(TINY, TemperedLeapfrog(2, 3), (8,)), TINY, (elbo, elbo_kl, iwae(3))),
+    "hvae-fixed": (
+        lambda: HamiltonianVAE.of_mlps(3, TemperedLeapfrog(2, 2, "fixed", steps_vary="layer"), (8,), GAUSSIAN, "tanh"),
+        3,
+        (elbo, iwae(3), warm_up(elbo_kl, 5)),
+    ),
+    "hvae-prior": (
+        lambda: HamiltonianVAE.of_mlps(3, TemperedLeapfrog(2, 2, steps_vary="shared"), (8,), GAUSSIAN, start="prior"),
+        3,
+        (elbo, iwae(3)),
+    ),
+    "hvae-untempered": (
+        lambda: HamiltonianVAE.of_mlps(3, TemperedLeapfrog(2, 2, "none"), (8,), GAUSSIAN, norm=True),
+        3,
+        (elbo, iwae(3)),
+    ),
+    "hvae-without": (
+        lambda: HamiltonianVAE.of_mlps(3, TemperedLeapfrog(2, 0), (8,), GAUSSIAN, "tanh"),
+        3,
+        (elbo, elbo_kl, iwae(3, "dreg"), iwae(3, "stl")),
+    ),
     "compat-vae-images": (lambda: compat.CompatVAE((2, 2, 3), hidden=(8, 8)), (2, 2, 3), (elbo,)),
     "compat-vae": (lambda: compat.CompatVAE(hidden=(8, 8)), 2, (elbo,)),
     "compat-lvae": (lambda: compat.CompatLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
     "compat-flow": (lambda: compat.CompatFlow(couplings=2, hidden=(8,)), 2, (log_likelihood,)),
 }
 BINARY = {
+    "hvae",
     "vae-bernoulli",
     "vae-vamp",
     "vae-vamp-images",
@@ -117,6 +140,7 @@ SLOW = {
     *("draw-attention", "draw4-attention", "iwae-1layer", "iwae-images", "conv-vae", "flow-mix", "flow-spline-odd"),
     *("flow-images", "image-flow-uniform", "wgan-images", "compat-vae-images", "posteriors.py:planar", "spatial.py:dreg"),
     *("characters.py:experiment", "one_latent.py:experiment", "posteriors.py:leapfrogs"),
+    *("hvae-fixed", "hvae-prior", "hvae-untempered", "hvae-without"),
 }
 
 
