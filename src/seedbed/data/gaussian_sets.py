@@ -103,8 +103,8 @@ class GaussianSet:
     def rows(self) -> Float[Tensor, "n d"]:
         """Examples of exactly these statistics, float64 ``[N, d]``.
 
-        Given x-bar and S, what is left of N normal draws is a uniform direction among those that sum to zero, whatever sigma:
-        x_i = x-bar + sqrt(S) u_i. So rows and statistics are one data set, and either is drawn from its own law.
+        Given x-bar and S, what is left of N normal draws is a uniform direction among those that sum to zero: x_i = x-bar +
+        sqrt(S) u_i, whatever sigma. So rows and statistics are one data set, and either is drawn from its own law.
         """
         have = self.statistics
         generator = self.streams.generator("data", "gaussian", len(have.mean), have.count, "rows")
