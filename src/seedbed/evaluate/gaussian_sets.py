@@ -198,8 +198,15 @@ def _descent(data: Statistics, start: _Start, rounds: int) -> Optimum:
         loss.backward()
         return loss
 
-    ends = {"tolerance_grad": GRADIENT, "tolerance_change": 0.0}
-    torch.optim.LBFGS(leaves, max_iter=rounds, history_size=30, line_search_fn="strong_wolfe", **ends).step(closure)
+    optimiser = torch.optim.LBFGS(
+        leaves,
+        max_iter=rounds,
+        history_size=30,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=GRADIENT,
+        tolerance_change=0.0,
+    )
+    optimiser.step(closure)
     bound = -n * float(closure().detach())
     slope = max(float(leaf.grad.abs().max()) for leaf in leaves if leaf.grad is not None and leaf.numel())
     log_sigma, eps, alphas = (value.detach() for value in now())
