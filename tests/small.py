@@ -15,4 +15,5 @@ SMALL: dict[str, dict[str, Any]] = {
     "flow": {"hidden": (4,), "couplings": 2},
     "spline-flow": {"hidden": (4,), "couplings": 2, "bins": 4},
     "wgan-gp": {"hidden": (4,)},
+    "flow-vae": {"hidden": (4,), "latents": 2, "flows": 2, "masked_hidden": (4,), "context": 2},
 }

@@ -18,6 +18,7 @@ from seedbed.models.gaussian import Gaussian
 from seedbed.models.image_flow import ImageFlow
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
+from seedbed.models.posterior_flows import FlowVAE
 from seedbed.models.vae import VAE
 from seedbed.models.wgan import WGAN
 from seedbed.objectives.adversarial import critic_utility, generator_utility
@@ -25,6 +26,7 @@ from seedbed.objectives.bounds import beta, elbo, elbo_kl, free_bits, iwae, warm
 from seedbed.objectives.likelihood import log_likelihood
 
 TINY = (1, 4, 4)
+FLOWS = (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(elbo_kl, 5))
 # name: (build, shape of an example, its utilities)
 MODELS = {
     "vae": (lambda: VAE(3, 2, (8, 8), activation="tanh"), 3, (elbo, elbo_kl, iwae(3), warm_up(elbo_kl, 5))),
@@ -76,6 +78,15 @@ MODELS = {
     "image-flow-uniform": (lambda: ImageFlow(TINY, 1, (0, 2), 3, 1, 2, variational=False), TINY, (elbo, iwae(2))),
     "wgan": (lambda: WGAN(2, 2, (8, 8), "tanh"), 2, (critic_utility(), generator_utility)),
     "wgan-images": (lambda: WGAN((2, 2, 3), 2, (8, 8), "tanh"), (2, 2, 3), (critic_utility(), generator_utility)),
+    "iaf": (lambda: FlowVAE(3, 2, (8,), activation="tanh", flows=2, masked_hidden=(5,), context=3), 3, FLOWS),
+    "iaf-tied": (lambda: FlowVAE(TINY, 3, (8,), BERNOULLI, "elu", flows=3, tied=True), TINY, (elbo, elbo_kl, iwae(3))),
+    "planar": (lambda: FlowVAE(3, 2, (8,), activation="tanh", posterior="planar"), 3, (elbo, elbo_kl, iwae(3))),
+    "planar-free": (
+        lambda: FlowVAE(TINY, 2, (8,), BERNOULLI, "elu", posterior="planar", tied=True, amortised=False),
+        TINY,
+        (elbo, elbo_kl, iwae(3)),
+    ),
+    "full-posterior": (lambda: FlowVAE(3, 3, (8,), activation="elu", posterior="full"), 3, FLOWS),
     "compat-vae-images": (lambda: compat.CompatVAE((2, 2, 3), hidden=(8, 8)), (2, 2, 3), (elbo,)),
     "compat-vae": (lambda: compat.CompatVAE(hidden=(8, 8)), 2, (elbo,)),
     "compat-lvae": (lambda: compat.CompatLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
@@ -96,6 +107,8 @@ BINARY = {
     "vae-norm",
     "image-flow",
     "image-flow-uniform",
+    "iaf-tied",
+    "planar-free",
 }
 # What is known of a model: its source's defect, which is here to be seen.
 KNOWN = {"compat-lvae": {"latents"}}
@@ -117,6 +130,7 @@ SLOW = {
     *("draw-attention", "draw4-attention", "iwae-1layer", "iwae-images", "conv-vae", "flow-mix", "flow-spline-odd"),
     *("flow-images", "image-flow-uniform", "wgan-images", "compat-vae-images", "posteriors.py:planar", "spatial.py:dreg"),
     *("characters.py:experiment", "one_latent.py:experiment", "posteriors.py:leapfrogs"),
+    *("iaf-tied", "planar-free", "full-posterior"),
 }
 
 

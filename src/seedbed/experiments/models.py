@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
 Factorisation = Literal["ladder", "reverse"]
+PosteriorFlow = Literal["planar", "iaf", "full"]
 Prior = Literal["standard", "normal", "vamp"]
 
 
@@ -309,6 +310,49 @@ class WGAN(Model):
         return wgan.WGAN(data.shape, self.latents, self.hidden)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FlowVAE(Model):
+    """VAE whose posterior is bent by planar or inverse autoregressive flows, or has a full covariance."""
+
+    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1)
+    latents: int = option(50, "size of z", least=1)
+    activation: Activation = option("tanh", "of all networks")
+    norm: bool = option(False, "normalise each hidden layer (layer norm)")
+    posterior_flow: PosteriorFlow = option("iaf", "planar maps, inverse autoregressive ones, or a full covariance")
+    flows: int = option(4, "maps in a row; 0 for the VAE", least=0, most=10_000, when={"posterior_flow": ("iaf", "planar")})
+    tied: bool = option(
+        False, "apply one map again and again", when={"posterior_flow": ("iaf", "planar"), "flows": AtLeast(2)}
+    )
+    amortised: bool = option(True, "let the encoder have a say in planar maps", when={"posterior_flow": ("planar",)})
+    masked_hidden: tuple[int, ...] = option(
+        (200,), "widths of the net of each autoregressive map", least=1, when={"posterior_flow": ("iaf",)}
+    )
+    context: int = option(64, "numbers by which the encoder tells these of x", least=1, when={"posterior_flow": ("iaf",)})
+    output_bias: OutputBias = option("data", OUTPUT_BIAS)
+    starts_only: ClassVar = True
+
+    def build(self, data: "Dataset") -> "nn.Module":
+        """With the likelihood that scores the data."""
+        from seedbed.distributions.likelihood import likelihood_of
+        from seedbed.models import posterior_flows
+
+        return posterior_flows.FlowVAE(
+            data.shape,
+            self.latents,
+            self.hidden,
+            likelihood_of(data.domain),
+            self.activation,
+            output_start(data, self.output_bias),
+            self.norm,
+            self.posterior_flow,
+            self.flows,
+            self.tied,
+            self.amortised,
+            self.masked_hidden,
+            self.context,
+        )
+
+
 # By the names that they are run by: `seedbed run MODEL -d DATA`.
 MODELS: dict[str, Model] = {
     "vae": VAE(),
@@ -323,4 +367,5 @@ MODELS: dict[str, Model] = {
     "flow": CouplingFlow(),
     "spline-flow": CouplingFlow(coupling="spline"),
     "wgan-gp": WGAN(),
+    "flow-vae": FlowVAE(),
 }
