@@ -34,7 +34,8 @@ class Planar(Transform):
     """y = x + u^ tanh(w x + b), log_det = log(1 + (1 - tanh^2) w u^): space is bent along one direction.
 
     u^ = u + (softplus(w u) - 1 - w u) w / |w|^2 has w u^ = softplus(w u) - 1 > -1, so that the map has an inverse, though
-    none in closed form. Rezende & Mohamed 2015 (arXiv 1505.05770), eq. 10 and appendix A.1. By itself it starts at the identity.
+    none in closed form. Rezende & Mohamed 2015 (arXiv 1505.05770), eq. 10 and appendix A.1. By itself it starts at
+    the identity.
 
     Args:
         features: size of the last axis.
@@ -118,6 +119,8 @@ class InverseAutoregressive(Transform):
 
     def inverse(self, y: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """One feature after another."""
+        if given is not None:  # told of several examples, one point has several origins
+            y = y.expand(*torch.broadcast_shapes(y.shape[:-1], given.shape[:-1]), -1)
         x, log_det = torch.zeros_like(y), y.new_zeros(())
         for i in range(y.shape[-1]):
             m, log_s = (each[..., i : i + 1] for each in self.gate(x, given))
