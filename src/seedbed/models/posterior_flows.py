@@ -119,8 +119,6 @@ class InverseAutoregressive(Transform):
 
     def inverse(self, y: Vectors, given: Given = None) -> tuple[Vectors, LogDet]:
         """One feature after another."""
-        if given is not None:  # told of several examples, one point has several origins
-            y = y.expand(*torch.broadcast_shapes(y.shape[:-1], given.shape[:-1]), -1)
         x, log_det = torch.zeros_like(y), y.new_zeros(())
         for i in range(y.shape[-1]):
             m, log_s = (each[..., i : i + 1] for each in self.gate(x, given))
@@ -162,7 +160,9 @@ class FlowPosterior:
         Raises:
             SeedbedError: if a map does not know it.
         """
-        z, log_det = full(value), value.new_zeros(())
+        # Given several examples, one point has as many origins.
+        z = full(value).expand(torch.broadcast_shapes(value.shape, self.base.mean.shape))
+        log_det = z.new_zeros(())
         for transform, given in reversed(self.steps):
             z, term = transform.inverse(z, given)
             log_det = log_det + term
