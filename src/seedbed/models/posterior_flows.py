@@ -204,7 +204,7 @@ class FlowVAE(nn.Module, LatentVariable):
         activation: Activation = "relu",
         output_bias: Tensor | None = None,
         norm: bool = False,
-        posterior: PosteriorName = "iaf",
+        posterior: str = "iaf",
         flows: int = 4,
         tied: bool = False,
         amortised: bool = True,
