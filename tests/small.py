@@ -16,4 +16,5 @@ SMALL: dict[str, dict[str, Any]] = {
     "spline-flow": {"hidden": (4,), "couplings": 2, "bins": 4},
     "wgan-gp": {"hidden": (4,)},
     "hvae": {"hidden": (4,), "latents": 2, "leapfrogs": 2},
+    "flow-vae": {"hidden": (4,), "latents": 2, "flows": 2, "masked_hidden": (4,), "context": 2},
 }

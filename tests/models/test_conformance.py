@@ -19,6 +19,7 @@ from seedbed.models.hamiltonian import HamiltonianVAE, TemperedLeapfrog
 from seedbed.models.image_flow import ImageFlow
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
+from seedbed.models.posterior_flows import FlowVAE
 from seedbed.models.vae import VAE
 from seedbed.models.wgan import WGAN
 from seedbed.objectives.adversarial import critic_utility, generator_utility
@@ -26,6 +27,7 @@ from seedbed.objectives.bounds import beta, elbo, elbo_kl, free_bits, iwae, warm
 from seedbed.objectives.likelihood import log_likelihood
 
 TINY = (1, 4, 4)
+FLOWS = (elbo, elbo_kl, iwae(3), iwae(3, "dreg"), iwae(3, "stl"), warm_up(elbo_kl, 5))
 # name: (build, shape of an example, its utilities)
 MODELS = {
     "vae": (lambda: VAE(3, 2, (8, 8), activation="tanh"), 3, (elbo, elbo_kl, iwae(3), warm_up(elbo_kl, 5))),
@@ -98,6 +100,15 @@ MODELS = {
         3,
         (elbo, elbo_kl, iwae(3, "dreg"), iwae(3, "stl")),
     ),
+    "iaf": (lambda: FlowVAE(3, 2, (8,), activation="tanh", flows=2, masked_hidden=(5,), context=3), 3, FLOWS),
+    "iaf-tied": (lambda: FlowVAE(TINY, 3, (8,), BERNOULLI, "elu", flows=3, tied=True), TINY, (elbo, elbo_kl, iwae(3))),
+    "planar": (lambda: FlowVAE(3, 2, (8,), activation="tanh", posterior="planar"), 3, (elbo, elbo_kl, iwae(3))),
+    "planar-free": (
+        lambda: FlowVAE(TINY, 2, (8,), BERNOULLI, "elu", posterior="planar", tied=True, amortised=False),
+        TINY,
+        (elbo, elbo_kl, iwae(3)),
+    ),
+    "full-posterior": (lambda: FlowVAE(3, 3, (8,), activation="elu", posterior="full"), 3, FLOWS),
     "compat-vae-images": (lambda: compat.CompatVAE((2, 2, 3), hidden=(8, 8)), (2, 2, 3), (elbo,)),
     "compat-vae": (lambda: compat.CompatVAE(hidden=(8, 8)), 2, (elbo,)),
     "compat-lvae": (lambda: compat.CompatLVAE(latents=(2, 2, 2), hidden=(8, 8, 8)), 2, (elbo,)),
@@ -119,6 +130,8 @@ BINARY = {
     "vae-norm",
     "image-flow",
     "image-flow-uniform",
+    "iaf-tied",
+    "planar-free",
 }
 # What is known of a model: its source's defect, which is here to be seen.
 KNOWN = {"compat-lvae": {"latents"}}
@@ -141,6 +154,7 @@ SLOW = {
     *("flow-images", "image-flow-uniform", "wgan-images", "compat-vae-images", "posteriors.py:planar", "spatial.py:dreg"),
     *("characters.py:experiment", "one_latent.py:experiment", "posteriors.py:leapfrogs"),
     *("hvae-fixed", "hvae-prior", "hvae-untempered", "hvae-without"),
+    *("iaf-tied", "planar-free", "full-posterior"),
 }
 
 

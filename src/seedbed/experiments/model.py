@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from seedbed.data.dataset import Dataset
 
+Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
 OutputBias = Literal["data", "dark", "none"]
 TABLE_STEPS, TABLE_LR = 4_000, 1e-3  # at most, on a table
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from seedbed.core.domain import BINARY, Domain
 from seedbed.experiments.fields import AtLeast, option
-from seedbed.experiments.model import OUTPUT_BIAS, Model, OutputBias, output_start
+from seedbed.experiments.model import OUTPUT_BIAS, Activation, Model, OutputBias, output_start
 from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, OfBits, SampledElbo
+from seedbed.experiments.posteriors import FlowVAE, HamiltonianVAE
 from seedbed.experiments.training import Training
 
 if TYPE_CHECKING:
@@ -14,11 +15,8 @@ if TYPE_CHECKING:
 
     from seedbed.data.dataset import Dataset
 
-Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
 Factorisation = Literal["ladder", "reverse"]
 Prior = Literal["standard", "normal", "vamp"]
-Tempering = Literal["none", "fixed", "free"]
-WALKS = {"leapfrogs": AtLeast(1)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,41 +309,6 @@ class WGAN(Model):
         return wgan.WGAN(data.shape, self.latents, self.hidden)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HamiltonianVAE(Model):
-    """VAE whose posterior goes on by leapfrogs of the model's own energy, with momenta that cool (Caterini et al. 2018)."""
-
-    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1)
-    latents: int = option(64, "size of z", least=1)
-    activation: Activation = option("softplus", "of all networks; a leapfrog differentiates them twice")
-    norm: bool = option(False, "normalise each hidden layer (layer norm)")
-    leapfrogs: int = option(5, "leapfrog steps; 0 for the VAE", least=0, most=1_000)
-    start: Literal["learned", "prior"] = option("learned", "where they start: from the encoder's Gaussian, or from p(z)")
-    tempering: Tempering = option(
-        "free", "a factor of the momentum for each step, one temperature that falls quadratically, or 1", when=WALKS
-    )
-    temperature: float = option(
-        2.0, "of the first momentum, to start from; above 1", least=1.0, when={**WALKS, "tempering": ("fixed", "free")}
-    )
-    step_size: float = option(0.05, "of a leapfrog, to start from", least=1e-6, when=WALKS)
-    step_size_most: float = option(0.5, "which it stays below", least=1e-6, when=WALKS)
-    steps_vary: Literal["shared", "unit", "layer"] = option(
-        "layer", "one step size for all, for each unit of z, or for each unit in each step", when=WALKS
-    )
-    output_bias: OutputBias = option("data", OUTPUT_BIAS)
-    starts_only: ClassVar = True
-
-    def build(self, data: "Dataset") -> "nn.Module":
-        """With the likelihood that scores the data."""
-        from seedbed.distributions.likelihood import likelihood_of
-        from seedbed.models import hamiltonian
-
-        sizes = self.step_size, self.step_size_most, self.steps_vary
-        leapfrog = hamiltonian.TemperedLeapfrog(self.latents, self.leapfrogs, self.tempering, self.temperature, *sizes)
-        nets = self.hidden, likelihood_of(data.domain), self.activation, output_start(data, self.output_bias), self.norm
-        return hamiltonian.HamiltonianVAE.of_mlps(data.shape, leapfrog, *nets, self.start)
-
-
 # By the names that they are run by: `seedbed run MODEL -d DATA`.
 MODELS: dict[str, Model] = {
     "vae": VAE(),
@@ -361,4 +324,5 @@ MODELS: dict[str, Model] = {
     "spline-flow": CouplingFlow(coupling="spline"),
     "wgan-gp": WGAN(),
     "hvae": HamiltonianVAE(),
+    "flow-vae": FlowVAE(),
 }
