@@ -49,7 +49,7 @@ class TriangularNormal:
         self.mean, self.log_scale = full(mean), full(log_scale)
         self.factor = full(below) + torch.diag_embed(self.log_scale.exp())
 
-    def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
+    def log_prob(self, value: Float[Tensor, "*lead latents"]) -> Float[Tensor, "*batch"]:
         """log N(e; 0, I) - sum log diag L of e = L^-1 (z - m), in nats, ``[*batch]``."""
         off = (full(value) - self.mean).unsqueeze(-1)
         return self._log_prob_of(torch.linalg.solve_triangular(self.factor, off, upper=False).squeeze(-1))
