@@ -81,7 +81,7 @@ def test_many_steps_come_to_the_stationary_law_from_anywhere():
     stationary = torch.linalg.matrix_power(matrix, 1000)[0]
     assert (stationary - p).abs().max() > 0.05  # these two halves do not agree
     for chain_from in ("coins", "draws"):
-        assert agrees(last(stack, Way("limiting", 40, chain_from))[0], stationary)
+        assert agrees(last(stack, Way("limiting", 40, chain_from), 1024)[0], stationary)
 
 
 def test_a_random_code_has_the_law_of_the_model():
