@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seedbed.evaluate.likelihood import Progress
 
 ALONG = 10  # chains of each seed whose states on the way are kept
-_DAMAGED = (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, SyntaxError)
+_DAMAGED = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, SyntaxError)
 _WORDS = ("run", "start", "shown", "chain", "chain_from")
 _KEYS = ("x", "seeds", "weights", *_WORDS, "along", "steps")
 
