@@ -109,6 +109,19 @@ DEAD_OF_LAYER = Metric("dead_bits_<layer>", "bits", "bits of a layer that tell b
 MARGINALS = Metric("marginals_kl_nats", "nats", "KL of bits' mean probabilities under q from p's, added up", low=0.0)
 AGGREGATE = Metric("aggregate_kl_nats", "nats", "KL of the average of q(z | x) over examples from p(z), from above")
 
+# Of the Gaussian model, whose parameters, maximum likelihood and evidence are known; nats are of a whole data set.
+DELTA_ERROR = Metric("delta_error", "data units^2", "|Delta - truth|^2", low=0.0)
+SIGMA_ERROR = Metric("sigma_error", "data units^2", "|sigma - truth|^2, of standard deviations", low=0.0)
+THETA_ERROR = Metric("theta_error", "data units^2", "both together", low=0.0)
+THETA_EXCESS = Metric("theta_excess", "data units^2", "the same, less that of the maximum likelihood", offset=True)
+DELTA_FROM_MEAN = Metric("delta_from_mean", "data units^2", "|Delta - mean of the data|^2: 0 at the maximum", low=0.0)
+SIGMA_OVER_FLOOR = Metric("sigma_over_floor", "ratio", "its error over what the maximum likelihood's is on average", low=0.0)
+SIGMA_OVER_OPTIMUM = Metric(
+    "sigma_over_optimum", "ratio", "its error over that where the method's own bound is highest", better=None, low=0.0
+)
+BOUND_GAP = Metric("bound_gap_nats", "nats", "log p(D) - ELBO at the learnt parameters, of the whole data set")
+EVIDENCE_GAP = Metric("evidence_gap_nats", "nats", "the highest log p(D) less that at the learnt parameters", low=0.0)
+
 # Of sets of pictures; behind an @ stands the network whose features they were compared in.
 FID = Metric("fid", "squared features", "Frechet distance of draws to examples", low=0.0)
 FID_HALF = Metric("fid_half", "squared features", "the same of half of both", better=None, low=0.0)
@@ -165,6 +178,15 @@ METRICS = (
     AIS_ACCEPTED,
     AIS_MINUS_IS,
     AIS_MINUS_IS_ERROR,
+    DELTA_ERROR,
+    SIGMA_ERROR,
+    THETA_ERROR,
+    THETA_EXCESS,
+    DELTA_FROM_MEAN,
+    SIGMA_OVER_FLOOR,
+    SIGMA_OVER_OPTIMUM,
+    BOUND_GAP,
+    EVIDENCE_GAP,
     FID,
     FID_HALF,
     FID_AT,

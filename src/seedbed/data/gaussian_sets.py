@@ -4,14 +4,18 @@ A data set is its sufficient statistics, so that 10,000 examples in 400 dimensio
 the ``data`` stream and its sizes alone: every method sees the same.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Streams
+from seedbed.data.dataset import Dataset
 
 EXAMPLES = 10_000  # of the study
 
@@ -137,3 +141,46 @@ def gaussian_set(streams: Streams, dimensions: int, count: int = EXAMPLES) -> Ga
         scatter = sigma.square() * torch.distributions.Chi2(degrees).sample((dimensions,))
     mean = z + delta + sigma * error / count**0.5
     return GaussianSet(delta, sigma, z, Statistics(count, mean, scatter), streams)
+
+
+@dataclass(frozen=True, init=False)
+class GaussianSets(Dataset):
+    """Examples of one data set, as any other data; and the data set of every seed, which has one of its own.
+
+    Args:
+        set_of: the data set of a seed, by its streams.
+    """
+
+    set_of: Callable[[Streams], GaussianSet]
+
+    def __init__(self, set_of: Callable[[Streams], GaussianSet], **of_one: Any) -> None:
+        super().__init__(**of_one)
+        vars(self).update(set_of=set_of)
+
+
+def gaussian_sets(name: str, dimensions: int, count: int, seed: int = 0) -> GaussianSets:
+    """The data sets of all seeds, seed s plus ``seed`` for seed s; and the examples of one, whose streams are held.
+
+    Nothing is held out: what is learnt are parameters, and the truth is known.
+
+    Args:
+        name: of the data.
+        dimensions: d.
+        count: N.
+        seed: of the data.
+
+    Raises:
+        SeedbedError: for less than two dimensions or examples.
+    """
+
+    def set_of(streams: Streams) -> GaussianSet:
+        return gaussian_set(replace(streams, seed=streams.seed + seed, held=streams.held + seed), dimensions, count)
+
+    rows = set_of(Streams(0, frozenset())).rows().float()
+    return GaussianSets(
+        set_of,
+        name=name,
+        domain=REAL,
+        protocol=f"{count:,} examples that share one z; nothing held out: parameters are judged by the truth",
+        splits={"train": rows, "valid": rows, "test": rows},
+    )

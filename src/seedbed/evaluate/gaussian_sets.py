@@ -113,7 +113,7 @@ class Optimum:
     slope: float
 
 
-def hamiltonian_optimum(data: Statistics, count: int, tempering: Tempering = "fixed", *, rounds: int = 300) -> Optimum:
+def hamiltonian_optimum(data: Statistics, count: int, tempering: str = "fixed", *, rounds: int = 300) -> Optimum:
     """The highest ``hamiltonian_bound`` from the prior: one step size per dimension, tempering shared, by L-BFGS in float64.
 
     Delta is x-bar: the bound falls with (x-bar - Delta)^2, whatever the rest. Given beta0 the dimensions are apart, so a

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data import is_own
-from seedbed.experiments import image_convergence, images, iwae, symmetric, tables, toy, vae_static, variance
+from seedbed.experiments import gaussian, image_convergence, images, iwae, symmetric, tables, toy, vae_static, variance
 from seedbed.experiments.data import Data, Examples, Points
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import AtLeast, option
@@ -120,6 +120,7 @@ STUDIES: dict[str, Study] = {
         metric="neg_elbo_nats",
         only_full=tuple(name for name in symmetric.EXPERIMENTS if name not in symmetric.GRID),
     ),
+    "gaussian": Study("gaussian", gaussian.DOC, gaussian.EXPERIMENTS, gaussian.GRID, seeds=3, metric="sigma_error"),
     "digits": Study("digits", images.DIGITS_DOC, images.DIGITS, tuple(images.DIGITS), metric=_NLL, evaluated=(_NLL,)),
 }
 EXPERIMENTS: dict[str, Experiment] = {name: e for study in STUDIES.values() for name, e in study.experiments.items()}

@@ -6,21 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
-from seedbed.core.metric import DEAD_BELOW, FID, INFORMATION_OF_UNIT, NEG_IW, Metric, declared
-from seedbed.judge.intervals import interval
+from seedbed.core.metric import DEAD_BELOW, INFORMATION_OF_UNIT, declared
 from seedbed.judge.views import profile, profile_band
-from seedbed.report.curves import (
-    Curves,
-    Floats,
-    Scale,
-    curve_groups,
-    information_groups,
-    player_groups,
-    spanning,
-    value_scale,
-)
+from seedbed.report.curves import Curves, Floats, Scale, spanning, value_scale
 from seedbed.report.luck import over_tasks
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
@@ -99,7 +88,8 @@ class Chart:
     """One chart.
 
     Args:
-        kind: of chart: ``curves``, ``bounds``, ``bits``, ``bars``, ``intervals`` or ``profiles``.
+        kind: of chart: ``curves``, ``bounds`` (values against a whole number), ``bits``, ``bars``, ``intervals`` or
+            ``profiles``.
         task: the data set.
         words: the chart in words.
         x: across.
@@ -139,37 +129,6 @@ class Chart:
         return replace(self, y=Axis.named(names, self.y.title, [remarks.get(n, "") for n in names]), series=moved)
 
 
-def charts_of(families: Sequence[Family], convergence: Table, colour: Mapping[str, int]) -> dict[str, list[Chart]]:
-    """Every chart of a report by the name of its figure, one for each data set that has something to show.
-
-    Args:
-        families: the runs, compared.
-        convergence: its table.
-        colour: a colour's place per label.
-    """
-    tasks = [(family.group.task, family.group.runs, family.group.metric) for family in families]
-    players = [(task, many) for task, runs, _ in tasks for many in player_groups(runs)]
-    shown = {(task, many[0].metric) for task, many in players}
-    told = [(task, many) for task, runs, _ in tasks for many in information_groups(runs)]
-    groups = [(task, many) for task, runs, metric in tasks for many in curve_groups(runs, metric)]
-    groups = [(task, many) for task, many in groups if (task, many[0].metric) not in shown]
-    over = {"curves": groups, "players": players, "information": told}
-    return {
-        "intervals": [intervals_chart(family, colour) for family in families if family.ranked],
-        "bounds": [chart for family in families if (chart := bounds_chart(family, colour)) is not None],
-        "fid-by-size": [chart for family in families if (chart := sizes_chart(family, colour)) is not None],
-        "fid-along-chains": [chart for family in families if (chart := chains_chart(family, colour)) is not None],
-        "bits": [chart for family in families for chart in bits_charts(family, colour)],
-        "profiles": profiles_charts(families, colour),
-        **{
-            f"{name}-{axis}": [curves_chart(many, along, colour, task) for task, many in found]
-            for name, found in over.items()
-            for axis, along in (("steps", "step"), ("time", "time"))
-        },
-        "convergence": bar_charts(convergence, colour),
-    }
-
-
 def curves_chart(many: Sequence[Curves], along: str, colour: Mapping[str, int], task: str) -> Chart:
     """Several runs' curves of one metric: every seed, the band over seeds and their median.
 
@@ -205,24 +164,6 @@ def _curve_marks(one: Curves, along: str) -> tuple[Mark, ...]:
     return (*marks, Mark("mid", np.stack([at, middle], 1)))
 
 
-def bounds_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
-    """Negative importance-weighted bounds against their number of samples: every seed thin, their mean thick."""
-    ladders = {run.label: run.ladder for run in (*family.group.runs, *family.group.strangers) if len(run.ladder) > 1}
-    return _rungs(family.group.task, ladders, NEG_IW, "k, samples", "The negative bound", colour)
-
-
-def sizes_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
-    """Frechet distances against the number of pictures, which they fall with, since they are biased."""
-    ladders = {run.label: run.by_size for run in (*family.group.runs, *family.group.strangers) if len(run.by_size) > 1}
-    return _rungs(family.group.task, ladders, FID, "n, pictures of each side", "The Frechet distance", colour)
-
-
-def chains_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
-    """Frechet distances against the steps of chains x -> z -> x that the pictures come from."""
-    ladders = {run.label: run.by_step for run in (*family.group.runs, *family.group.strangers) if len(run.by_step) > 1}
-    return _rungs(family.group.task, ladders, FID, "n, steps of the chain", "The Frechet distance", colour, bands=True)
-
-
 def bits_charts(family: Family, colour: Mapping[str, int]) -> list[Chart]:
     """What every bit of a layer tells, most first, in each seed, and the mean of these orders; without what tells nothing.
 
@@ -251,39 +192,6 @@ def bits_charts(family: Family, colour: Mapping[str, int]) -> list[Chart]:
             Chart("bits", family.group.task, words, x, y, tuple(series), level=(DEAD_BELOW, f"dead below {DEAD_BELOW:g}"))
         )
     return charts
-
-
-def _rungs(
-    task: str,
-    ladders: Mapping[str, Mapping[int, pd.Series]],
-    metric: Metric,
-    across: str,
-    what: str,
-    colour: Mapping[str, int],
-    *,
-    bands: bool = False,
-) -> Chart | None:
-    """Values of each seed by a whole number, by model, perhaps with the intervals of their means; ``None`` without any."""
-    series, said, letter = [], [], across[0]
-    for label, ladder in ladders.items():
-        ks = np.array(sorted(ladder), float)
-        rows = np.stack([ladder[int(k)].to_numpy() for k in ks], 1)
-        lines = [Mark("seed", np.stack([ks, row], 1)) for row in rows]
-        if bands and len(rows) > 1:
-            found = [interval(column, rng=np.random.default_rng(0), within=metric.range) for column in rows.T]
-            ends = [(k, one.high) for k, one in zip(ks, found, strict=True)]
-            ends += [(k, one.low) for k, one in zip(ks[::-1], found[::-1], strict=True)]
-            lines.insert(0, Mark("band", np.array(ends)))
-        series.append(Series(label, colour[label], (*lines, Mark("mid", np.stack([ks, rows.mean(0)], 1)))))
-        ends = [*zip(ks, rows.mean(0), strict=True)] if len(ks) < 8 else [(ks[at], rows[:, at].mean()) for at in (0, -1)]
-        said.append(f"{label}: {', '.join(f'{number(float(mean), 4)} at {letter} = {k:g}' for k, mean in ends)}.")
-    if not series:
-        return None
-    # A band may end at 0, which a logarithmic axis cannot show.
-    points = np.concatenate([mark.points for one in series for mark in one.marks if mark.role != "band"])
-    x = Axis.of(across, Scale(float(points[:, 0].min()), float(points[:, 0].max()), True))
-    y = Axis.of(metric.name, spanning(float(points[:, 1].min()), float(points[:, 1].max()), metric))
-    return Chart("bounds", task, f"{what} on {task} against {letter}. {' '.join(said)}", x, y, tuple(series))
 
 
 def intervals_chart(family: Family, colour: Mapping[str, int]) -> Chart:

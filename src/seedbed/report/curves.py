@@ -8,7 +8,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from seedbed.core.metric import ENCODER_LOSS, GAP, INFORMATION, INFORMATION_OF_LAYER, NEG_ELBO, Metric, declared
+from seedbed.core.metric import (
+    DELTA_ERROR,
+    ENCODER_LOSS,
+    GAP,
+    INFORMATION,
+    INFORMATION_OF_LAYER,
+    NEG_ELBO,
+    SIGMA_ERROR,
+    THETA_ERROR,
+    Metric,
+    declared,
+)
 from seedbed.report.stored import StoredRun
 from seedbed.report.words import fate_words
 
@@ -173,6 +184,13 @@ def information_groups(runs: Sequence[StoredRun]) -> list[list[Curves]]:
     found = dict.fromkeys(metric for run in runs for metric in run.metrics("valid"))
     layers = [metric for metric in found if INFORMATION_OF_LAYER.parse(metric)]
     return _of_metrics(runs, [INFORMATION.name, *layers])
+
+
+def error_groups(runs: Sequence[StoredRun]) -> list[list[Curves]]:
+    """The bound and the errors of parameters whose truth is known, one list per metric; none where they are not."""
+    if not any(THETA_ERROR.name in run.metrics("valid") for run in runs):
+        return []
+    return _of_metrics(runs, [NEG_ELBO.name, THETA_ERROR.name, DELTA_ERROR.name, SIGMA_ERROR.name])
 
 
 def _of_metrics(runs: Sequence[StoredRun], metrics: Sequence[str]) -> list[list[Curves]]:

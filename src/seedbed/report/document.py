@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seedbed.report.charts import Chart, charts_of
+from seedbed.report.chartbook import charts_of
+from seedbed.report.charts import Chart
 from seedbed.report.convergence_table import convergence_table
 from seedbed.report.groups import grouped
 from seedbed.report.layer_use import layers_table

@@ -142,6 +142,43 @@ def batches_of(data: Dataset, batch_size: int) -> tuple[Batches, Callable[[Any, 
     return Redrawn(train, batch_size, data.view, torch.uint8 if whole else None), None
 
 
+class Repeated(Batches):
+    """The same batch at every update, such as all that is to be known of the data.
+
+    Args:
+        batch: a pytree of tensors ``[seeds, batch, ...]``, in the order of the stack's seeds.
+    """
+
+    def __init__(self, batch: Any) -> None:
+        self.batch = batch
+
+    def __call__(self, streams: Sequence[Streams], number: int) -> Any:
+        """The batch."""
+        if (given := len(tree_leaves(self.batch)[0])) != len(streams):
+            raise SeedbedError(f"expected a batch of each of {len(streams)} seeds, got {given}; make them from `streams`")
+        return self.batch
+
+
+class Reduced(Batches):
+    """Batches as they are summed up, ``[seeds, batch, *example]`` to what is learnt from.
+
+    Args:
+        batches: as they are drawn.
+        reduce: of all seeds' examples, a pytree of tensors ``[seeds, batch, ...]``.
+    """
+
+    def __init__(self, batches: Batches, reduce: Callable[[Any], Any]) -> None:
+        self.batches, self.reduce = batches, reduce
+
+    def __call__(self, streams: Sequence[Streams], number: int) -> Any:
+        """Batch ``number``, summed up."""
+        return self.reduce(self.batches(streams, number))
+
+    def begins(self, number: int) -> bool:
+        """Where the batches themselves do."""
+        return self.batches.begins(number)
+
+
 class Contiguous(Batches):
     """Consecutive windows of a token sequence cut into parallel streams, for models with state between steps.
 
