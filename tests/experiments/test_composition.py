@@ -134,14 +134,16 @@ KINDS = {
     "iwae/mnist-dynamic/iwae1-1layer": {**PICTURES, "hidden": (4,), "latents": 2, "hidden_above": (3,), "optimizer": "adam"},
     "vae-static/mnist-static/conv-20epochs": {"data": "squares", "latents": 2},
     "symmetric/mnist/ladder-symmetric": {"data": "squares", "bits": (2, 3), "hidden": (4,)},
+    "gaussian/d25/iaf": {"data": "gaussian-d3", "set_size": 20, "masked_hidden": (4,)},
     "mnist-convergence/mnist-dynamic/draw": {**PICTURES, "hidden": 4, "latents": 2, "strokes": 2},
     "mnist-convergence/mnist-dynamic/flow": {**PICTURES, "couplings": (0, 1, 1), "width": 4, "depth": 1, "growth": 2},
 }
+NEIGHBOURS = {"8gaussians": "moons", "tiles": "stones", "squares": "blocks", "iris": "diabetes"}
+NEIGHBOURS |= {"gaussian-d3": "gaussian-d4"}
 # What a setting is changed to, where one more or the next choice would not show within three updates; and beside what.
 OTHER = {
-    "data": lambda e: {"8gaussians": "moons", "tiles": "stones", "squares": "blocks", "iris": "diabetes"}[
-        e.settings["data"]
-    ],
+    "data": lambda e: NEIGHBOURS[e.settings["data"]],
+    "step_size": lambda e: 0.1,
     "lr": lambda e: 0.1,
     "betas": lambda e: (0.3, 0.7),
     "clip": lambda e: 1e-3,

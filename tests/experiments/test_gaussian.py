@@ -5,13 +5,15 @@ import torch
 
 import seedbed
 from seedbed.cli.main import main
+from seedbed.cli.run import chosen
+from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import Streams
 from seedbed.data.gaussian_sets import gaussian_set
 from seedbed.experiments import EXPERIMENTS, find
-from seedbed.experiments.gaussian import DIMENSIONS, MINIBATCH
+from seedbed.experiments.gaussian import DIMENSIONS, METHODS, MINIBATCH
 from seedbed.runs.execute import execute
 
-SMALL = {"dimensions": 3, "set_size": 20, "batch_size": 20}
+SMALL = {"data": "gaussian-d3", "set_size": 20, "batch_size": 20}
 
 
 def task(seeds=(0, 1), name="gaussian/d25/vb", **changed):
@@ -51,10 +53,27 @@ def test_the_grid_has_every_method_in_every_dimension():
     for size in DIMENSIONS:
         for name in ("vb", "iaf", "planar", "hvae-prior", "hvae-learned"):
             experiment = EXPERIMENTS[f"gaussian/d{size}/{name}"]
-            assert experiment.data.dimensions == size and experiment.training.vary == "all"
+            assert experiment.data.data == f"gaussian-d{size}" and experiment.training.vary == "all"
             assert EXPERIMENTS[f"gaussian/d{size}/{name}-minibatch"].training.batch_size == MINIBATCH
         assert EXPERIMENTS[f"gaussian/d{size}/iaf-compat"].settings["compat"]
         assert EXPERIMENTS[f"gaussian/d{size}/hvae-prior-untempered"].settings["tempering"] == "none"
+
+
+def test_the_study_and_the_model_of_one_name_are_told_apart_by_the_data():
+    assert list(chosen("gaussian", None, "d25")) == [f"gaussian/d25/{method}" for method in METHODS]
+    assert len(chosen("gaussian", None, None)) == len(METHODS) * len(DIMENSIONS)
+    assert list(chosen("gaussian", "vb-minibatch", "d50")) == ["gaussian/d50/vb-minibatch"]
+    assert find("gaussian/d25/vb").on("gaussian-d60").data.load().features == 60
+    assert list(chosen("gaussian", None, "iris")) == ["gaussian"]
+    with pytest.raises(SeedbedError, match="d25"):
+        chosen("gaussian", "vb", "iris")
+
+
+@pytest.mark.parametrize(("data", "says"), [("gaussian-d1", "d = 1"), ("iris", "of study gaussian, got iris")])
+def test_data_that_are_no_such_sets_are_refused(data, says):
+    with pytest.raises(SeedbedError, match=says):
+        experiment = find("gaussian/d25/vb").with_config({"vary": "init"}).on(data)
+        experiment.task(experiment.streams([0]))
 
 
 @pytest.mark.parametrize("name", ["vb", "hvae-learned"])
@@ -75,14 +94,14 @@ def test_a_learnt_posterior_reaches_the_maximum_likelihood(name, tmp_path):
     [
         (["--step-size", "0.7"], "start below the largest"),
         (["--temperature", "0.5"], "temperature"),
-        (["--dimensions", "1"], "dimensions"),
+        (["--set-size", "1"], "set size must be at least 2"),
         (["--batch-size", "50"], "larger than the 20"),
         (["--tempering", "none", "--temperature", "4"], "temperature has no say with tempering none"),
         (["--leapfrogs", "0"], "leapfrogs"),
     ],
 )
 def test_wrong_input_is_one_line(flags, says, tmp_path, capsys):
-    small = ["--dimensions", "3", "--set-size", "20", "--out", str(tmp_path)]
+    small = ["--out", str(tmp_path)] + ([] if "--set-size" in flags else ["--set-size", "20"])
     small += [] if "--batch-size" in flags else ["--batch-size", "20"]
     with pytest.raises(SystemExit) as ended:
         main(["run", "gaussian/d25/hvae-prior", *small, *flags])

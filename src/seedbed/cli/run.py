@@ -33,7 +33,9 @@ def chosen(target: str, model: str | None, data: str | None) -> dict[str, Experi
         SeedbedError: for unknown names.
     """
     own = data is not None and is_own(data)
-    if target in STUDIES:
+    sets = {name.split("/")[1] for name in STUDIES[target].experiments} if target in STUDIES else set()
+    # `gaussian` is a study and a model: with data that the study does not have it is the model.
+    if sets and not (target in MODELS and model is None and data is not None and data not in sets):
         found = STUDIES[target].select(model, None if own else data)
         if not own or data is None:
             return found

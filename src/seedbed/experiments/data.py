@@ -38,6 +38,10 @@ class Data(Part):
         """What a registered set is, before it is loaded; ``None`` of one's own."""
         return None
 
+    def renamed(self, name: str) -> "Data | None":
+        """The same kind of data of another name, where that is one of its own that no registry has."""
+        return None
+
     @property
     def epoch_examples(self) -> int:
         """Examples that count as one epoch, known before the data are loaded; 0 where they are not."""
@@ -148,6 +152,8 @@ def data_named(name: str, like: Data | None = None) -> Data:
     Raises:
         SeedbedError: if there is no such data set.
     """
+    if like is not None and (same := like.renamed(name)) is not None:
+        return same
     found = registered(name) if name else None
     part = Points if found is not None and found.density else Examples
     kept = {} if like is None else {f.name: getattr(like, f.name) for f in settings_of(part) if hasattr(like, f.name)}

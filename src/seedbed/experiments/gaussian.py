@@ -4,8 +4,9 @@ After the third source (h-vae) and Caterini et al. 2018 (arXiv 1805.11328), sect
 initialisation, the same for every method.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seedbed.core.errors import SeedbedError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from seedbed.train.task import Measure
 
 EXAMPLES = 10_000
+NAMED = re.compile(r"gaussian-d([0-9]{1,5})")
 DIMENSIONS = (25, 50, 100, 200, 300, 400)
 MINIBATCH = 256  # examples of an update, as the source has it
 METHODS = ("vb", "iaf", "planar", "hvae-prior", "hvae-learned")
@@ -39,8 +41,7 @@ METHODS = ("vb", "iaf", "planar", "hvae-prior", "hvae-learned")
 class OneLatentSets(Data):
     """Data sets of the Gaussian model, every example of one with the same z; of each seed its own where data vary."""
 
-    data: str = option("gaussian", "data set")
-    dimensions: int = option(25, "of z and x", least=2, most=100_000)
+    data: str = option("gaussian-d25", "gaussian-d<dimensions of z and x>")
     set_size: int = option(EXAMPLES, "examples of a data set, N", least=2, most=10_000_000)
 
     @property
@@ -48,12 +49,21 @@ class OneLatentSets(Data):
         """All of a data set."""
         return self.set_size
 
+    def renamed(self, name: str) -> "OneLatentSets | None":
+        """In another dimension."""
+        return replace(self, data=name) if NAMED.fullmatch(name) else None
+
     def load(self, seed: int | None = None) -> "GaussianSets":
-        """The data sets of every seed; those of the declared data seed, or of another."""
+        """The data sets of every seed; those of the declared data seed, or of another.
+
+        Raises:
+            SeedbedError: for less than two dimensions, or a name that says none.
+        """
         from seedbed.data.gaussian_sets import gaussian_sets
 
-        name = f"{self.data}-d{self.dimensions}"
-        return gaussian_sets(name, self.dimensions, self.set_size, self.data_seed if seed is None else seed)
+        if (named := NAMED.fullmatch(self.data)) is None:
+            raise SeedbedError(f"data of the Gaussian model are named gaussian-d25, by their dimensions, got {self.data}")
+        return gaussian_sets(self.data, int(named[1]), self.set_size, self.data_seed if seed is None else seed)
 
     def batches(
         self, data: "Dataset", training: Training, streams: "Sequence[Streams]"
@@ -192,7 +202,7 @@ MODELS: dict[str, OneLatentGaussian] = {
 
 def _ms(settings: Mapping[str, Any]) -> float:
     """By the size of what is computed for every draw."""
-    size = settings["dimensions"]
+    size = int(settings["data"].rpartition("-d")[2])
     if settings["posterior"] == "iaf":
         return 3.0 + 12.0 * (size / 100) ** 1.5
     steps = settings["leapfrogs"] if settings["posterior"] == "hvae" else settings["flows"]
@@ -207,7 +217,7 @@ def experiment(size: int, method: str, **changed: Any) -> Experiment:
         method: a key of ``MODELS``.
         changed: settings with other values.
     """
-    made = Experiment(OneLatentSets(dimensions=size), MODELS[method], BoundOfSets(), TRAINING, ms_per_step=_ms)
+    made = Experiment(OneLatentSets(data=f"gaussian-d{size}"), MODELS[method], BoundOfSets(), TRAINING, ms_per_step=_ms)
     return made.with_config(changed)
 
 
