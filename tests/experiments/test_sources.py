@@ -24,6 +24,7 @@ SIZES = {
     "iwae": "--batch-size 8 --hidden 8,4 --latents 2",
     "vae-static": "--batch-size 8 --latents 2",
     "symmetric": "--batch-size 4 --bits 2,3 --hidden 4 -n 2",
+    "gaussian": "--set-size 20 --batch-size 20",
     "draw": "--batch-size 2 --hidden 8",
     "lvae": "--batch-size 2",
 }

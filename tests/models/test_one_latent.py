@@ -110,6 +110,20 @@ def test_the_utility_is_the_mean_bound_of_an_example():
     assert terms.value.shape == (1,) and terms.parts["elbo"] is terms.value
 
 
+def test_a_tied_map_is_applied_again_and_again():
+    found = model("planar tied")
+    (one,) = found.maps
+    z = torch.randn(4, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    thrice = one(one(one(z)[0])[0])[0] + found.mean
+    y = z
+    for transform, given in found.steps():
+        y = transform(y, given)[0]
+    torch.testing.assert_close(y, thrice)
+    back, log_det = found.shift.inverse(y, found.mean)
+    torch.testing.assert_close(back + found.mean, y)
+    assert log_det == 0 and found.shift(z)[0] is z and found.shift.inverse(z)[0] is z
+
+
 def test_examples_of_one_draw_share_their_latent():
     found = model("vb")
     x = torch.stack([found.sample(400, context(str(i))) for i in range(400)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +12,7 @@ from seedbed.core.terms import Terms
 from seedbed.data.gaussian_sets import Statistics
 
 
+@runtime_checkable
 class WeighsSets(Protocol):
     """A model of data sets of ``count`` examples that weighs draws of their latent."""
 
