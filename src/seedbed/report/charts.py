@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from seedbed.core.metric import DEAD_BELOW, FID, INFORMATION_OF_UNIT, NEG_IW, Metric, declared
+from seedbed.core.metric import DEAD_BELOW, ENERGY_ERROR, FID, INFORMATION_OF_UNIT, NEG_IW, Metric, declared
 from seedbed.judge.intervals import interval
 from seedbed.judge.views import profile, profile_band
 from seedbed.report.curves import (
@@ -159,6 +159,7 @@ def charts_of(families: Sequence[Family], convergence: Table, colour: Mapping[st
         "bounds": [chart for family in families if (chart := bounds_chart(family, colour)) is not None],
         "fid-by-size": [chart for family in families if (chart := sizes_chart(family, colour)) is not None],
         "fid-along-chains": [chart for family in families if (chart := chains_chart(family, colour)) is not None],
+        "energy-along-walks": [chart for family in families if (chart := energy_chart(family, colour)) is not None],
         "bits": [chart for family in families for chart in bits_charts(family, colour)],
         "profiles": profiles_charts(families, colour),
         **{
@@ -221,6 +222,13 @@ def chains_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
     """Frechet distances against the steps of chains x -> z -> x that the pictures come from."""
     ladders = {run.label: run.by_step for run in (*family.group.runs, *family.group.strangers) if len(run.by_step) > 1}
     return _rungs(family.group.task, ladders, FID, "n, steps of the chain", "The Frechet distance", colour, bands=True)
+
+
+def energy_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
+    """Errors of the energy against the leapfrogs that made them."""
+    runs = (*family.group.runs, *family.group.strangers)
+    ladders = {run.label: run.by_leapfrog for run in runs if len(run.by_leapfrog) > 1}
+    return _rungs(family.group.task, ladders, ENERGY_ERROR, "n, leapfrogs", "The energy's error", colour, bands=True)
 
 
 def bits_charts(family: Family, colour: Mapping[str, int]) -> list[Chart]:
