@@ -10,9 +10,7 @@ from PIL import Image
 
 import seedbed
 from seedbed.cli.main import main
-from seedbed.core.errors import SeedbedError
 from seedbed.evaluate.trajectory import Walk
-from seedbed.report.document import compose
 from seedbed.runs.trajectories import trajectories
 
 TINY = {"steps": 3, "eval_every": 3, "batch_size": 8, "hidden": (4,), "threads": 1, "quiet": True}
@@ -73,13 +71,12 @@ def test_energy_errors_of_runs_stand_side_by_side(capsys, work):
         code, out, err = call(capsys, "evaluate", name, "--metric", "trajectory", "--examples", 30, "-q")
         assert code == 0 and "energy_drift_nats" in out and "leapfrog_step_size" in out, err
     runs = {name: run_of(name).stored for name in ("learnt", "plain", "points")}
-    assert list(runs["learnt"].by_leapfrog) == [1, 2, 3] and list(runs["plain"].by_leapfrog) == [*range(1, 16)]
+    along = lambda n: {f"energy_error_after{k}_nats" for k in range(1, n + 1)}
+    assert {*runs["learnt"].metrics("test/along")} == along(3) and {*runs["plain"].metrics("test/along")} == along(15)
     # Ten rows of the example, where its walk begins, and every second and the last position.
     assert runs["learnt"].arrays("trajectories")["grid"].shape == (2, 10, 4, 1, 8, 8)
     assert runs["plain"].arrays("trajectories")["grid"].shape == (2, 10, 10, 1, 8, 8)
     assert not runs["points"].arrays("trajectories")
-    charts = compose([runs["learnt"], runs["plain"]]).charts["energy-along-walks"]
-    assert [label for label, _ in charts[0].labels] == ["hvae", "vae"]
 
 
 def test_classes_and_sharpness_are_of_the_examples_that_are_asked_for(capsys, work):
@@ -148,9 +145,3 @@ def test_walks_are_kept_as_arrays_and_pictures(capsys, work):
 )
 def test_what_cannot_be_asked_is_refused(capsys, work, arguments, says):
     assert says in refused(capsys, *arguments)
-
-
-def test_other_values_are_refused_in_python(work):
-    for wrong in ((3,), (run_of("plain"), 10, None, 5)):
-        with pytest.raises(SeedbedError, match="expected a Run and a Walk"):
-            trajectories(*wrong)

@@ -105,7 +105,7 @@ def walks(
     x: Shaped[Tensor, "n *example"] | Source,
     address: str,
     how: Walk,
-    pilots: Shaped[Tensor, "n *example"] | Source | None = None,
+    pilots: Shaped[Tensor, "pilots *example"] | Source | None = None,
 ) -> Iterator[Walked]:
     """The walks of every seed from its z_0 ~ q(z | x), part by part.
 
