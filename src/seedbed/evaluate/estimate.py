@@ -53,7 +53,7 @@ def in_chunks(
     address: str,
     chunk: int = 0,
     per_seed: bool = False,
-    own: tuple[Tensor, ...] = (),
+    own: Shaped[Tensor, "seeds"] | None = None,
 ) -> Iterator[tuple[int, Mapping[str, Shaped[Tensor, "seeds chunk *value"]]]]:
     """The same part by part, each with the index of its first example.
 
@@ -64,20 +64,20 @@ def in_chunks(
         address: names the draws.
         chunk: examples at once.
         per_seed: whether every seed has examples of its own.
-        own: what else ``losses`` is given of each seed after ``x``, ``[seeds, ...]`` each.
+        own: a number that ``losses`` is given of each seed after ``x``.
     """
     count = x.shape[1] if per_seed else len(x)
     first_example = _part(x, 0, 1, per_seed)
     chunk = chunk or max(64, 32_768 // (len(stack.streams) * max(1, first_example.numel() // 64)))
-    kind = stack.dtype if first_example.is_floating_point() else None
+    kind, more = stack.dtype if first_example.is_floating_point() else None, () if own is None else (own,)
     for first in range(0, count, chunk):
         noise = EvalNoise(stack.streams, address, first=first, device=stack.device, dtype=stack.dtype)
         some = _part(x, first, first + chunk, per_seed).to(stack.device, kind)
         with torch.no_grad():
             if per_seed:
-                yield first, stack.call(losses, some, *own, noise=noise)
+                yield first, stack.call(losses, some, *more, noise=noise)
             else:
-                yield first, stack.call(losses, *own, noise=noise, shared=(some,))
+                yield first, stack.call(losses, *more, noise=noise, shared=(some,))
 
 
 def _part(x: Tensor | Source, first: int, last: int, per_seed: bool) -> Tensor:

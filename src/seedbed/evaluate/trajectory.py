@@ -128,7 +128,7 @@ def walks(
         raise cannot(f"{type(model).__name__}, whose latent is not one vector of real numbers with a slope,", "trajectory")
     stack, count = precise(stack), how.count(stack.module)
     sizes = _sizes(stack, x if pilots is None else pilots, how, count)
-    for first, found in in_chunks(stack, partial(_walk, count), x, address, own=(sizes,)):
+    for first, found in in_chunks(stack, partial(_walk, count), x, address, own=sizes):
         yield Walked(first, found["positions"].movedim(2, 1), found["errors"].movedim(2, 1), found["size"][:, 0])
 
 
@@ -162,7 +162,7 @@ def _sizes(stack: Stack, x: Tensor | Source, how: Walk, count: int) -> Float[Ten
     pilots = few(x, PILOTS)
     chosen = torch.zeros_like(seeds)
     for size in SIZES:
-        parts = in_chunks(stack, partial(_walk, count), pilots, "trajectory pilot", own=(size * seeds,))
+        parts = in_chunks(stack, partial(_walk, count), pilots, "trajectory pilot", own=size * seeds)
         risen = torch.cat([part["errors"].sum(2) for _, part in parts], 1)
         accepted = (-risen).clamp(max=0).exp().nan_to_num(nan=0.0).mean(1)
         chosen = torch.where((chosen == 0) & (accepted >= ACCEPTED), size, chosen)

@@ -95,6 +95,10 @@ def test_sharpness_by_hand():
     assert found.undecided[0].tolist() == [0, 1, 0.5]
     assert found.slope[0].tolist() == pytest.approx([4 / 12, 0, 2 / 12])
     assert found.known.tolist() == [[0, -1, 0]]
+    # Bits are shown as the likeliest, and are as sharp as their probabilities.
+    unsure = torch.stack([0.7 * UP, 0.4 * UP])[None]
+    assert look(unsure, NET, bits=True).known.tolist() == [[0, -1]]
+    assert torch.equal(look(unsure, NET, bits=True).slope, look(unsure, NET).slope)
 
 
 def test_walks_that_end_in_another_class_are_counted_where_both_ends_are_sure(monkeypatch):

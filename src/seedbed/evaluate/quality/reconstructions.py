@@ -10,6 +10,7 @@ from torch import Tensor
 from seedbed.core import metric as metrics
 from seedbed.core.capabilities import LatentVariable
 from seedbed.core.context import Context
+from seedbed.core.domain import BINARY
 from seedbed.core.errors import SeedbedError
 from seedbed.core.metric import Metric
 from seedbed.core.stack import Stack
@@ -22,7 +23,7 @@ from seedbed.evaluate.features.known import Features
 from seedbed.evaluate.likelihood import check_values
 from seedbed.evaluate.needs import need_latents
 from seedbed.evaluate.quality.measures import sure_classes
-from seedbed.evaluate.quality.sight import of_models, scaled, seen
+from seedbed.evaluate.quality.sight import of_models, scaled, seen, slope_of
 from seedbed.evaluate.trajectory import Walk, can_walk, decoded, is_learnt, walks
 
 
@@ -48,11 +49,18 @@ class Look:
         return cls(*(torch.cat([getattr(part, name) for part in parts], -1) for name in ("known", "slope", "undecided")))
 
 
-def look(pictures: Float[Tensor, "seeds n channels height width"], features: Features) -> Look:
-    """Of pictures in [0, 1], ``[seeds, n]``."""
-    sights = [seen([some], features) for some in pictures]
-    undecided = (4 * pictures * (1 - pictures)).mean((2, 3, 4))
-    return Look(torch.stack([sure_classes(one) for one in sights]), torch.stack([one.slope for one in sights]), undecided)
+def look(pictures: Float[Tensor, "seeds n channels height width"], features: Features, *, bits: bool = False) -> Look:
+    """Of pictures in [0, 1], ``[seeds, n]``.
+
+    Args:
+        pictures: means.
+        features: of a classifier.
+        bits: whether they are probabilities of bits, of which it is shown the likeliest: to one that knows *none of these* a
+            blurred mean is a blend of several pictures.
+    """
+    shown = (pictures > 0.5).to(pictures.dtype) if bits else pictures
+    known = torch.stack([sure_classes(seen([some], features)) for some in shown])
+    return Look(known, slope_of(pictures), (4 * pictures * (1 - pictures)).mean((2, 3, 4)))
 
 
 def reconstructions(
@@ -62,8 +70,9 @@ def reconstructions(
 
     Pictures are means E[x | z] in [0, 1]: of ``reconstruction``, z ~ q(z | x); of ``walk``, the end of leapfrogs from there
     (see ``trajectory.walks``; a learnt walk ends at z ~ q(z | x) and begins at q_0), where a model can walk; of ``prior``,
-    z ~ p(z), which are of some class. Sure is a probability above 0.9, with a class *none of these* beside the others.
-    Sharpness is the slope of a picture over the mean of that of the examples; see ``Look`` for both statistics of it.
+    z ~ p(z), which are of some class. Of bits the classifier sees the likeliest x in place of the mean. Sure is a
+    probability above 0.9, with a class *none of these* beside the others. Sharpness is the slope of a picture over the mean
+    of that of the examples; see ``Look`` for both statistics of it.
 
     Raises:
         SeedbedError: for examples without classes, or more than the classifier has, pictures of another size than it
@@ -77,12 +86,12 @@ def reconstructions(
         some = source[done : done + next(iter(found.values())).shape[1]]
         for what, x in {"example": some[None], **found}.items():
             pictures = scaled(x.nan_to_num().cpu(), data.domain, drawn=what != "example")
-            parts.setdefault(what, []).append(look(pictures, features))
+            parts.setdefault(what, []).append(look(pictures, features, bits=data.domain == BINARY))
         done += len(some)
         if limits.progress is not None:
             limits.progress(done, len(source))
     for chunk in of_models(stack, data.domain, data.shape, len(source), limits.memory_gib, Way(shown="mean")):
-        parts.setdefault("prior", []).append(look(chunk[0], features))
+        parts.setdefault("prior", []).append(look(chunk[0], features, bits=data.domain == BINARY))
     looks = {what: Look.joined(some) for what, some in parts.items()}
     return _named(looks, labels, features, len(stack.streams))
 
