@@ -48,7 +48,7 @@ class Letters(nn.Module, Sequence):
 
 
 MODELS = {
-    "vae": (lambda: VAE(2, 2, (4,)), "nll by importance sampling, ais, latents, sw"),
+    "vae": (lambda: VAE(2, 2, (4,)), "nll by importance sampling, ais, latents, trajectory, sw"),
     "ladder": (lambda: LadderVAE(2, (2, 2), (4, 4)), "nll by importance sampling, ais, latents, sw"),
     "flow": (lambda: CouplingFlow(2, "affine", 2, (4,)), "nll, sw"),
     "gan": (lambda: WGAN(2, 2, (4,)), "sw"),

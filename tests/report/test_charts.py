@@ -226,6 +226,23 @@ def test_both_surfaces_put_a_level_where_its_value_is(tmp_path, write):
     assert shown[1] == pytest.approx(share, abs=1e-6) and axis.texts[0].get_text() == "dead below 0.01"
 
 
+def test_the_energy_along_walks_is_that_of_each_leapfrog(tmp_path, write):
+    folder = write(tmp_path, "walker", 90.0, metric="neg_elbo_nats", arrays=False, lost=(4,))
+    row = lambda seed, n, value: Row(
+        seed, 1000, "test/along", f"energy_error_after{n}_nats", value + 0.01 * seed, "nats", 50, 0.0, 11.0
+    )
+    along = {1: 0.1, 2: 0.3, 3: 0.2}
+    seeds = folder.manifest().seeds
+    folder.evaluation("trajectory-test").append([row(seed, n, value) for seed in seeds for n, value in along.items()])
+    run = StoredRun.read(folder.path)
+    assert list(run.by_leapfrog) == [1, 2, 3] and list(run.by_leapfrog[2].index) == [0, 1, 2, 3, 5] and not run.by_step
+    found = compose([run, StoredRun.read(write(tmp_path, "vae", 95.0, metric="neg_elbo_nats").path)])
+    (chart,) = found.charts["energy-along-walks"]
+    (mid,) = [mark.points for mark in chart.series[0].marks if mark.role == "mid"]
+    assert mid.tolist() == pytest.approx(np.array([[1, 0.122], [2, 0.322], [3, 0.222]]))
+    assert "The energy along walks in z" in render(found) and not found.charts["fid-along-chains"]
+
+
 def test_the_distance_along_chains_is_that_of_the_last_network_with_intervals(tmp_path, write):
     run = bits_run(tmp_path, write, lost=(4,))
     assert list(run.by_step) == [1, 3, 10] and run.by_step[3].to_dict() == {0: 60, 1: 61, 2: 62, 3: 63, 5: 65}

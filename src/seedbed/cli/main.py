@@ -113,12 +113,19 @@ def run(target: str, **options: object) -> None:
 
 @cli.command()
 @click.argument("run_folder", shell_complete=runs)
-@click.option("-n", "--count", type=int, default=64, show_default=True, help="draws per seed")
+@click.option("-n", "--count", type=int, help="draws per seed [64]; of --trajectory, examples [10]")
 @click.option("--seed", type=int, help="of this seed only; by default of all")
 @click.option(
     "--out", type=click.Path(), help="an .npz file, by default samples.npz in the run folder; or a folder, for PNG files"
 )
 @way_options
+@click.option(
+    "--trajectory",
+    metavar="K",
+    type=int,
+    help="walk in z by K leapfrogs from z ~ q(z | x); 0: the learnt ones, else 15",
+)
+@click.option("--step-size", type=float, help="of these, of a model that learnt none; by default by the rule of `evaluate`")
 @click.option("--grid", is_flag=True, help="the first hundred pictures of each seed as one, too; of chains ten as they move")
 @click.option("--memory-gib", type=float, default=4.0, show_default=True, help="what drawing pictures and chains may take")
 @click.option("-q", "--quiet", is_flag=True, help="no progress bar")
@@ -127,7 +134,8 @@ def sample(run_folder: str, **options: object) -> None:
     """Draw from the trained models of a run and save the draws. RUN_FOLDER is its folder, or its name below runs/.
 
     With `--out FOLDER` each draw is a picture, FOLDER/seed0/000000.png and so on; the same command with a larger count goes
-    on after those that are there. `--start limiting` draws by the chain x -> z ~ q(z | x) -> x ~ p(x | z).
+    on after those that are there. `--start limiting` draws by the chain x -> z ~ q(z | x) -> x ~ p(x | z). `--trajectory K`
+    keeps Hamiltonian walks in z of ten validation examples, FILE.npz, and E[x | z] at every second step, FILE-seed0.png.
     """
     from seedbed.cli.run import sample_run
 

@@ -136,6 +136,9 @@ def sample_run(path: str, options: dict[str, Any]) -> None:
     from seedbed.runs.load import load as load_run
     from seedbed.store.outputs import output
 
+    if options["trajectory"] is not None or options["step_size"] is not None:
+        return _sample_walks(path, options)
+    options["count"] = 64 if options["count"] is None else options["count"]
     out = options["out"]
     pictures = out is not None and Path(out).suffix != ".npz"
     if options["grid"] and not pictures:
@@ -149,6 +152,46 @@ def sample_run(path: str, options: dict[str, Any]) -> None:
         _sample_pictures(run, way, options)
     else:
         _sample_array(run, way, begun, asked or run.path / "samples.npz", options)
+
+
+def _sample_walks(path: str, options: dict[str, Any]) -> None:
+    """Walks in z of validation examples: arrays in a file, pictures beside it."""
+    from seedbed.evaluate.trajectory import SHOWN, Walk
+    from seedbed.runs.load import load as load_run
+    from seedbed.runs.trajectories import save_walks, trajectories
+    from seedbed.store.outputs import output
+
+    if options["trajectory"] is None:
+        raise SeedbedError("--step-size is of walks; say --trajectory too, or leave it out")
+    if others := [key for key in ("start", "chain", "chain_from", "shown", "grid") if options[key]]:
+        flag = f"--{others[0].replace('_', '-')}"
+        raise SeedbedError(f"{flag} is of draws, and --trajectory walks from z ~ q(z | x); leave one of them out")
+    how = Walk(options["trajectory"], 0.0 if options["step_size"] is None else options["step_size"])
+    asked = None if options["out"] is None else output(options["out"], (".npz",))
+    run = load_run(one_run(path, "runs") if Path("runs").is_dir() else path, options["experiment"])
+    target = asked or run.path / "trajectories.npz"
+    arrays = trajectories(run, SHOWN if options["count"] is None else options["count"], options["seed"], how)
+    _save_arrays(target, arrays)
+    beside = save_walks(run, arrays, target)
+    sizes = ", ".join(f"{size:.3g}" for size in arrays["step_size"].tolist())
+    click.echo(
+        f"wrote {target}: {arrays['errors'].shape[1]} leapfrogs of {len(arrays['x'])} validation examples, seeds "
+        f"{arrays['seeds'].tolist()}, of size {sizes}{', and ' * bool(beside)}{', '.join(path.name for path in beside)}"
+    )
+
+
+def _save_arrays(target: Path, arrays: "Mapping[str, Any]") -> None:
+    import numpy as np
+
+    from seedbed.store.atomic import write_atomic
+
+    save: Any = np.savez_compressed  # whose stub takes the names of arrays for options
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "wb") as handle:
+            save(handle, **arrays)
+
+    write_atomic(target, write)
 
 
 def _way_of(options: Mapping[str, Any]) -> "tuple[Way, str | None]":
@@ -192,25 +235,16 @@ def _sample_pictures(run: "Run", way: "Way", options: dict[str, Any]) -> None:
 
 def _sample_array(run: "Run", way: "Way", begun: str | None, target: Path, options: dict[str, Any]) -> None:
     """Save ``[seeds, count, *example]``; of tokens that the run can name, print the first sample."""
-    import numpy as np
-
     from seedbed.report.stored import StoredRun
     from seedbed.report.texts import are_tokens, spelled, vocabulary_of
     from seedbed.runs.chains import sampled
     from seedbed.runs.progress import examples_bar
-    from seedbed.store.atomic import write_atomic
 
     flags = {"begun": begun, "memory_gib": options["memory_gib"]}
     with examples_bar(run.manifest.experiment, options["quiet"] or not way.limiting) as progress:
         arrays = sampled(run, options["count"], options["seed"], way, progress=progress, **flags)
 
-    save: Any = np.savez_compressed  # whose stub takes the names of arrays for options
-
-    def write(temporary: Path) -> None:
-        with open(temporary, "wb") as handle:
-            save(handle, **arrays)
-
-    write_atomic(target, write)
+    _save_arrays(target, arrays)
     draws, seeds = arrays["x"], arrays["seeds"].tolist()
     made = replace(way, chain_from=str(arrays["chain_from"])) if way.limiting else way
     click.echo(f"wrote {target}: x {list(draws.shape)}, seeds {seeds}{_chains_of(made)}")

@@ -143,6 +143,49 @@ SHARPNESS = Metric("sharpness", "ratio", "slope of draws over that of examples; 
 COPIED = Metric("copied_share", "share", "draws that are a training example", better=None, low=0.0, high=1.0)
 NEAREST = Metric("nearest_ratio", "ratio", "distance of draws to training examples over test's", better=None, low=0.0)
 
+# Of leapfrogs in z, from z ~ q(z | x), on log p(x, z); H = -log p(x, z) + |rho|^2 / 2.
+ENERGY_ERROR = Metric("energy_error_nats", "nats", "what one leapfrog changes H by, without sign", better=None, low=0.0)
+ENERGY_DRIFT = Metric("energy_drift_nats", "nats", "the same of all of a walk together", better=None, low=0.0)
+ENERGY_AFTER = Metric("along/energy_error_after<n>_nats", "nats", "the same of its first n", better=None, low=0.0)
+STEP_SIZE = Metric("leapfrog_step_size", "z", "of the leapfrogs, a mean of learnt ones", better=None, low=0.0)
+WALKED = Metric(
+    "walked_distance", "z", "distance from its start to its end, over the root of z's size", better=None, low=0.0
+)
+
+# Of what E[x | z] shows, to a classifier that names the class of an example, and to the eye.
+RECONSTRUCTED = Metric(
+    "reconstruction_recognised_share",
+    "share",
+    "reconstructions surely of their input's class",
+    "higher",
+    low=0.0,
+    high=1.0,
+)
+WALK_RECOGNISED = Metric(
+    "walk_recognised_share", "share", "ends of walks from q(z | x) that surely are", "higher", low=0.0, high=1.0
+)
+CLASS_CHANGED = Metric(
+    "walk_changed_share", "share", "walks that surely end in another class than they begin in", low=0.0, high=1.0
+)
+PRIOR_RECOGNISED = Metric(
+    "prior_recognised_share", "share", "means of random codes that are surely of some class", "higher", low=0.0, high=1.0
+)
+EXAMPLE_RECOGNISED = Metric(
+    "example_recognised_share", "share", "examples that are surely of their own class", better=None, low=0.0, high=1.0
+)
+SHARPNESS_OF = {
+    what: Metric(f"{what}_sharpness", "ratio", "slope of such pictures over that of examples", better=None, low=0.0)
+    for what in ("reconstruction", "walk", "prior")
+}
+_UNDECIDED = "mean of 4 p (1 - p) over the pixels of such pictures"
+UNDECIDED_OF = {
+    "example": Metric("example_undecided", "share", _UNDECIDED, better=None, low=0.0, high=1.0),
+    **{
+        what: Metric(f"{what}_undecided", "share", _UNDECIDED, low=0.0, high=1.0)
+        for what in ("reconstruction", "walk", "prior")
+    },
+}
+
 # Every metric that Seedbed measures or knows by name. Of two of one name the one told by what stands beside it comes first.
 METRICS = (
     NEG_IW,
@@ -205,6 +248,18 @@ METRICS = (
     SHARPNESS,
     COPIED,
     NEAREST,
+    ENERGY_ERROR,
+    ENERGY_DRIFT,
+    ENERGY_AFTER,
+    STEP_SIZE,
+    WALKED,
+    RECONSTRUCTED,
+    WALK_RECOGNISED,
+    CLASS_CHANGED,
+    PRIOR_RECOGNISED,
+    EXAMPLE_RECOGNISED,
+    *SHARPNESS_OF.values(),
+    *UNDECIDED_OF.values(),
 )
 
 

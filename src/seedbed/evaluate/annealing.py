@@ -112,7 +112,7 @@ def annealed_importance_sampling(
             f"the posterior of {type(model).__name__} cannot score a z that it did not draw, so ais cannot start from it; "
             "start from the prior"
         )
-    stack = _precise(stack)
+    stack = precise(stack)
     at_once = min(len(x), _examples_at_once(stack, x[:1].to(stack.device, stack.dtype), how, memory_gib))
     weights, accepted = [], []
     for first in range(0, len(x), at_once):
@@ -164,7 +164,7 @@ def second_opinion(
     Raises:
         SeedbedError: as the two estimators do.
     """
-    stack = _precise(stack)
+    stack = precise(stack)
     plain = importance_sampling(stack, x, address, samples, ladder=(), memory_gib=memory_gib)
     found = annealed_importance_sampling(stack, x, address, how, memory_gib=memory_gib, progress=progress)
     errors = found[AIS_ERROR.name][0], monte_carlo_error(plain[ESS.name][0], samples)
@@ -175,7 +175,8 @@ def second_opinion(
     }
 
 
-def _precise(stack: Stack) -> Stack:
+def precise(stack: Stack) -> Stack:
+    """The same models in full precision where they are of bf16: rounded energies say nothing."""
     return replace(stack, precision="fp32") if stack.precision == "bf16" else stack
 
 

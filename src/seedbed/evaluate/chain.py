@@ -226,7 +226,7 @@ def _advanced(stack: Stack, shown: str, x: Tensor, step: int, first: int) -> tup
                 f"each z of {type(model).__name__} is of one x alone, so a chain x -> z -> x stands still; leave start out"
             )
         drawn = likelihood.draw(ctx.noise).value
-        return drawn, drawn if shown == "draw" else _seen(likelihood, shown)
+        return drawn, drawn if shown == "draw" else shown_of(likelihood, shown)
 
     noise = EvalNoise(stack.streams, "chain", step, first=first, device=stack.device, dtype=stack.dtype)
     with torch.no_grad():
@@ -241,12 +241,17 @@ def of_code(shown: str) -> Any:
             return cast(HasSample, model).sample(count, ctx)
         if not isinstance(model, LatentVariable):
             raise SeedbedError(f"{type(model).__name__} draws x without a p(x | z), so no {shown} of it can be shown")
-        return _seen(model.generate(count, ctx)[1], shown)
+        return shown_of(model.generate(count, ctx)[1], shown)
 
     return made
 
 
-def _seen(likelihood: Any, shown: str) -> Tensor:
+def shown_of(likelihood: Any, shown: str) -> Shaped[Tensor, "*batch"]:
+    """The mean or the mode of p(x | z), ``[*batch, *example]``.
+
+    Raises:
+        SeedbedError: for a likelihood that has none.
+    """
     found = getattr(likelihood, shown, None)
     if found is None:
         raise SeedbedError(f"{type(likelihood).__name__} p(x | z) has no {shown} to be shown; show draws")

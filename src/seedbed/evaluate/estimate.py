@@ -15,7 +15,7 @@ from seedbed.evaluate.memory import GIB, peak_bytes
 
 # (model, x [batch, ...], ctx) -> {metric: [batch]}, written for one seed.
 # The model is whatever capability they ask for.
-Losses = Callable[[Any, Tensor, Context], Mapping[str, Tensor]]
+Losses = Callable[..., Mapping[str, Tensor]]
 
 
 def per_example(
@@ -39,19 +39,45 @@ def per_example(
     Returns:
         ``{metric: [seeds, n]}``.
     """
+    parts: dict[str, list[Tensor]] = {}
+    for _, values in in_chunks(stack, losses, x, address, chunk, per_seed):
+        for name, value in values.items():
+            parts.setdefault(name, []).append(value)
+    return {name: torch.cat(values, 1) for name, values in parts.items()}
+
+
+def in_chunks(
+    stack: Stack,
+    losses: Losses,
+    x: Shaped[Tensor, "n *example"] | Shaped[Tensor, "seeds n *example"] | Source,
+    address: str,
+    chunk: int = 0,
+    per_seed: bool = False,
+    own: Shaped[Tensor, "seeds"] | None = None,
+) -> Iterator[tuple[int, Mapping[str, Shaped[Tensor, "seeds chunk *value"]]]]:
+    """The same part by part, each with the index of its first example.
+
+    Args:
+        stack: the models.
+        losses: values per example for one seed.
+        x: as of ``per_example``.
+        address: names the draws.
+        chunk: examples at once.
+        per_seed: whether every seed has examples of its own.
+        own: a number that ``losses`` is given of each seed after ``x``.
+    """
     count = x.shape[1] if per_seed else len(x)
     first_example = _part(x, 0, 1, per_seed)
     chunk = chunk or max(64, 32_768 // (len(stack.streams) * max(1, first_example.numel() // 64)))
-    kind = stack.dtype if first_example.is_floating_point() else None
-    parts: dict[str, list[Tensor]] = {}
-    with torch.no_grad():
-        for first in range(0, count, chunk):
-            noise = EvalNoise(stack.streams, address, first=first, device=stack.device, dtype=stack.dtype)
-            some = _part(x, first, first + chunk, per_seed).to(stack.device, kind)
-            values = stack.call(losses, some, noise=noise) if per_seed else stack.call(losses, noise=noise, shared=(some,))
-            for name, value in values.items():
-                parts.setdefault(name, []).append(value)
-    return {name: torch.cat(values, 1) for name, values in parts.items()}
+    kind, more = stack.dtype if first_example.is_floating_point() else None, () if own is None else (own,)
+    for first in range(0, count, chunk):
+        noise = EvalNoise(stack.streams, address, first=first, device=stack.device, dtype=stack.dtype)
+        some = _part(x, first, first + chunk, per_seed).to(stack.device, kind)
+        with torch.no_grad():
+            if per_seed:
+                yield first, stack.call(losses, some, *more, noise=noise)
+            else:
+                yield first, stack.call(losses, *more, noise=noise, shared=(some,))
 
 
 def _part(x: Tensor | Source, first: int, last: int, per_seed: bool) -> Tensor:

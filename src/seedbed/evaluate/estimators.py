@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from seedbed.core import metric as metrics
 from seedbed.core.errors import SeedbedError
-from seedbed.evaluate.estimator import Estimator, Limits, Option
+from seedbed.evaluate.estimator import ARTEFACTS, Estimator, Limits, Option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,6 +73,16 @@ def _has_bits(stack: "Stack", x: "Tensor") -> bool:
     from seedbed.evaluate.needs import traits
 
     return _has_latents(stack, x) and traits(stack, x).bits
+
+
+def _walks(stack: "Stack", x: "Tensor") -> bool:
+    from seedbed.evaluate.trajectory import can_walk
+
+    return _has_latents(stack, x) and can_walk(stack, x)
+
+
+def _shows_pictures(stack: "Stack", x: "Tensor") -> bool:
+    return _has_latents(stack, x) and _draws_pictures(stack, x)
 
 
 def _draws_vectors(stack: "Stack", x: "Tensor") -> bool:
@@ -148,6 +158,28 @@ def _distance(stack: "Stack", data: "Dataset", split: str, limits: Limits) -> "M
     return SlicedWasserstein(data, len(data.splits[split]))(stack, split)
 
 
+def _trajectory(stack: "Stack", data: "Dataset", split: str, limits: Limits, **how: Any) -> "Measured":
+    from seedbed.evaluate.trajectory import Walk, energy_errors, walked_pictures
+
+    limits.kept[ARTEFACTS] = walked_pictures(stack, data, split, Walk(**how))
+    return energy_errors(stack, data.splits[split], f"{split} trajectories", Walk(**how))
+
+
+def _reconstructions(
+    stack: "Stack", data: "Dataset", split: str, limits: Limits, *, features: "Features", **how: Any
+) -> "Measured":
+    from seedbed.evaluate.quality.reconstructions import reconstructions
+    from seedbed.evaluate.trajectory import Walk
+
+    return reconstructions(stack, data, split, limits, features, Walk(**how))
+
+
+def _words_of_walks(settings: Mapping[str, Any]) -> str:
+    count = f"{settings['leapfrogs']} leapfrogs" if settings["leapfrogs"] else "leapfrogs as learnt, else 15"
+    size = f"{settings['step_size']:g}" if settings["step_size"] else "as learnt, else the largest that accepts 65 %"
+    return f"from z ~ q(z | x) {count} of size {size}"
+
+
 def _words_of_sets(settings: Mapping[str, Any]) -> str:
     from seedbed.evaluate.chain import Way
 
@@ -192,6 +224,22 @@ _SAMPLES = Option(
     mark="k",
     short="k",
     help="draws of z per example, with every bound of k = 1, 5, 50, 500, 5000 below",
+)
+_LEAPFROGS = Option(
+    name="leapfrogs",
+    default=0,
+    least=0,
+    most=1_000,
+    mark="l",
+    help="of a walk; 0 for those that a model learnt, else 15",
+)
+_STEP_SIZE = Option(
+    name="step_size",
+    default=0.0,
+    least=0.0,
+    most=10.0,
+    mark="e",
+    help="of each; 0 for learnt ones, else the largest at which 65 % of walks would be accepted",
 )
 
 # Of sets of pictures, all of the same needs and options: what each measures, and as what.
@@ -308,6 +356,36 @@ ESTIMATORS = (
         ),
         measure=_bits,
         options=(Option(name="mixed", default=1000, least=2, most=20_000, help="examples whose posteriors are averaged"),),
+    ),
+    Estimator(
+        name="trajectory",
+        meaning="what leapfrogs in z change the energy by, and pictures on their way",
+        needs="one latent, a vector of real numbers in which densities are smooth",
+        offers=_walks,
+        metrics=(metrics.ENERGY_ERROR, metrics.ENERGY_DRIFT, metrics.ENERGY_AFTER, metrics.WALKED, metrics.STEP_SIZE),
+        measure=_trajectory,
+        options=(_LEAPFROGS, _STEP_SIZE),
+        full_precision=True,
+        words=_words_of_walks,
+    ),
+    Estimator(
+        name="reconstructions",
+        meaning="whether means E[x | z] show their input's class, and how sharp they are",
+        needs=f"{_LATENTS}; pictures, grey or in three colours, with classes",
+        offers=_shows_pictures,
+        metrics=(
+            metrics.RECONSTRUCTED,
+            metrics.WALK_RECOGNISED,
+            metrics.CLASS_CHANGED,
+            metrics.PRIOR_RECOGNISED,
+            metrics.EXAMPLE_RECOGNISED,
+            *metrics.SHARPNESS_OF.values(),
+            *metrics.UNDECIDED_OF.values(),
+        ),
+        measure=_reconstructions,
+        options=(_FEATURES, _LEAPFROGS, _STEP_SIZE),
+        full_precision=True,
+        words=_words_of_walks,
     ),
     Estimator(
         name="sw",

@@ -22,11 +22,13 @@ class Traits:
         real: whether every latent is a vector of real numbers, so that one may walk in it.
         bits: whether some latent is of bits.
         scores: whether the posterior can score a z that it did not draw.
+        dense: whether there is one latent alone, a vector of real numbers.
     """
 
     real: bool
     bits: bool
     scores: bool
+    dense: bool
 
 
 def traits(stack: Stack, x: Tensor | Source) -> Traits:
@@ -41,7 +43,8 @@ def traits(stack: Stack, x: Tensor | Source) -> Traits:
     def look(model: LatentVariable, x: Tensor, ctx: Context) -> Tensor:
         proposal = model.proposal(x, ctx)
         bits = any(not layer.real for layer in proposal.layers.values())
-        found.append(Traits(proposal.real, bits, proposal.log_q_at is not None))
+        dense = proposal.real and [z.ndim for z in proposal.z.values()] == [2]
+        found.append(Traits(proposal.real, bits, proposal.log_q_at is not None, dense))
         return x
 
     noise = EvalNoise(stack.streams, "traits", device=stack.device, dtype=stack.dtype)

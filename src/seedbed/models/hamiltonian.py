@@ -1,7 +1,7 @@
 """A posterior that follows Hamiltonian dynamics of the model itself (Caterini et al. 2018, arXiv 1805.11328)."""
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -27,6 +27,8 @@ from seedbed.nets.mlp import MLP, Activation
 Tempering = Literal["none", "fixed", "free"]
 StepsVary = Literal["shared", "unit", "layer"]
 LogDensity = Callable[[Tensor], Tensor]
+# After each step: where it is, its momentum, and that as it goes on, ``[*batch, latents]`` each.
+Walk = Iterator[tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,71 @@ class Trajectory:
     momenta: Float[Tensor, "points *batch latents"]
     energies: Float[Tensor, "points *batch"]
     errors: Float[Tensor, "steps *batch"]
+
+    @classmethod
+    def of(
+        cls,
+        position: Float[Tensor, "*batch latents"],
+        momentum: Float[Tensor, "*batch latents"],
+        log_density: LogDensity,
+        walk: Walk,
+    ) -> "Trajectory":
+        """A walk from a position and a momentum, while it goes.
+
+        Args:
+            position: z_0.
+            momentum: rho_0.
+            log_density: -U of z, ``[*batch]``.
+            walk: what comes after each step, see ``walked``.
+        """
+
+        def energy(z: Tensor, rho: Tensor) -> Tensor:
+            return 0.5 * rho.square().sum(-1) - log_density(z)
+
+        positions, momenta, energies, errors = [position], [momentum], [energy(position, momentum)], []
+        for z, kept, cooled in walk:
+            before_cooling = energy(z, kept)
+            errors.append(before_cooling - energies[-1])
+            positions.append(z)
+            momenta.append(cooled)
+            energies.append(before_cooling + 0.5 * (cooled.square() - kept.square()).sum(-1))
+        none = energies[0].new_zeros(0, *energies[0].shape)
+        return cls(
+            torch.stack(positions), torch.stack(momenta), torch.stack(energies), torch.stack(errors) if errors else none
+        )
+
+
+def walked(
+    position: Float[Tensor, "*batch latents"],
+    momentum: Float[Tensor, "*batch latents"],
+    log_density: LogDensity,
+    of: object,
+    steps: Iterable[Tensor],
+    factors: Iterable[Tensor | float],
+) -> Walk:
+    """After each leapfrog step where it is, its momentum, and that times its factor; K + 1 gradients of U in all.
+
+    Args:
+        position: z_0.
+        momentum: rho_0.
+        log_density: -U of z, ``[*batch]``.
+        of: the network that it goes through.
+        steps: sizes.
+        factors: as many, of the momenta.
+
+    Raises:
+        SeedbedError: for a network in which examples see each other.
+    """
+
+    def force(z: Tensor) -> tuple[Tensor, ...]:
+        return (example_slope(log_density, z, of, "a leapfrog"),)
+
+    slope = None
+    for step, factor in zip(steps, factors, strict=True):
+        # One at a time, since each has a size of its own; the gradient that ends a step begins the next.
+        position, kept, slope = leapfrog(position, momentum, force, step, 1, first=slope)
+        momentum = factor * kept
+        yield position, kept, momentum
 
 
 class TemperedLeapfrog(nn.Module):
@@ -170,16 +237,7 @@ class TemperedLeapfrog(nn.Module):
             SeedbedError: for positions of another size, or a network in which examples see each other.
         """
         self.check(position)
-
-        def force(z: Tensor) -> tuple[Tensor, ...]:
-            return (example_slope(log_density, z, of, "a leapfrog"),)
-
-        slope = None
-        for step, factor in zip(self.step_sizes, self.factors, strict=True):
-            # One at a time, since each has a size of its own; the gradient that ends a step begins the next.
-            position, kept, slope = leapfrog(position, momentum, force, step, 1, first=slope)
-            momentum = factor * kept
-            yield position, kept, momentum
+        yield from walked(position, momentum, log_density, of, self.step_sizes, self.factors)
 
     def trajectory(
         self,
@@ -193,21 +251,7 @@ class TemperedLeapfrog(nn.Module):
         Raises:
             SeedbedError: as ``walk`` does.
         """
-
-        def energy(z: Tensor, rho: Tensor) -> Tensor:
-            return 0.5 * rho.square().sum(-1) - log_density(z)
-
-        positions, momenta, energies, errors = [position], [momentum], [energy(position, momentum)], []
-        for z, kept, cooled in self.walk(position, momentum, log_density, of):
-            before_cooling = energy(z, kept)
-            errors.append(before_cooling - energies[-1])
-            positions.append(z)
-            momenta.append(cooled)
-            energies.append(before_cooling + 0.5 * (cooled.square() - kept.square()).sum(-1))
-        none = energies[0].new_zeros(0, *energies[0].shape)
-        return Trajectory(
-            torch.stack(positions), torch.stack(momenta), torch.stack(energies), torch.stack(errors) if errors else none
-        )
+        return Trajectory.of(position, momentum, log_density, self.walk(position, momentum, log_density, of))
 
 
 class HamiltonianVAE(nn.Module, LatentVariable):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from seedbed.report.charts import Chart, bar_charts, bits_charts, curves_chart, intervals_chart, profiles_charts
 from seedbed.report.curves import curve_groups, error_groups, information_groups, player_groups
-from seedbed.report.ladders import bounds_chart, chains_chart, dimension_charts, sizes_chart
+from seedbed.report.ladders import bounds_chart, chains_chart, dimension_charts, energy_chart, sizes_chart
 from seedbed.report.tables import Table
 from seedbed.report.verdicts import Family
 
@@ -32,6 +32,7 @@ def charts_of(families: Sequence[Family], convergence: Table, colour: Mapping[st
         "fid-by-size": [chart for family in families if (chart := sizes_chart(family, colour)) is not None],
         "by-dimension": dimension_charts(families, colour),
         "fid-along-chains": [chart for family in families if (chart := chains_chart(family, colour)) is not None],
+        "energy-along-walks": [chart for family in families if (chart := energy_chart(family, colour)) is not None],
         "bits": [chart for family in families for chart in bits_charts(family, colour)],
         "profiles": profiles_charts(families, colour),
         **{

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from seedbed.core.metric import DELTA_ERROR, FID, NEG_IW, SIGMA_ERROR, THETA_ERROR, Metric
+from seedbed.core.metric import DELTA_ERROR, ENERGY_ERROR, FID, NEG_IW, SIGMA_ERROR, THETA_ERROR, Metric
 from seedbed.judge.intervals import interval
 from seedbed.report.charts import Axis, Chart, Mark, Series
 from seedbed.report.curves import Scale, spanning
@@ -33,6 +33,13 @@ def chains_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
     """Frechet distances against the steps of chains x -> z -> x that the pictures come from."""
     ladders = {run.label: run.by_step for run in (*family.group.runs, *family.group.strangers) if len(run.by_step) > 1}
     return _rungs(family.group.task, ladders, FID, "n, steps of the chain", "The Frechet distance", colour, bands=True)
+
+
+def energy_chart(family: Family, colour: Mapping[str, int]) -> Chart | None:
+    """Errors of the energy against the leapfrogs that made them."""
+    runs = (*family.group.runs, *family.group.strangers)
+    ladders = {run.label: run.by_leapfrog for run in runs if len(run.by_leapfrog) > 1}
+    return _rungs(family.group.task, ladders, ENERGY_ERROR, "n, leapfrogs", "The energy's error", colour, bands=True)
 
 
 def dimension_charts(families: Sequence[Family], colour: Mapping[str, int]) -> list[Chart]:

@@ -33,6 +33,8 @@ SAYS = {
     "stay at the first input's code",
     "interpolations": "interpolations: inputs at both ends, between them means E[x | z] on the line between their codes",
     "neighbours": "draws, and below each the training example that is nearest in the features",
+    "trajectories": "walks in z: inputs at the left, then means E[x | z] where they begin, after every second leapfrog, and "
+    "at the end",
     "latents": "latent map: codes E_q[z | x] of held-out inputs on their first two principal components",
 }
 WHOLE = ("x", "log_q", "z", "grid", "tokens")  # keys of all that an artefact's name promises

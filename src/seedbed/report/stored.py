@@ -11,7 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from seedbed.core.errors import SeedbedError, one_line
-from seedbed.core.metric import FED_OF_UNIT, FID_AFTER, FID_AT, GAP, INFORMATION_OF_UNIT, NEG_IW, Metric, declared
+from seedbed.core.metric import (
+    ENERGY_AFTER,
+    FED_OF_UNIT,
+    FID_AFTER,
+    FID_AT,
+    GAP,
+    INFORMATION_OF_UNIT,
+    NEG_IW,
+    Metric,
+    declared,
+)
 from seedbed.judge.intervals import interval
 from seedbed.report.summary import LOST, Summary
 from seedbed.store.folder import Folder
@@ -291,6 +301,11 @@ class StoredRun:
     def by_step(self) -> dict[int, pd.Series]:
         """The same of chains, by the steps that they had gone: of those that began at noise, if there are such."""
         return self._by_number(FID_AFTER)
+
+    @cached_property
+    def by_leapfrog(self) -> dict[int, pd.Series]:
+        """Test values of the error of the energy by the leapfrogs that made it, of each seed that did not diverge."""
+        return self._by_number(ENERGY_AFTER)
 
     def _by_number(self, asked: Metric) -> dict[int, pd.Series]:
         part, found = asked.name.partition("/")[0], dict[str, dict[int, pd.Series]]()

@@ -130,11 +130,11 @@ class Album:
         path = output(self.folder / f"seed{seed}.png")
         with clear_os_errors(path):
             tiles = [_greys_in(self._place(seed) / _name(index)) for index in range(min(count, SIDE**2))]
-        _write_tiles(path, tiles)
+        write_tiles(path, tiles)
 
     def write_chain(self, seed: int, rows: Sequence[UInt8[np.ndarray, "chains channels height width"]]) -> None:
         """Write a few chains of a seed as one picture, a row for each step that they were looked at."""
-        _write_tiles(output(self.folder / f"seed{seed}-chain.png"), [tile for row in rows for tile in row], len(rows[0]))
+        write_tiles(output(self.folder / f"seed{seed}-chain.png"), [tile for row in rows for tile in row], len(rows[0]))
 
     def _place(self, seed: int) -> Path:
         return self.folder / f"seed{seed}"
@@ -152,7 +152,8 @@ class Album:
         return found
 
 
-def _write_tiles(path: Path, tiles: Sequence[UInt8[np.ndarray, "channels height width"]], columns: int = SIDE) -> None:
+def write_tiles(path: Path, tiles: Sequence[UInt8[np.ndarray, "channels height width"]], columns: int = SIDE) -> None:
+    """Write pictures as one, so many to a row with a pixel between them."""
     channels, height, width = tiles[0].shape
     columns = min(len(tiles), columns)
     rows = -(-len(tiles) // columns)

@@ -145,12 +145,7 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, limits: Lim
     if missing := [seed for seed in run.seeds if seed not in ends]:
         command = run.manifest.command or "the command that started it"
         raise SeedbedError(f"{run.folder} is not finished (seeds {missing}); continue it with: {command}")
-    streams = run.experiment.streams(run.seeds[:1])
-    task = run.experiment.task(streams)
-    if (given := run.manifest.data.get("checksum")) not in (None, task.data.checksum()):
-        raise SeedbedError(
-            f"the data of {run.folder} are not those that it was trained on (checksum {str(given)[:12]}...); restore them"
-        )
+    streams, task = run.experiment.streams(run.seeds[:1]), task_of(run)
     with streams[0].scoped("init"):
         way = _way(run, request, task)
     request = replace(request, options=looked_up(way, request.options, task.data))
@@ -171,6 +166,20 @@ def _evaluated(run: Run, request: Request, again: bool, device: str, limits: Lim
                 _note(run, name, way, request, device, seconds, group)
                 table.put([row for row in table.read() if row.seed not in group or row.seed in have] + rows)
     return [row for row in table.read() if row.seed in ends]
+
+
+def task_of(run: Run) -> "Task":
+    """The task of a run's first seed, with the data of all.
+
+    Raises:
+        SeedbedError: if they are not those that it was trained on.
+    """
+    task = run.experiment.task(run.experiment.streams(run.seeds[:1]))
+    if (given := run.manifest.data.get("checksum")) not in (None, task.data.checksum()):
+        raise SeedbedError(
+            f"the data of {run.folder} are not those that it was trained on (checksum {str(given)[:12]}...); restore them"
+        )
+    return task
 
 
 def _measured(
@@ -255,7 +264,8 @@ def _part(data: "Dataset", request: Request) -> "Dataset":
     if not 0 < request.examples < len(whole):
         return data
     rows = torch.arange(0, len(whole), len(whole) // request.examples)[: request.examples]
-    return replace(data, splits={**data.splits, request.split: Rows(whole, rows)})
+    labels = {name: labels[rows] if name == request.split else labels for name, labels in data.labels.items()}
+    return replace(data, splits={**data.splits, request.split: Rows(whole, rows)}, labels=labels)
 
 
 def _note(run: Run, name: str, way: Estimator, request: Request, device: str, seconds: float, group: list[int]) -> None:

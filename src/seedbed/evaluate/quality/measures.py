@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from seedbed.core import metric as metrics
@@ -62,19 +62,29 @@ def recognised(draws: Sight, examples: Sight) -> Compared:
     Raises:
         SeedbedError: of features that are no such classifier's.
     """
-    if not draws.logits.shape[1]:
-        raise SeedbedError("these features are no classifier's; leave --features out, or say mnist, fashion, cifar10")
-    sure, which = draws.logits.double().softmax(1)[:, :-1].max(1)
-    known = which[sure > SURE]
+    which = sure_classes(draws)
+    known = which[which >= 0]
     shares = torch.bincount(known, minlength=draws.logits.shape[1] - 1).double() / max(1, len(known))
     entropy = -(shares * shares.clamp(min=1e-300).log()).sum() / math.log(max(2, len(shares)))
     usual = float(examples.slope.double().mean())  # 0 of flat pictures, beside which none is as sharp
     return {
-        metrics.RECOGNISED: (sure > SURE).double(),
+        metrics.RECOGNISED: (which >= 0).double(),
         metrics.BALANCE: _one(float(entropy)),
         metrics.SMALLEST: _one(float(shares.min())),
         **({metrics.SHARPNESS: draws.slope.double() / usual} if usual > 0 else {}),
     }
+
+
+def sure_classes(sight: Sight) -> Int[Tensor, "n"]:
+    """The class of each picture of which a classifier is sure, and -1 where it is sure of none.
+
+    Raises:
+        SeedbedError: of features that are no such classifier's.
+    """
+    if not sight.logits.shape[1]:
+        raise SeedbedError("these features are no classifier's; leave --features out, or say mnist, fashion, cifar10")
+    sure, which = sight.logits.double().softmax(1)[:, :-1].max(1)
+    return torch.where(sure > SURE, which, -1)
 
 
 WAYS: Mapping[str, Callable[[Sight, Sight], Compared]] = {"fid": fid, "kid": kid, "prdc": prdc, "recognised": recognised}

@@ -65,11 +65,15 @@ def seen(pictures: Iterable[Float[Tensor, "n channels height width"]], features:
     for some in pictures:
         for part in some.split(AT_ONCE):
             found = features(part)
-            slopes = part.diff(dim=-1).abs().mean((1, 2, 3)) + part.diff(dim=-2).abs().mean((1, 2, 3))
-            parts.append(Sight(found.features.float().cpu(), found.logits.float().cpu(), slopes.cpu()))
+            parts.append(Sight(found.features.float().cpu(), found.logits.float().cpu(), slope_of(part).cpu()))
     if not parts:
         raise SeedbedError("there is no picture to look at")
     return joined(parts)
+
+
+def slope_of(pictures: Float[Tensor, "*n channels height width"]) -> Float[Tensor, "*n"]:
+    """The mean difference of a pixel to its right neighbour, plus that to its lower one, of each picture."""
+    return sum((pictures.diff(dim=axis).abs().mean((-3, -2, -1)) for axis in (-1, -2)), torch.zeros(()))
 
 
 def shuffled(sight: Sight) -> Sight:
