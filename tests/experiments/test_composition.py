@@ -133,6 +133,8 @@ KINDS = {
     },
     "iwae/mnist-dynamic/iwae1-1layer": {**PICTURES, "hidden": (4,), "latents": 2, "hidden_above": (3,), "optimizer": "adam"},
     "vae-static/mnist-static/conv-20epochs": {"data": "squares", "latents": 2},
+    "hvae-mnist/mnist-dynamic/hvae-free": {"data": "squares", "hidden": (4,), "latents": 2, "leapfrogs": 2},
+    "hvae-mnist/mnist-dynamic/iaf": {**PICTURES, "hidden": (4,), "latents": 2, "masked_hidden": (4,), "context": 2},
     "symmetric/mnist/ladder-symmetric": {"data": "squares", "bits": (2, 3), "hidden": (4,)},
     "mnist-convergence/mnist-dynamic/draw": {**PICTURES, "hidden": 4, "latents": 2, "strokes": 2},
     "mnist-convergence/mnist-dynamic/flow": {**PICTURES, "couplings": (0, 1, 1), "width": 4, "depth": 1, "growth": 2},
