@@ -135,11 +135,16 @@ class TemperedLeapfrog(nn.Module):
     @property
     def beta(self) -> Float[Tensor, ""]:
         """beta_0 = prod_k alpha_k^2, the inverse temperature of the first momentum."""
-        return self.factors.prod().square()
+        return self._cooled.square()
 
     def heated(self, unit: Float[Tensor, "*batch latents"]) -> Float[Tensor, "*batch latents"]:
         """The first momentum, N(0, I / beta_0), of one that is N(0, I)."""
-        return unit / self.factors.prod()
+        return unit / self._cooled
+
+    @property
+    def _cooled(self) -> Float[Tensor, ""]:
+        """prod_k alpha_k, by logarithms: the gradient of ``prod`` is computed in another way where it is recorded."""
+        return self.factors.log().sum().exp()
 
     def check(self, position: Float[Tensor, "..."]) -> None:
         """Refuse positions ``[*batch, other]``.
