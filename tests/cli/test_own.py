@@ -151,3 +151,74 @@ def test_data_that_changed_are_neither_measured_nor_joined(capsys):
     assert code == 2 and "have changed since it began" in err and (path / "run.json").read_bytes() == before
     code, _, err = call(capsys, "evaluate", str(path), "-k", "3", "-q")
     assert code == 2 and "are not those that it was trained on" in err and not (path / "evaluations").exists()
+
+
+HAMILTONIAN = """
+import torch
+from torch import nn
+
+from seedbed.models.hamiltonian import HamiltonianVAE, TemperedLeapfrog
+from seedbed.nets.mlp import MLP
+
+
+class Centred(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.affine = nn.Linear(2, 64)
+
+    def forward(self, z):
+        return self.affine(z - z.mean(0)).unflatten(-1, (1, 8, 8))
+
+
+def image():
+    return nn.Unflatten(-1, (1, 8, 8))
+
+
+def normed() -> HamiltonianVAE:
+    net = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Linear(8, 64), image())
+    return HamiltonianVAE((1, 8, 8), MLP((1, 8, 8), (), 4), net, TemperedLeapfrog(2, 2))
+
+
+def centred() -> HamiltonianVAE:
+    return HamiltonianVAE((1, 8, 8), MLP((1, 8, 8), (), 4), Centred(), TemperedLeapfrog(2, 2))
+
+
+def other_size() -> HamiltonianVAE:
+    return HamiltonianVAE((1, 8, 8), MLP((1, 8, 8), (), 4), MLP(3, (), (1, 8, 8)), TemperedLeapfrog(2, 2))
+
+
+def plain_size() -> HamiltonianVAE:
+    return HamiltonianVAE((1, 8, 8), MLP((1, 8, 8), (), 4), nn.Linear(3, 64), TemperedLeapfrog(2, 2))
+
+
+def far() -> HamiltonianVAE:
+    return HamiltonianVAE((1, 8, 8), MLP((1, 8, 8), (), 4), MLP(2, (), (1, 8, 8)), TemperedLeapfrog(2, 2, step_size=1.0))
+
+
+def fine() -> HamiltonianVAE:
+    net = nn.Sequential(nn.Linear(2, 8), nn.LayerNorm(8), nn.Softplus(), nn.Linear(8, 64), image())
+    return HamiltonianVAE((1, 8, 8), MLP((1, 8, 8), (), 4), net, TemperedLeapfrog(2, 2))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("normed", "examples see each other in the decoder (a batch norm)"),
+        ("centred", "what the decoder, Centred, makes of one z changes with another one of the batch"),
+        ("other_size", "the decoder of a leapfrog in 2 latents has shape_in [2], got [3]"),
+        ("plain_size", "the decoder of a leapfrog in 2 latents does not run"),
+        ("far", "step sizes lie between 0 and their largest, got step_size=1.0"),
+    ],
+)
+def test_a_walk_that_is_none_is_refused(capsys, name, says):
+    Path("mine.py").write_text(HAMILTONIAN)
+    short = ["-d", "digits-binary", "-n", "1", "--steps", "2", "--eval-every", "1", "--quiet"]
+    assert says in refused(capsys, "run", f"mine.py:{name}", *short)
+
+
+def test_a_decoder_of_layer_norms_walks(capsys):
+    Path("mine.py").write_text(HAMILTONIAN)
+    short = ["-d", "digits-binary", "-n", "1", "--steps", "2", "--eval-every", "1", "--quiet"]
+    code, _, err = call(capsys, "run", "mine.py:fine", *short)
+    assert code == 0, err

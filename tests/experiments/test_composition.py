@@ -133,6 +133,8 @@ KINDS = {
     },
     "iwae/mnist-dynamic/iwae1-1layer": {**PICTURES, "hidden": (4,), "latents": 2, "hidden_above": (3,), "optimizer": "adam"},
     "vae-static/mnist-static/conv-20epochs": {"data": "squares", "latents": 2},
+    "hvae-mnist/mnist-dynamic/hvae-free": {"data": "squares", "hidden": (4,), "latents": 2, "leapfrogs": 2},
+    "hvae-mnist/mnist-dynamic/iaf": {**PICTURES, "hidden": (4,), "latents": 2, "masked_hidden": (4,), "context": 2},
     "symmetric/mnist/ladder-symmetric": {"data": "squares", "bits": (2, 3), "hidden": (4,)},
     "gaussian/d25/iaf": {"data": "gaussian-d3", "set_size": 20, "masked_hidden": (4,)},
     "mnist-convergence/mnist-dynamic/draw": {**PICTURES, "hidden": 4, "latents": 2, "strokes": 2},
@@ -145,6 +147,7 @@ OTHER = {
     "data": lambda e: NEIGHBOURS[e.settings["data"]],
     "step_size": lambda e: 0.1,
     "lr": lambda e: 0.1,
+    "step_size": lambda e: 0.1,
     "betas": lambda e: (0.3, 0.7),
     "clip": lambda e: 1e-3,
     "ema": lambda e: 0.05,  # the first steps average over fewer than a decay near 1 says

@@ -176,6 +176,17 @@ def quadrature(one: HamiltonianVAE, x: Tensor) -> Tensor:
 
 
 @every_kind
+def test_its_kl_is_that_of_its_weights_on_average_with_less_noise(tempering, steps_vary):
+    vae = model(tempering, steps_vary)
+    vae.leapfrog.raw_steps.data -= 2  # short steps: most of the KL is that of q_0
+    layer = vae.proposal(BITS, at(), 20_000).layers["z"]
+    quiet, sampled = layer.kl(), -layer.log_ratio()
+    error = (quiet - sampled).std(0) / len(quiet) ** 0.5
+    assert ((quiet - sampled).mean(0).abs() < Z * error).all()
+    assert (quiet.std(0) < 0.8 * sampled.std(0)).all()
+
+
+@every_kind
 def test_nll_agrees_with_quadrature(tempering, steps_vary):
     models = [model(tempering, steps_vary, seed=seed) for seed in range(2)]
     found = importance_sampling(Stack.of(models, [Streams(seed) for seed in range(2)], "fp64"), BITS, "t", 4000)
@@ -323,6 +334,29 @@ def test_networks_that_do_not_fit_are_refused():
         foreign.proposal(BITS.float(), Context.of(0))
     with pytest.raises(SeedbedError, match="start of a leapfrog"):
         HamiltonianVAE.of_mlps(3, walker(), start="posterior")
+
+
+class Centred(nn.Module):
+    """No batch norm, and yet each z is seen beside the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.affine = nn.Linear(2, 3)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.affine(z - z.mean(0))
+
+
+def test_a_decoder_that_couples_examples_unsaid_is_refused():
+    with pytest.raises(
+        SeedbedError, match=r"what the decoder, Centred, makes of one z changes with another.*a mean over the"
+    ):
+        HamiltonianVAE(3, MLP(3, (), 4), Centred(), walker())
+    HamiltonianVAE(3, MLP(3, (), 4), Centred(), TemperedLeapfrog(2, 0))  # no energy is differentiated
+    encoder, decoder = MLP(3, (), 4), nn.Sequential(nn.Linear(2, 3), nn.Dropout())
+    state = torch.random.get_rng_state()
+    HamiltonianVAE(3, encoder, decoder, walker())  # looking at it draws nothing, and dropout couples nothing
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_what_needs_the_density_of_any_z_is_refused():

@@ -50,6 +50,14 @@ def jacobians(transform, x: Tensor, given: Tensor) -> Tensor:
     return torch.func.vmap(torch.func.jacrev(lambda v, g: transform(v, g)[0]))(x, given)
 
 
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "full"])
+def test_its_kl_is_that_of_its_weights_on_average(form):
+    x = torch.tensor([[1, 0, 1], [0, 0, 1]]).double()
+    layer = built(form).proposal(x, at(), 20_000).layers["z"]
+    difference = layer.kl() + layer.log_ratio()
+    assert (difference.mean(0).abs() < Z * difference.std(0) / len(difference) ** 0.5).all()
+
+
 # --- maps ------------------------------------------------------------------------------------------------------------------
 
 

@@ -110,6 +110,25 @@ def kl(q: Distribution, p: Distribution) -> Float[Tensor, "*batch"] | None:
     return sum_event(terms, q.rank) + constant * terms.shape[terms.ndim - q.rank :].numel()
 
 
+def moved_kl(
+    q: Distribution, p: Distribution, start: Float[Tensor, "..."], end: Float[Tensor, "..."], more: Float[Tensor, "..."]
+) -> Float[Tensor, "*batch"] | None:
+    """KL(q || p) + log p(start) - log p(end) + more, in nats, ``[*batch]``: of a posterior that moves a draw of q elsewhere.
+
+    On average that is log q(start) - log p(end) + more, with less noise where the draw does not move far. ``None`` where
+    KL(q || p) has no closed form.
+
+    Args:
+        q: where a draw starts.
+        p: the prior.
+        start: the draw, ``[*batch, *event]``.
+        end: where it ends, of the same shape.
+        more: what the way adds, ``[*batch]``: less its log-Jacobian, and what else was drawn on it.
+    """
+    closed = kl(q, p)
+    return None if closed is None else closed + p.log_prob(start) - p.log_prob(end) + more
+
+
 def kl_per_unit(q: Distribution, p: Distribution) -> Float[Tensor, "..."] | None:
     """The summands of ``kl``, one per component, ``[*batch, *event]``."""
     closed = _CLOSED.get((type(q), type(p)))

@@ -22,7 +22,8 @@ class Inferred:
             log-determinants on the way included, in nats, ``[samples, batch]``.
         log_q: log q(z_l | ...) at the draw.
         mean: E_q[z_l | what it was drawn given] where it is known, else the draw.
-        kl: KL(q || p) at the other latents where it has a closed form, else ``None``: -log_ratio is its one-sample estimate.
+        kl: KL(q || p) at the other latents where it has a closed form, or what is that on average with less noise than
+            -log_ratio, its one-sample estimate; ``None`` where there is neither.
         kl_per_unit: the summands of ``kl``, one per component of z_l, where there are such.
         reparameterised: whether gradients go through the draw.
         real: whether z_l is a vector of real numbers, so that one may walk in it.

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seedbed.core.context import Context
 from seedbed.core.errors import SeedbedError
-from seedbed.core.slots import couples_examples
+from seedbed.core.slots import Slots, couples_examples
 
 
 def example_slope(
@@ -30,3 +31,20 @@ def example_slope(
             "layer or group norm there"
         )
     return torch.func.grad(lambda x: function(x).sum())(at)
+
+
+def sees_others(net: nn.Module, at: Float[Tensor, "examples *event"]) -> bool:
+    """Whether what a network makes of the first example changes with the last, as it is now: a mean over the batch does.
+
+    Args:
+        net: one in which no batch norm is.
+        at: examples of its input, two or more.
+    """
+    other = torch.cat([at[:-1], at[-1:] + 1])
+    found = []
+    with torch.no_grad():
+        for given in (at, other):
+            with Slots(net).lent({}, Context.of(0)):
+                found.append(net(given)[0])
+    gap = (found[0] - found[1]).abs().max()
+    return bool(gap > 1e-4 * found[0].abs().max())

@@ -8,7 +8,18 @@ from dataclasses import replace
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data import is_own
-from seedbed.experiments import gaussian, image_convergence, images, iwae, symmetric, tables, toy, vae_static, variance
+from seedbed.experiments import (
+    gaussian,
+    hvae_mnist,
+    image_convergence,
+    images,
+    iwae,
+    symmetric,
+    tables,
+    toy,
+    vae_static,
+    variance,
+)
 from seedbed.experiments.data import Data, Examples, Points
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import AtLeast, option
@@ -109,6 +120,16 @@ STUDIES: dict[str, Study] = {
         metric=_NLL,
         evaluated=(_NLL,),
         published=vae_static.PUBLISHED,
+    ),
+    "hvae-mnist": Study(
+        "hvae-mnist",
+        hvae_mnist.DOC,
+        hvae_mnist.EXPERIMENTS,
+        tuple(hvae_mnist.GRID),
+        seeds=3,
+        metric=_NLL,
+        evaluated=(_NLL,),
+        published=hvae_mnist.PUBLISHED,
     ),
     "tables": Study("tables", tables.DOC, tables.EXPERIMENTS, tables.GRID, metric=_NLL),
     "symmetric": Study(

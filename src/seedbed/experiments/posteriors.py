@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from seedbed.core.domain import Domain
 from seedbed.experiments.fields import AtLeast, option
 from seedbed.experiments.model import OUTPUT_BIAS, Activation, Model, OutputBias, output_start
 
@@ -13,17 +14,22 @@ if TYPE_CHECKING:
 
 PosteriorFlow = Literal["planar", "iaf", "full"]
 Tempering = Literal["none", "fixed", "free"]
+Nets = Literal["mlp", "conv", "conv-norm"]
 WALKS = {"leapfrogs": AtLeast(1)}
+MLPS = {"nets": ("mlp",)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class HamiltonianVAE(Model):
     """VAE whose posterior goes on by leapfrogs of the model's own energy, with momenta that cool (Caterini et al. 2018)."""
 
-    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1)
+    nets: Nets = option(
+        "mlp", "MLPs, the paper's convolutions of 28 x 28, or those of h-vae, which are normalised within each example"
+    )
+    hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1, when=MLPS)
     latents: int = option(64, "size of z", least=1)
-    activation: Activation = option("softplus", "of all networks; a leapfrog differentiates them twice")
-    norm: bool = option(False, "normalise each hidden layer (layer norm)")
+    activation: Activation = option("tanh", "of all networks; a leapfrog differentiates them twice", when=MLPS)
+    norm: bool = option(False, "normalise each hidden layer (layer norm)", when=MLPS)
     leapfrogs: int = option(5, "leapfrog steps; 0 for the VAE", least=0, most=1_000)
     start: Literal["learned", "prior"] = option("learned", "where they start: from the encoder's Gaussian, or from p(z)")
     tempering: Tempering = option(
@@ -40,6 +46,11 @@ class HamiltonianVAE(Model):
     output_bias: OutputBias = option("data", OUTPUT_BIAS)
     starts_only: ClassVar = True
 
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """With convolutions grey pictures of one size."""
+        fits = self.nets == "mlp" or shape == (1, 28, 28)
+        return super().misfit(domain, shape) or ("" if fits else "takes grey pictures of 28 x 28")
+
     def build(self, data: "Dataset") -> "nn.Module":
         """With the likelihood that scores the data."""
         from seedbed.distributions.likelihood import likelihood_of
@@ -47,7 +58,11 @@ class HamiltonianVAE(Model):
 
         sizes = self.step_size, self.step_size_most, self.steps_vary
         leapfrog = hamiltonian.TemperedLeapfrog(self.latents, self.leapfrogs, self.tempering, self.temperature, *sizes)
-        nets = self.hidden, likelihood_of(data.domain), self.activation, output_start(data, self.output_bias), self.norm
+        likelihood, bias = likelihood_of(data.domain), output_start(data, self.output_bias)
+        if self.nets != "mlp":
+            of_convolutions = hamiltonian.HamiltonianVAE.of_convolutions
+            return of_convolutions(data.shape, leapfrog, likelihood, bias, self.nets == "conv-norm", self.start)
+        nets = self.hidden, likelihood, self.activation, bias, self.norm
         return hamiltonian.HamiltonianVAE.of_mlps(data.shape, leapfrog, *nets, self.start)
 
 

@@ -13,7 +13,7 @@ from seedbed.core.law import Distribution
 from seedbed.core.shapes import axes_of
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
-from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images
+from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images, channel_start
 from seedbed.nets.linear import Linear
 
 SIDE = 28
@@ -76,11 +76,8 @@ class ConvVAE(nn.Module, LatentVariable):
         )
         if output_bias is not None:
             with torch.no_grad():
-                # Of probabilities: a pixel that is never on has a logit far below what it weighs in the mean.
-                bits = likelihood.domain == BINARY
-                values = output_bias.flatten(1)
-                mean = torch.logit(torch.sigmoid(values).mean(1)) if bits else values.mean(1)
-                self.decoder.layers[-1].get_parameter("bias").copy_(mean)
+                start = channel_start(output_bias, likelihood.domain == BINARY)
+                self.decoder.layers[-1].get_parameter("bias").copy_(start)
 
     @property
     def domain(self) -> Domain:

@@ -12,17 +12,19 @@ from torch import Tensor, nn
 
 from seedbed.core.capabilities import LatentVariable, Layer, drawn
 from seedbed.core.context import Context
-from seedbed.core.domain import Domain
-from seedbed.core.errors import SeedbedError, unknown
-from seedbed.core.law import Distribution, Drawn
+from seedbed.core.domain import BINARY, Domain
+from seedbed.core.errors import SeedbedError, told, unknown
+from seedbed.core.law import Distribution, moved_kl
 from seedbed.core.proposal import Inferred, Proposal
 from seedbed.core.shapes import Shape, axes_of
-from seedbed.core.slope import example_slope
+from seedbed.core.slope import example_slope, sees_others
 from seedbed.core.slots import couples_examples
 from seedbed.distributions.leapfrog import leapfrog
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.nets.conv import channel_start
 from seedbed.nets.mlp import MLP, Activation
+from seedbed.nets.strided import StridedDecoder, StridedEncoder
 
 Tempering = Literal["none", "fixed", "free"]
 StepsVary = Literal["shared", "unit", "layer"]
@@ -200,11 +202,16 @@ class TemperedLeapfrog(nn.Module):
     @property
     def beta(self) -> Float[Tensor, ""]:
         """beta_0 = prod_k alpha_k^2, the inverse temperature of the first momentum."""
-        return self.factors.prod().square()
+        return self._cooled.square()
 
     def heated(self, unit: Float[Tensor, "*batch latents"]) -> Float[Tensor, "*batch latents"]:
         """The first momentum, N(0, I / beta_0), of one that is N(0, I)."""
-        return unit / self.factors.prod()
+        return unit / self._cooled
+
+    @property
+    def _cooled(self) -> Float[Tensor, ""]:
+        """prod_k alpha_k, by logarithms: the gradient of ``prod`` is computed in another way where it is recorded."""
+        return self.factors.log().sum().exp()
 
     def check(self, position: Float[Tensor, "..."]) -> None:
         """Refuse positions ``[*batch, other]``.
@@ -295,6 +302,11 @@ class HamiltonianVAE(nn.Module, LatentVariable):
                 "examples see each other in the decoder (a batch norm), so that the energy of one depends on the others and "
                 "its leapfrog has no Jacobian of its own; use layer or group norm there"
             )
+        if leapfrog.count and _sees_others(decoder, latents):
+            raise SeedbedError(
+                f"what the decoder, {type(decoder).__name__}, makes of one z changes with another one of the batch, so that "
+                "its leapfrog has no Jacobian of its own; look for a mean over the batch"
+            )
         self.shape, self.likelihood, self.prior = axes_of(shape), likelihood, StandardNormal(latents)
         self.encoder, self.decoder, self.leapfrog = encoder, decoder, leapfrog
 
@@ -325,14 +337,40 @@ class HamiltonianVAE(nn.Module, LatentVariable):
         Raises:
             SeedbedError: for an unknown start or activation.
         """
-        if start not in ("learned", "prior"):
-            raise unknown("start of a leapfrog", start, ("learned", "prior"))
         latents = leapfrog.latents
-        encoder = MLP(shape, hidden, 2 * latents, activation, norm=norm) if start == "learned" else None
+        encoder = MLP(shape, hidden, 2 * latents, activation, norm=norm) if _learned(start) else None
         decoder = MLP(latents, hidden[::-1], likelihood.outputs(shape), activation, norm=norm)
         if output_bias is not None:
             with torch.no_grad():
                 decoder.layers[-1].get_parameter("bias").copy_(output_bias.flatten())
+        return cls(shape, encoder, decoder, leapfrog, likelihood)
+
+    @classmethod
+    def of_convolutions(
+        cls,
+        shape: Shape,
+        leapfrog: TemperedLeapfrog,
+        likelihood: Likelihood = BERNOULLI,
+        output_bias: Tensor | None = None,
+        norm: bool = False,
+        start: str = "learned",
+    ) -> "HamiltonianVAE":
+        """With the convolutions of ``nets.strided``: the paper's, or with ``norm`` those of h-vae.
+
+        Args:
+            shape: of an example, ``[1, 28, 28]``.
+            leapfrog: the walk; it says the size of z.
+            likelihood: the family of p(x | z).
+            output_bias: where the decoder's output starts, ``[parameters, 28, 28]``: at its mean.
+            norm: normalise within each example, where h-vae's batch norms are.
+            start: what q_0 is, learnt or the prior.
+
+        Raises:
+            SeedbedError: for an unknown start, or if an example is not that.
+        """
+        bias = None if output_bias is None else channel_start(output_bias, likelihood.domain == BINARY)
+        encoder = StridedEncoder(shape, 2 * leapfrog.latents, norm) if _learned(start) else None
+        decoder = StridedDecoder(leapfrog.latents, axes_of(likelihood.outputs(shape)), norm, bias)
         return cls(shape, encoder, decoder, leapfrog, likelihood)
 
     @property
@@ -358,24 +396,42 @@ class HamiltonianVAE(nn.Module, LatentVariable):
         """z_K, and what it weighs with the momenta on the way."""
         if not self.leapfrog.count:
             return super().proposal(x, ctx, samples)
-        start, gamma = self._begin(x, ctx, samples)
+        law = self.start(x, ctx)
+        start, gamma = drawn(law, ctx, samples), drawn(self.prior, ctx, samples, len(x))
         hot = self.leapfrog.heated(gamma.value)
         *_, (z, _, rho) = self.leapfrog.walk(start.value, hot, self._log_joint(x, ctx), self.decoder)
         if ctx.through == "constant":
             z, rho = z.detach(), rho.detach()
-        log_q = cache(lambda: start.log_prob() + gamma.log_prob() - self.prior.log_prob(rho))
-        layer = Inferred(log_ratio=lambda: self.prior.log_prob(z) - log_q(), log_q=log_q, mean=z)
+        momenta = cache(lambda: gamma.log_prob() - self.prior.log_prob(rho))
+        log_q = cache(lambda: start.log_prob() + momenta())
+        layer = Inferred(
+            log_ratio=lambda: self.prior.log_prob(z) - log_q(),
+            log_q=log_q,
+            mean=z,
+            # That of q_0 is known, so that only what the walk adds to it is sampled.
+            kl=lambda: moved_kl(law, self.prior, start.value, z, momenta()),
+        )
         likelihood = self.likelihood.build(self.decoder(z), len(self.shape))
         return Proposal(x, {"z": z}, likelihood, {"z": layer}, None)
 
     def trajectory(self, x: Shaped[Tensor, "batch *example"], ctx: Context, samples: int | None = None) -> Trajectory:
         """The walks that ``proposal`` makes of the same context, recorded."""
-        start, gamma = self._begin(x, ctx, samples)
+        start, gamma = drawn(self.start(x, ctx), ctx, samples), drawn(self.prior, ctx, samples, len(x))
         rho = self.leapfrog.heated(gamma.value)
         return self.leapfrog.trajectory(start.value, rho, self._log_joint(x, ctx), self.decoder)
 
-    def _begin(self, x: Tensor, ctx: Context, samples: int | None) -> tuple[Drawn, Drawn]:
-        return drawn(self.start(x, ctx), ctx, samples), drawn(self.prior, ctx, samples, len(x))
-
     def _log_joint(self, x: Tensor, ctx: Context) -> LogDensity:
         return lambda z: self.joint(x, {"z": z}, ctx)
+
+
+def _learned(start: str) -> bool:
+    if start not in ("learned", "prior"):
+        raise unknown("start of a leapfrog", start, ("learned", "prior"))
+    return start == "learned"
+
+
+def _sees_others(decoder: nn.Module, latents: int) -> bool:
+    first = next(decoder.parameters(), torch.zeros(()))
+    at = torch.linspace(-1, 1, 3 * latents, dtype=first.dtype, device=first.device).reshape(3, latents)
+    with told(f"the decoder of a leapfrog in {latents} latents", "it takes [*batch, latents]"):
+        return sees_others(decoder, at)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Literal, cast, get_args
 
 import torch
@@ -11,13 +11,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.core.capabilities import LatentVariable, Layer
+from seedbed.core.capabilities import LatentVariable, Layer, drawn
 from seedbed.core.context import Context
 from seedbed.core.domain import REAL, Domain
 from seedbed.core.errors import SeedbedError, unknown
-from seedbed.core.law import Distribution, Drawn
+from seedbed.core.law import Distribution, Drawn, moved_kl
 from seedbed.core.noise import Noise
-from seedbed.core.proposal import Proposal
+from seedbed.core.proposal import Inferred, Proposal
 from seedbed.core.shapes import Shape, axes_of
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
@@ -148,11 +148,16 @@ class FlowPosterior:
     def draw(self, noise: Noise, samples: int | None = None, batch: int | None = None) -> Drawn:
         """z, ``[samples, batch, size]``."""
         start = self.base.draw(noise, samples, batch)
-        z, log_det = start.value, start.value.new_zeros(())
+        z, log_det = self.moved(start.value)
+        return Drawn(z, lambda: start.log_prob() - log_det)
+
+    def moved(self, start: Float[Tensor, "*batch size"]) -> tuple[Float[Tensor, "*batch size"], LogDet]:
+        """z from z_0, and sum_t log |det df_t|."""
+        z, log_det = start, start.new_zeros(())
         for transform, given in self.steps:
             z, term = transform(z, given)
             log_det = log_det + term
-        return Drawn(z, lambda: start.log_prob() - log_det)
+        return z, log_det
 
     def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """log q(z) in nats, ``[*batch]``, on the way back.
@@ -272,6 +277,20 @@ class FlowVAE(nn.Module, LatentVariable):
 
     def proposal(self, x: Shaped[Tensor, "batch *example"], ctx: Context, samples: int | None = None) -> Proposal:
         """Draw z ~ q(z | x) and keep what it weighs; without an inverse, no other z can be scored."""
-        drawn = super().proposal(x, ctx, samples)
-        known = all(transform.invertible for transform in cast(list[Transform], list(self.maps)))
-        return drawn if known else replace(drawn, log_q_at=None)
+        law = self.posterior(x)
+        invertible = not isinstance(law, FlowPosterior) or all(transform.invertible for transform, _ in law.steps)
+        if not isinstance(law, FlowPosterior) or ctx.through == "constant":  # whose draws are scored on the way back
+            drawn_so = super().proposal(x, ctx, samples)
+            return drawn_so if invertible else replace(drawn_so, log_q_at=None)
+        start = drawn(law.base, ctx, samples)
+        z, log_det = law.moved(start.value)
+        log_q = cache(lambda: start.log_prob() - log_det)
+        layer = Inferred(
+            log_ratio=lambda: self.prior.log_prob(z) - log_q(),
+            log_q=log_q,
+            mean=z,
+            # That of z_0 is known, so that only what the maps add to it is sampled.
+            kl=lambda: moved_kl(law.base, self.prior, start.value, z, -log_det),
+        )
+        likelihood = self.likelihood.build(self.decoder(z), len(self.shape))
+        return Proposal(x, {"z": z}, likelihood, {"z": layer}, (lambda at: law.log_prob(at["z"])) if invertible else None)
