@@ -157,7 +157,8 @@ HAMILTONIAN = """
 import torch
 from torch import nn
 
-from seedbed.models.hamiltonian import HamiltonianVAE, TemperedLeapfrog
+from seedbed.models.hamiltonian import HamiltonianVAE
+from seedbed.models.tempered import TemperedLeapfrog
 from seedbed.nets.mlp import MLP
 
 

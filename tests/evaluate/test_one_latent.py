@@ -12,8 +12,8 @@ from seedbed.data.gaussian_sets import gaussian_set
 from seedbed.evaluate.gaussian_sets import hamiltonian_optimum
 from seedbed.evaluate.one_latent import SetMeasure, optimal_sigma
 from seedbed.models.gaussian_sets import flow_optimum, log_evidence, maximum_likelihood, posterior, sigma_floor
-from seedbed.models.hamiltonian import TemperedLeapfrog
 from seedbed.models.one_latent import OneLatent
+from seedbed.models.tempered import TemperedLeapfrog
 
 D, N = 4, 50
 SEEDS = [Streams(s) for s in (3, 7)]

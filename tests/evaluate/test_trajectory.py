@@ -12,8 +12,9 @@ from seedbed.distributions.likelihood import BERNOULLI
 from seedbed.evaluate.annealing import ACCEPTED
 from seedbed.evaluate.trajectory import SIZES, Walk, decoded, energy_errors, marks_of, pictured, walks
 from seedbed.models.gaussian import Gaussian
-from seedbed.models.hamiltonian import HamiltonianVAE, TemperedLeapfrog
+from seedbed.models.hamiltonian import HamiltonianVAE
 from seedbed.models.lvae import LadderVAE
+from seedbed.models.tempered import TemperedLeapfrog
 
 
 @pytest.fixture

@@ -147,7 +147,6 @@ OTHER = {
     "data": lambda e: NEIGHBOURS[e.settings["data"]],
     "step_size": lambda e: 0.1,
     "lr": lambda e: 0.1,
-    "step_size": lambda e: 0.1,
     "betas": lambda e: (0.3, 0.7),
     "clip": lambda e: 1e-3,
     "ema": lambda e: 0.05,  # the first steps average over fewer than a decay near 1 says

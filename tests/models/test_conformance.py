@@ -15,11 +15,12 @@ from seedbed.models.conv_vae import ConvVAE
 from seedbed.models.draw import DRAW
 from seedbed.models.flow import CouplingFlow
 from seedbed.models.gaussian import Gaussian
-from seedbed.models.hamiltonian import HamiltonianVAE, TemperedLeapfrog
+from seedbed.models.hamiltonian import HamiltonianVAE
 from seedbed.models.image_flow import ImageFlow
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
 from seedbed.models.posterior_flows import FlowVAE
+from seedbed.models.tempered import TemperedLeapfrog
 from seedbed.models.vae import VAE
 from seedbed.models.wgan import WGAN
 from seedbed.objectives.adversarial import critic_utility, generator_utility

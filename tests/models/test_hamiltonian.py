@@ -16,8 +16,9 @@ from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI, GAUSSIAN
 from seedbed.evaluate.likelihood import importance_sampling
-from seedbed.models import hamiltonian
-from seedbed.models.hamiltonian import HamiltonianVAE, TemperedLeapfrog
+from seedbed.models import tempered
+from seedbed.models.hamiltonian import HamiltonianVAE
+from seedbed.models.tempered import TemperedLeapfrog
 from seedbed.models.vae import VAE
 from seedbed.nets.mlp import MLP
 from seedbed.objectives.bounds import elbo, elbo_kl, iwae
@@ -137,7 +138,7 @@ def test_it_takes_one_gradient_more_than_steps(tempering, count, monkeypatch):
         return original(*args)
 
     original = hamiltonian.example_slope
-    monkeypatch.setattr(hamiltonian, "example_slope", counted)
+    monkeypatch.setattr(tempered, "example_slope", counted)
     one = model(tempering, "layer", count)
     one.proposal(BITS, at(), 3).log_w.sum().backward()
     assert len(taken) == count + 1

@@ -12,8 +12,8 @@ from seedbed.core.noise import Noise, Streams
 from seedbed.data.gaussian_sets import Statistics, gaussian_set
 from seedbed.evaluate.gaussian_sets import hamiltonian_bound
 from seedbed.models.gaussian_sets import log_evidence, posterior, variational_bound
-from seedbed.models.hamiltonian import TemperedLeapfrog
 from seedbed.models.one_latent import OneLatent
+from seedbed.models.tempered import TemperedLeapfrog
 from seedbed.objectives.one_latent import BoundOfSet
 
 Z = 4.5  # standard errors

@@ -25,7 +25,8 @@ from seedbed.evaluate.chain import shown_of
 from seedbed.evaluate.estimate import in_chunks
 from seedbed.evaluate.likelihood import check_values
 from seedbed.evaluate.needs import cannot, need_latents, traits
-from seedbed.models.hamiltonian import HamiltonianVAE, Trajectory, walked
+from seedbed.models.hamiltonian import HamiltonianVAE
+from seedbed.models.tempered import Trajectory, walked
 
 LEAPFROGS, MOST = 15, 1_000  # of models that have none of their own, as the source has them; and at most
 PILOTS = 64  # examples that the rule tries step sizes on

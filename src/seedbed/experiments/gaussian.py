@@ -150,8 +150,8 @@ class OneLatentGaussian(Model):
 
     def build(self, data: "Dataset") -> "OneLatent":
         """Of any dimension."""
-        from seedbed.models.hamiltonian import TemperedLeapfrog
         from seedbed.models.one_latent import OneLatent
+        from seedbed.models.tempered import TemperedLeapfrog
 
         size, count = data.features, len(data.splits["train"])
         leapfrog = None

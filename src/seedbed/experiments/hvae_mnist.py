@@ -36,7 +36,7 @@ SOURCE: dict[str, Any] = {"epochs": 40, "batch_size": 256, "lr": 1e-3, "schedule
 
 def walk(tempering: Tempering) -> HamiltonianVAE:
     """The Hamiltonian arms: five leapfrogs, in each a size for each unit."""
-    start = {} if tempering == "none" else {"temperature": 1.2}
+    start: dict[str, Any] = {} if tempering == "none" else {"temperature": 1.2}
     return HamiltonianVAE(**NETS, leapfrogs=5, step_size=0.2, tempering=tempering, **start)
 
 

@@ -54,10 +54,10 @@ class HamiltonianVAE(Model):
     def build(self, data: "Dataset") -> "nn.Module":
         """With the likelihood that scores the data."""
         from seedbed.distributions.likelihood import likelihood_of
-        from seedbed.models import hamiltonian
+        from seedbed.models import hamiltonian, tempered
 
         sizes = self.step_size, self.step_size_most, self.steps_vary
-        leapfrog = hamiltonian.TemperedLeapfrog(self.latents, self.leapfrogs, self.tempering, self.temperature, *sizes)
+        leapfrog = tempered.TemperedLeapfrog(self.latents, self.leapfrogs, self.tempering, self.temperature, *sizes)
         likelihood, bias = likelihood_of(data.domain), output_start(data, self.output_bias)
         if self.nets != "mlp":
             of_convolutions = hamiltonian.HamiltonianVAE.of_convolutions

@@ -17,8 +17,8 @@ from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data.gaussian_sets import Statistics
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
 from seedbed.models.gaussian_sets import log_joint
-from seedbed.models.hamiltonian import TemperedLeapfrog
 from seedbed.models.posterior_flows import FlowPosterior, InverseAutoregressive, Planar
+from seedbed.models.tempered import TemperedLeapfrog
 from seedbed.models.transforms import Given, LogDet, Transform, Vectors
 
 Posterior = Literal["vb", "iaf", "planar", "hvae"]
