@@ -16,12 +16,14 @@ from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.distributions.likelihood import BERNOULLI, GAUSSIAN
 from seedbed.evaluate.likelihood import importance_sampling
+from seedbed.experiments import find
 from seedbed.models import tempered
 from seedbed.models.hamiltonian import HamiltonianVAE
 from seedbed.models.tempered import TemperedLeapfrog
 from seedbed.models.vae import VAE
 from seedbed.nets.mlp import MLP
 from seedbed.objectives.bounds import elbo, elbo_kl, iwae
+from seedbed.train.learner import Learner
 
 Z = 4.5  # standard errors: about 40 comparisons in this file
 KINDS = [("none", "unit"), ("fixed", "shared"), ("free", "layer"), ("fixed", "layer"), ("free", "unit")]
@@ -137,7 +139,7 @@ def test_it_takes_one_gradient_more_than_steps(tempering, count, monkeypatch):
         taken.append(args)
         return original(*args)
 
-    original = hamiltonian.example_slope
+    original = tempered.example_slope
     monkeypatch.setattr(tempered, "example_slope", counted)
     one = model(tempering, "layer", count)
     one.proposal(BITS, at(), 3).log_w.sum().backward()
@@ -315,6 +317,20 @@ def test_a_stack_equals_each_seed_alone(tempering, steps_vary):
 def test_a_walk_out_of_range_is_refused(arguments, message):
     with pytest.raises(SeedbedError, match=message):
         TemperedLeapfrog(*arguments)
+
+
+@pytest.mark.parametrize("tempering", ["none", "fixed", "free"])
+def test_its_playback_is_the_same_to_the_last_bit(tempering):
+    """The gradient of a product is computed in another way where it is recorded, with a rounding of its own."""
+    small = {"hidden": (8,), "latents": 4, "leapfrogs": 5, "tempering": tempering, "lr": 0.02, "batch_size": 16}
+    declared = find("hvae").on("digits-binary").with_config(small)
+    streams = declared.streams(range(3))
+    learner = Learner(declared.task(streams), streams, torch.device("cpu"))
+    (replay,) = learner.replays.values()
+    replay.after, replay.every = 2, 1
+    for _ in range(12):
+        learner.advance()
+    assert replay.recorded and replay.played == 10
 
 
 def test_without_tempering_the_temperature_has_no_say():
