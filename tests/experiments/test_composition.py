@@ -146,6 +146,7 @@ NEIGHBOURS |= {"gaussian-d3": "gaussian-d4"}
 OTHER = {
     "data": lambda e: NEIGHBOURS[e.settings["data"]],
     "step_size": lambda e: 0.1,
+    "masked_hidden": lambda e: (7,),
     "lr": lambda e: 0.1,
     "betas": lambda e: (0.3, 0.7),
     "clip": lambda e: 1e-3,
