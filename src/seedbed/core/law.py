@@ -111,7 +111,11 @@ def kl(q: Distribution, p: Distribution) -> Float[Tensor, "*batch"] | None:
 
 
 def moved_kl(
-    q: Distribution, p: Distribution, start: Float[Tensor, "..."], end: Float[Tensor, "..."], more: Float[Tensor, "..."]
+    q: Distribution,
+    p: Distribution,
+    start: Float[Tensor, "*batch size"],
+    end: Float[Tensor, "*batch size"],
+    more: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch"] | None:
     """KL(q || p) + log p(start) - log p(end) + more, in nats, ``[*batch]``: of a posterior that moves a draw of q elsewhere.
 
@@ -121,7 +125,7 @@ def moved_kl(
     Args:
         q: where a draw starts.
         p: the prior.
-        start: the draw, ``[*batch, *event]``.
+        start: the draw, a vector, ``[*batch, size]``.
         end: where it ends, of the same shape.
         more: what the way adds, ``[*batch]``: less its log-Jacobian, and what else was drawn on it.
     """
