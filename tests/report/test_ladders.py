@@ -63,6 +63,15 @@ def test_a_seed_that_was_lost_in_one_dimension_is_in_no_curve(tmp_path, write):
         assert len([mark for mark in one.marks if mark.role == "seed"]) == 3
 
 
+def test_a_band_that_ends_at_nothing_is_cut_where_a_logarithmic_axis_begins(tmp_path, write):
+    (_, _, sigma) = compose(study(tmp_path, write, lost=(1, 2))).charts["by-dimension"]
+    assert sigma.y.scale.log
+    for one in sigma.series:
+        (band,) = [mark.points for mark in one.marks if mark.role == "band"]
+        # Of two seeds, 1 and 1.3 times the level, the interval goes below 0.
+        assert band[:, 1].min() == sigma.y.scale.low
+
+
 def test_two_dimensions_make_no_curve(tmp_path, write):
     found = compose(study(tmp_path, write, sizes=(25, 100)))
     assert found.charts["by-dimension"] == [] and "Against the dimension" not in render(found)

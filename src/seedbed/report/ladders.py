@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -105,4 +106,15 @@ def _rungs(
     points = np.concatenate([mark.points for one in series for mark in one.marks if mark.role != "band"])
     x = Axis.of(across, Scale(float(points[:, 0].min()), float(points[:, 0].max()), True))
     y = Axis.of(metric.name, spanning(float(points[:, 1].min()), float(points[:, 1].max()), metric))
+    series = [_within(one, y.scale) for one in series]
     return Chart("bounds", task, f"{what} on {task} against {letter}. {' '.join(said)}", x, y, tuple(series))
+
+
+def _within(one: Series, scale: Scale) -> Series:
+    """The same with bands that end at 0 or below cut where a logarithmic axis begins."""
+    if not scale.log:
+        return one
+    lowest = np.array([-np.inf, scale.low])
+    return replace(
+        one, marks=tuple(replace(m, points=np.maximum(m.points, lowest)) if m.role == "band" else m for m in one.marks)
+    )
