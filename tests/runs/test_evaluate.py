@@ -228,11 +228,24 @@ def test_a_second_opinion_and_the_use_of_latents_are_rows_like_any_other(capsys,
     )
 
 
+def test_training_images_that_are_drawn_anew_are_measured_at_one_draw(capsys, work):
+    from seedbed.runs.evaluate import _part
+
+    data = load("digits-binary")
+    assert data.view is not None
+    x, few = (_part(data, Request(estimator="latents", split="train", examples=n)).splits["train"][:] for n in (0, 200))
+    greys = data.splits["train"][:]
+    assert x.shape == greys.shape and ((x == 0) | (x == 1)).all() and len(few) == 200
+    assert torch.equal(x, _part(data, Request(estimator="latents", split="train")).splits["train"][:])
+    error = (greys * (1 - greys)).sum().sqrt() / greys.numel()
+    assert abs((x - greys).mean()) < 4 * error and error < 0.01
+    assert call(capsys, "evaluate", "images", "-q", "--metric", "latents", "--split", "train", "--examples", 80)[0] == 0
+
+
 def test_what_cannot_be_measured_is_one_line(capsys, work):
     for flags, says in (
         (["--metric", "frechet"], "it has: nll"),
         (["--split", "tset"], "did you mean 'test'"),
-        (["--split", "train"], "draws its training images anew"),
         (["-k", 0], "samples must be at least 1, got 0"),
         (["--examples", 0], "examples must be at least 1"),
         (["--memory-gib", 1e-3, "-k", 10_000_000], "k = 10000000 needs"),

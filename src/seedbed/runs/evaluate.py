@@ -237,8 +237,6 @@ def _way(run: Run, request: Request, task: "Task") -> Estimator:
         raise SeedbedError(f"{run.folder} is in {precision} and is evaluated in that; leave --precision out")
     if request.examples and not data.shape:
         raise SeedbedError(f"{data.name} is one sequence, of which no part stands for the whole; leave --examples out")
-    if request.split == "train" and data.view is not None:
-        raise SeedbedError(f"{data.name} draws its training images anew; evaluate on test or valid")
     if way.full_precision and request.precision == "bf16":
         raise SeedbedError(f"{way.name} is measured in fp32: rounding would bias it; leave --precision out")
     return way
@@ -255,17 +253,28 @@ def _name(request: Request, way: Estimator, task: "Task") -> str:
 
 
 def _part(data: "Dataset", request: Request) -> "Dataset":
-    """The data set with its split thinned out: a stride, since a split may be sorted by class."""
+    """The data set with its split thinned out: a stride, since a split may be sorted by class.
+
+    Of training images that are drawn anew for every batch, one draw, the same for every model.
+    """
     import torch
 
+    from seedbed.core.noise import EvalNoise, Streams
     from seedbed.data.source import Rows
 
     whole = data.splits[request.split]
-    if not 0 < request.examples < len(whole):
+    if 0 < request.examples < len(whole):
+        rows = torch.arange(0, len(whole), len(whole) // request.examples)[: request.examples]
+        labels = {name: labels[rows] if name == request.split else labels for name, labels in data.labels.items()}
+        whole = Rows(whole, rows)
+        data = replace(data, splits={**data.splits, request.split: whole}, labels=labels)
+    if request.split != "train" or data.view is None:
         return data
-    rows = torch.arange(0, len(whole), len(whole) // request.examples)[: request.examples]
-    labels = {name: labels[rows] if name == request.split else labels for name, labels in data.labels.items()}
-    return replace(data, splits={**data.splits, request.split: Rows(whole, rows)}, labels=labels)
+    drawn, first = [], 0
+    for some in whole.pieces():
+        drawn.append(data.view(some, EvalNoise((Streams(0),), "view", data.name, first=first)))
+        first += len(some)
+    return replace(data, splits={**data.splits, "train": torch.cat(drawn)}, view=None)
 
 
 def _note(run: Run, name: str, way: Estimator, request: Request, device: str, seconds: float, group: list[int]) -> None:
