@@ -95,6 +95,10 @@ def test_the_optimum_of_each_posterior(tempering):
     for exact in (of("vb"), of("iaf", masked_hidden=(4,)), of("hvae", leapfrog)):
         torch.testing.assert_close(exact, best)
     torch.testing.assert_close(of("hvae", leapfrog, "prior"), hamiltonian_optimum(data, 1, tempering).sigma)
+    layers = [TemperedLeapfrog(D, count, tempering, steps_vary="layer") for count in (1, 2)]
+    torch.testing.assert_close(of("hvae", layers[0], "prior"), of("hvae", leapfrog, "prior"))  # one layer, a size for each
+    shared = TemperedLeapfrog(D, 1, tempering, steps_vary="shared")
+    assert of("hvae", layers[1], "prior") is None and of("hvae", shared, "prior") is None
     torch.testing.assert_close(of("planar"), (data.variance + 1).sqrt())
     torch.testing.assert_close(of("iaf", masked_hidden=(4,), compat=True), flow_optimum(data, compat=True)[1])
     torch.testing.assert_close(of("planar", compat=True), flow_optimum(data, 1.0, compat=True)[1])

@@ -64,6 +64,7 @@ def test_the_study_and_the_model_of_one_name_are_told_apart_by_the_data():
     assert len(chosen("gaussian", None, None)) == len(METHODS) * len(DIMENSIONS)
     assert list(chosen("gaussian", "vb-minibatch", "d50")) == ["gaussian/d50/vb-minibatch"]
     assert find("gaussian/d25/vb").on("gaussian-d60").data.load().features == 60
+    assert chosen("gaussian/d25/vb", None, "gaussian-d60")["gaussian/d25/vb"].data.data == "gaussian-d60"
     assert list(chosen("gaussian", None, "iris")) == ["gaussian"]
     with pytest.raises(SeedbedError, match="d25"):
         chosen("gaussian", "vb", "iris")
@@ -74,6 +75,15 @@ def test_data_that_are_no_such_sets_are_refused(data, says):
     with pytest.raises(SeedbedError, match=says):
         experiment = find("gaussian/d25/vb").with_config({"vary": "init"}).on(data)
         experiment.task(experiment.streams([0]))
+
+
+@pytest.mark.parametrize(("name", "off"), [("hvae-prior", 0.1), ("hvae-prior-untempered", 0.05), ("iaf-compat", 0.03)])
+def test_others_end_where_their_own_bound_is_highest(name, off, tmp_path):
+    experiment = find(f"gaussian/d25/{name}").with_config({**SMALL, "set_size": 400, "batch_size": 400, "steps": 2000})
+    folder = execute(f"gaussian/d25/{name}", experiment, 2, out=tmp_path, threads=1)
+    last = {(row.seed, row.metric): row.value for row in folder.rows() if row.split == "test"}
+    for seed in (0, 1):
+        assert abs(last[seed, "sigma_over_optimum"] - 1) < off
 
 
 @pytest.mark.parametrize("name", ["vb", "hvae-learned"])

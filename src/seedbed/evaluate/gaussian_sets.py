@@ -35,7 +35,7 @@ def fixed_tempering(beta0: Float[Tensor, ""], count: int) -> Float[Tensor, "{cou
         beta0: the inverse temperature at the start, in (0, 1].
         count: K.
 
-    Caterini, Doucet & Sejdinovic 2018 (arXiv 1805.11328), section 4.
+    Caterini, Doucet & Sejdinovic 2018 (arXiv 1805.11328).
     """
     k = torch.arange(count + 1, dtype=beta0.dtype, device=beta0.device)
     heat = beta0.rsqrt() + (1 - beta0.rsqrt()) * (k / max(count, 1)).square()

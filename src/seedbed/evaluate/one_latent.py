@@ -20,10 +20,11 @@ from seedbed.models.one_latent import OneLatent
 DRAWS = {"valid": 100, "test": 2_000}  # of z for the bound: along the run, and at its end
 
 
-def optimal_sigma(model: OneLatent, data: Statistics) -> Float[Tensor, "d"]:
+def optimal_sigma(model: OneLatent, data: Statistics) -> Float[Tensor, "d"] | None:
     """Sigma where the bound of a model's posterior is highest: its maximum likelihood if q can be the true posterior.
 
-    From the prior, a leapfrog's is found by descent (``hamiltonian_optimum``). Planar maps leave q's variance 1 along all
+    From the prior, a leapfrog's is found by descent (``hamiltonian_optimum``), of one step size for each unit; ``None`` of
+    any others, for which it is not known. Planar maps leave q's variance 1 along all
     directions but theirs, which are neglected: sigma^2 = S/N + 1.
 
     Args:
@@ -31,6 +32,9 @@ def optimal_sigma(model: OneLatent, data: Statistics) -> Float[Tensor, "d"]:
         data: N, x-bar and S, ``[d]``.
     """
     if model.leapfrog is not None and not model.learned:
+        sizes = model.leapfrog.raw_steps
+        if sizes.ndim != 1 and len(sizes.reshape(-1)) != len(data.mean):
+            return None
         return hamiltonian_optimum(data, model.leapfrog.count, model.leapfrog.tempering).sigma
     return flow_optimum(data, 1.0 if model.name == "planar" else None, compat=model.compat)[1]
 
@@ -85,8 +89,8 @@ class SetMeasure:
             metrics.BOUND_GAP.name: evidence - found["elbo"],
             metrics.EVIDENCE_GAP.name: log_evidence(have, best_delta, best_sigma.log()) - evidence,
         }
-        if model is not None:
-            optimal = optimal_sigma(model, have)
+        optimal = None if model is None else optimal_sigma(model, have)
+        if optimal is not None:
             expected = parameter_errors(best_delta, optimal, data.delta, data.sigma)["sigma"]
             out[metrics.SIGMA_OVER_OPTIMUM.name] = errors["sigma"] / expected
         return out

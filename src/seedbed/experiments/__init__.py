@@ -191,6 +191,8 @@ def find_on(name: str, data: str) -> Experiment:
         SeedbedError: as ``find``, for an unknown data set, or a preset of another.
     """
     found = find(name)
+    if (same := found.data.renamed(data)) is not None:  # of one kind, such as the Gaussian model in another dimension
+        return replace(found, data=same)
     changed = found.on(data)
     if name in EXPERIMENTS and data != found.data.data and not is_own(data):
         raise SeedbedError(

@@ -111,7 +111,7 @@ class TemperedLeapfrog(nn.Module):
 
     ``free``: every alpha_k in (0, 1) is learnt. ``fixed``: beta_0 alone is, and the root of the temperature falls
     quadratically, 1 / sqrt(beta_k) = 1 / sqrt(beta_0) + (1 - 1 / sqrt(beta_0)) k^2 / K^2, alpha_k = sqrt(beta_k-1 / beta_k)
-    (Caterini et al. 2018, section 3.2). ``none``: alpha_k = 1.
+    (Caterini et al. 2018, arXiv 1805.11328). ``none``: alpha_k = 1.
 
     Args:
         latents: size of z.
