@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from seedbed.core.ambient import plain
+from seedbed.core.capabilities import LatentVariable
 from seedbed.core.errors import SeedbedError
 from seedbed.core.numbers import shown, whole
 from seedbed.data import loaded_once
@@ -48,6 +49,8 @@ def trajectories(run: Run, count: int = SHOWN, seed: int | None = None, how: Wal
     with plain(run.manifest.threads), loaded_once(), at_hand(run.folder, run.manifest, run.experiment):
         split, shared = task_of(run).data.splits[SPLIT], dict[str, np.ndarray]()
         for group, stack in run.stacks(groups=run.groups_of(seeds)):
+            if not isinstance(stack.module, LatentVariable):
+                raise SeedbedError(f"{run.manifest.experiment} has no latents to walk in; leave --trajectory out")
             walks = pictured(stack, split, SPLIT, how, count)
             shared = {"x": walks.pop("x").cpu().numpy(), "steps": np.asarray(walks.pop("steps"))}
             for row, one in enumerate(group):
