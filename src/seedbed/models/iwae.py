@@ -13,6 +13,7 @@ from seedbed.core.law import Distribution
 from seedbed.core.shapes import Shape, axes_of
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.models.observed import Observed
 from seedbed.nets.mlp import MLP, Activation
 
 
@@ -56,6 +57,7 @@ class BottomUpVAE(nn.Module, LatentVariable):
         self.decoders = nn.ModuleList(
             MLP(d, widths[::-1], n, activation) for d, widths, n in zip(latents, hidden, outputs, strict=True)
         )
+        self.observed = Observed(likelihood)
         if output_bias is not None:
             with torch.no_grad():
                 self.get_parameter(f"decoders.0.layers.{len(hidden[0])}.bias").copy_(output_bias.flatten())
@@ -77,4 +79,4 @@ class BottomUpVAE(nn.Module, LatentVariable):
         z = yield Layer(f"z{top}", self.prior)
         for i in reversed(range(1, top)):
             z = yield Layer(f"z{i}", DiagonalNormal.from_raw(self.decoders[i](z)))
-        return self.likelihood.build(self.decoders[0](z), len(self.shape))
+        return self.observed(self.decoders[0](z), len(self.shape), ctx)
