@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from seedbed.core.domain import BINARY, REAL, Domain
+from seedbed.core.domain import BINARY, REAL, SCORES, Domain, Family
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.core.law import Distribution
 from seedbed.core.shapes import Shape, axes_of
@@ -21,16 +21,6 @@ from seedbed.distributions.logistic import DiscretisedLogistic, centred
 from seedbed.distributions.logistic_mixture import LogisticMixture, outputs_of_mixture
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.distributions.scale import LEARNED, Scale
-
-Family = Literal["auto", "bernoulli", "gaussian", "logistic", "logistic-mixture", "categorical"]
-# The kinds of values that each family scores, of which the first that is met is what ``auto`` stands for.
-SCORES = {
-    "bernoulli": ("binary",),
-    "logistic": ("levels",),
-    "gaussian": ("real", "levels"),
-    "logistic-mixture": ("levels",),
-    "categorical": ("levels",),
-}
 
 
 @runtime_checkable
@@ -76,6 +66,7 @@ class Likelihood:
         shown: what an encoder is shown of x: of levels the interval [-1, 1] that they stand for.
         scale: where the family's scale comes from.
         shaped: what a network returns for an example of a shape, where that is not so many parameters of each number.
+        deviation: of a law of scale 1.
         start: raw outputs for an example from the mean and deviation of each number (as it is shown); ``None`` of bits.
     """
 
@@ -86,6 +77,7 @@ class Likelihood:
     scale: Scale = LEARNED
     shaped: Callable[[Shape], tuple[int, ...]] | None = None
     start: Callable[[Tensor, Tensor], Tensor] | None = None
+    deviation: float = 1.0
 
     def outputs(self, shape: Shape) -> tuple[int, ...]:
         """What a network returns for an example of ``shape``: all parameters of a channel (or feature) on the first axis.
@@ -112,7 +104,8 @@ BERNOULLI = Likelihood(BINARY, 1, Bernoulli)
 def logistic(levels: int, scale: Scale = LEARNED) -> Likelihood:
     """Of so many ordered levels: a logistic distribution's shares of them (``DiscretisedLogistic``)."""
     build = partial(DiscretisedLogistic.from_raw, levels, scale=scale)
-    return _of_levels(levels, scale.parameters, build, partial(starts.logistic, scale), scale=scale)
+    found = _of_levels(levels, scale.parameters, build, partial(starts.logistic, scale), scale=scale)
+    return replace(found, deviation=starts.DEVIATION)
 
 
 def logistic_mixture(levels: int, mixtures: int, scale: Scale = LEARNED) -> Likelihood:

@@ -56,7 +56,9 @@ class VAE(nn.Module, LatentVariable):
                 self.decoder.layers[-1].get_parameter("bias").copy_(output_bias.flatten())
         self.observed = Observed(likelihood)
         # Last, so that no prior changes how the networks start.
-        self.prior = prior_named(prior, shape, latents, pseudo_inputs, output_bias, likelihood.domain == BINARY)
+        bits = likelihood.domain == BINARY
+        start = output_bias if bits or likelihood.parameters == 2 else None  # what tells where inputs lie
+        self.prior = prior_named(prior, shape, latents, pseudo_inputs, start, bits)
 
     @property
     def domain(self) -> Domain:
