@@ -31,6 +31,7 @@ class DequantisedNormal:
     """
 
     reparameterised = False
+    bound = True
 
     def __init__(self, levels: int, normal: DiagonalNormal, noise: Noise | None = None) -> None:
         self.levels, self.normal, self.rank, self.noise = levels, normal, normal.rank, noise

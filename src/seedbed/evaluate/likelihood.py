@@ -16,6 +16,7 @@ from seedbed.core.metric import ESS, ESS_MIN, NLL_SAMPLED, declared
 from seedbed.core.noise import BLOCK, EvalNoise
 from seedbed.core.stack import Stack
 from seedbed.data.source import Source, source_of
+from seedbed.distributions.likelihood import check_levels
 from seedbed.evaluate.memory import GIB, peak_bytes
 from seedbed.evaluate.needs import need_latents
 
@@ -117,8 +118,11 @@ def check_values(model: LatentVariable, x: Shaped[Tensor, "n *example"] | Source
     """Refuse values that p(x | z) gives no probability.
 
     Raises:
-        SeedbedError: for grey images where the model scores binary ones.
+        SeedbedError: for grey images where the model scores binary ones, for fractions and levels that it has not.
     """
+    if model.domain.kind == "levels" and model.domain.size is not None:
+        for some in source_of(x).pieces():
+            check_levels(some, model.domain.size, type(model).__name__)
     if model.domain != BINARY or all(bool(((some == 0) | (some == 1)).all()) for some in source_of(x).pieces()):
         return
     whole, most = True, 0.0
