@@ -166,7 +166,9 @@ def test_a_declared_model_starts_at_the_moments_of_the_data():
         assert torch.allclose(law.mean[0], shown, atol=0.5), settings
     shared = DeclaredVAE(latents=2, hidden=(4,), likelihood="gaussian", scale="shared").build(data)
     spread = (data.splits["train"][:] * (2 / 7) - 1).var(0, correction=0).mean().sqrt()
-    assert float(shared.observed(torch.zeros(1, 3, 2, 2), 3, at()).normal.scale.detach()) == pytest.approx(float(spread), rel=0.2)
+    assert float(shared.observed(torch.zeros(1, 3, 2, 2), 3, at()).normal.scale.detach()) == pytest.approx(
+        float(spread), rel=0.2
+    )
     splits = dict.fromkeys(("train", "valid", "test"), torch.full((9, 4), 3.0))
     still = Dataset(name="still", domain=LEVELS, protocol="", splits=splits)
     family = likelihood_of(LEVELS, "gaussian", scale=Scale("shared", least=0.5))
