@@ -82,6 +82,7 @@ _ENTRIES: dict[str, Entry] = {
     "cifar10-batch1-5bit": Entry(_lazy("cifar", "images", "cifar10-batch1-5bit", 1, 5), _FIVE, _COLOUR, 9_000),
     "svhn": Entry(_lazy("matlab", "house_numbers", "svhn"), _BYTES, _COLOUR, 68_257),
     "svhn-extra": Entry(_lazy("matlab", "house_numbers", "svhn-extra"), _BYTES, _COLOUR, 604_388),
+    "celeba-64": Entry(_lazy("celeba", "faces"), _BYTES, (3, 64, 64), 162_770),
     "iris": Entry(_lazy("bundled", "table", "iris"), REAL, (4,), 120, seeded=True),
     "wine": Entry(_lazy("bundled", "table", "wine"), REAL, (13,), 144, seeded=True),
     "breast-cancer": Entry(_lazy("bundled", "table", "breast-cancer"), REAL, (30,), 457, seeded=True),

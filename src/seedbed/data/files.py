@@ -59,7 +59,7 @@ def locate(forms: Forms, owner: str, data_dir: str | Path | None = None) -> Path
     served = next((form for form in forms if form.urls), None)
     if served is None:
         raise SeedbedError(f"{forms[0].name} not found and not downloadable; set SEEDBED_DATA to a folder that holds it")
-    return _download(served, _cache() / served.name)
+    return _download(served, cache() / served.name)
 
 
 def check(name: str, data_dir: str | Path | None = None) -> list[str]:
@@ -86,7 +86,8 @@ def _parts(name: str) -> Mapping[str, Forms]:
     return FILES[name]
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The folder of what is downloaded or made of data: ``SEEDBED_CACHE``, or the system's place for it."""
     if given := os.environ.get("SEEDBED_CACHE"):
         return expanded(given)
     import pooch
@@ -101,7 +102,7 @@ def _folders(data_dir: str | Path | None) -> Iterator[Path]:
             if not os.path.isdir(folder):
                 raise SeedbedError(f"{source} {str(given)!r} is not a folder; point it to one or leave it unset")
             yield folder
-    yield _cache()
+    yield cache()
 
 
 def _find(forms: Forms, owner: str, data_dir: str | Path | None) -> Path | None:
@@ -255,6 +256,7 @@ f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831  CIFAR10/cifar-
 435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8  SVHN/train_32x32.mat
 cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b  SVHN/test_32x32.mat
 a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3  SVHN/extra_32x32.mat
+46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74  CelebA/img_align_celeba.zip
 """
 _SHA256 = {name: digest for digest, name in map(str.split, _SUMS.strip().splitlines())}
 
@@ -333,6 +335,7 @@ FILES: dict[str, Mapping[str, Forms]] = {
     "frey-faces": _FREY,
     **dict.fromkeys(("cifar10", "cifar10-5bit"), _CIFAR),
     **dict.fromkeys(("cifar10-batch1", "cifar10-batch1-5bit"), _CIFAR_BATCH1),
+    "celeba-64": {"pictures": (_file("CelebA/img_align_celeba.zip", "https://s3.amazonaws.com/pytorch-tutorial-assets/"),)},
     "svhn": _SVHN,
     "svhn-extra": {**_SVHN, **_EXTRA},
 }
