@@ -91,6 +91,17 @@ def test_house_numbers_are_upright_and_ten_is_zero(houses: Path) -> None:
     assert "first half of the test file / its second half: 22 / 3 / 3" in data.protocol
 
 
+def test_damaged_house_numbers_are_named_by_their_array(houses: Path) -> None:
+    path = houses / "train_32x32.mat"
+    content = bytearray(path.read_bytes())
+    content[5000:5400] = bytes(byte ^ 0x55 for byte in content[5000:5400])
+    path.write_bytes(content)
+    with pytest.raises(SeedbedError, match=rf"{path} cannot be read as a MATLAB file, at X: \S"):
+        read_digits({"train": path})
+    with pytest.raises(SeedbedError, match=f"{path} is not the expected file"):
+        load("svhn", data_dir=houses)
+
+
 def test_house_numbers_that_memory_does_not_hold_are_refused(houses: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need = 3072 * (13 + 6 + 13)
     monkeypatch.setattr("seedbed.core.memory.available", lambda device: need)

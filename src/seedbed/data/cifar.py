@@ -19,7 +19,7 @@ from torch import Tensor
 from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.data.dataset import Dataset
-from seedbed.data.files import FILES, locate
+from seedbed.data.files import locate_all
 from seedbed.data.pickles import read_pickle
 from seedbed.data.source import InMemory
 
@@ -36,7 +36,7 @@ def images(name: str, batches: int = 5, bits: int = 8, *, seed: int = 0, data_di
     order. Of 5 bits are the highest of the 8: level // 8.
 
     Args:
-        name: the registered name, a key of ``FILES``.
+        name: the registered name, a key of ``files.FILES``.
         batches: how many training batches there are.
         bits: of a level, 8 or 5.
         seed: without effect, the split is the files'.
@@ -48,8 +48,8 @@ def images(name: str, batches: int = 5, bits: int = 8, *, seed: int = 0, data_di
     Source: Krizhevsky, "Learning multiple layers of features from tiny images", 2009. Of 5 bits: Kingma, Dhariwal (2018),
     arXiv:1807.03039.
     """
+    paths = locate_all(name, data_dir)
     parts = ["test", *(f"batch{i + 1}" for i in range(batches))]
-    paths = {part: locate(FILES[name][part], name, data_dir) for part in parts}
     held = np.empty((len(parts), COUNT, *SHAPE), np.uint8), np.empty((len(parts), COUNT), np.int64)
     for part, found, classes in read_batches(paths):
         held[0][parts.index(part)], held[1][parts.index(part)] = found >> (8 - bits), classes

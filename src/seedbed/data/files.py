@@ -42,33 +42,38 @@ class RemoteFile:
 Forms = tuple[RemoteFile, ...]
 
 
-def locate(forms: Forms, owner: str, data_dir: str | Path | None = None) -> Path:
+def locate(forms: Forms, owner: str, data_dir: str | Path | None = None, seen: dict[Path, str] | None = None) -> Path:
     """Find one file, or download it, and verify its SHA-256: ``data_dir``, ``SEEDBED_DATA``, the cache, the mirrors.
 
     Args:
         forms: the file and its other forms.
         owner: the data set that needs it, named in errors.
         data_dir: a folder laid out as ``RemoteFile.name`` says.
+        seen: checksums of files that were found before, to which those of this call are added: an archive of several parts
+            is read once.
 
     Raises:
         SeedbedError: if the first copy found is another file, or nothing is found and no mirror delivers.
     """
-    found = _find(forms, owner, data_dir)
+    seen = {} if seen is None else seen
+    found = _find(forms, owner, data_dir, seen)
     if found is not None:
         return found
     served = next((form for form in forms if form.urls), None)
     if served is None:
         raise SeedbedError(f"{forms[0].name} not found and not downloadable; set SEEDBED_DATA to a folder that holds it")
-    return _download(served, cache() / served.name)
+    path = _download(served, cache() / served.name)
+    seen[path] = served.sha256
+    return path
 
 
 def check(name: str, data_dir: str | Path | None = None) -> list[str]:
     """What is wrong with the files of a data set, one line each; empty if all are there and verified. Downloads nothing."""
     list(_folders(data_dir))  # a folder that is none is bad input, not a file that is missing
-    problems = []
+    problems, seen = [], {}
     for forms in _parts(name).values():
         try:
-            if _find(forms, name, data_dir) is None:
+            if _find(forms, name, data_dir, seen) is None:
                 problems.append(f"{forms[0].name} not found; {_remedy(forms, name)}")
         except SeedbedError as error:
             problems.append(str(error))
@@ -77,7 +82,13 @@ def check(name: str, data_dir: str | Path | None = None) -> list[str]:
 
 def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
     """Verified paths of all files of a data set; what is found nowhere is downloaded. SeedbedError as in ``locate``."""
-    return list(dict.fromkeys(locate(forms, name, data_dir) for forms in _parts(name).values()))
+    return list(dict.fromkeys(locate_all(name, data_dir).values()))
+
+
+def locate_all(name: str, data_dir: str | Path | None = None) -> dict[str, Path]:
+    """All files of a data set by their part, as ``locate`` finds them; one that stands for several is verified once."""
+    seen: dict[Path, str] = {}
+    return {part: locate(forms, name, data_dir, seen) for part, forms in _parts(name).items()}
 
 
 def _parts(name: str) -> Mapping[str, Forms]:
@@ -105,7 +116,7 @@ def _folders(data_dir: str | Path | None) -> Iterator[Path]:
     yield cache()
 
 
-def _find(forms: Forms, owner: str, data_dir: str | Path | None) -> Path | None:
+def _find(forms: Forms, owner: str, data_dir: str | Path | None, seen: dict[Path, str]) -> Path | None:
     known = {form.sha256 for form in forms}
     for folder in _folders(data_dir):
         for form in forms:
@@ -113,7 +124,7 @@ def _find(forms: Forms, owner: str, data_dir: str | Path | None) -> Path | None:
             try:
                 if not path.is_file():
                     continue
-                got = _sha256(path)
+                got = seen[path] = seen.get(path) or _sha256(path)
                 same = got in known or _unpacked_sha256(path) in known
             except OSError as error:
                 raise SeedbedError(f"{path} cannot be read: {_reason(error)}") from error

@@ -12,7 +12,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.memory import check_memory
 from seedbed.core.noise import Streams
 from seedbed.data.dataset import Dataset
-from seedbed.data.files import FILES, locate
+from seedbed.data.files import FILES, locate, locate_all
 from seedbed.data.images import floats, grey_images
 from seedbed.data.source import InMemory
 
@@ -104,8 +104,8 @@ def house_numbers(name: str, *, seed: int = 0, data_dir: str | Path | None = Non
     Source: Netzer, Wang, Coates, Bissacco, Wu, Ng, "Reading digits in natural images with unsupervised feature learning",
     2011; the files hold the digit 0 as class 10, here it is 0.
     """
-    extra = "extra" in FILES[name]
-    paths = {part: locate(forms, name, data_dir) for part, forms in FILES[name].items()}
+    paths = locate_all(name, data_dir)
+    extra = "extra" in paths
     # The largest file is in memory twice for a while, as it was published and upright.
     need = 3072 * (sum(HOUSES[part] for part in paths) + max(HOUSES[part] for part in paths))
     check_memory(f"{name}, a byte for each number,", need, "take svhn" if extra else "take a machine with more")
@@ -171,10 +171,13 @@ def read_mat(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.
     """Arrays of bytes from a MATLAB file, by name; SeedbedError if one is missing, of another shape or kind."""
     from scipy.io import loadmat  # slow to import, and needed here alone
 
-    try:
-        content = loadmat(path, variable_names=list(shapes))
-    except Exception as error:  # a broken file can raise anything here, from ValueError to MemoryError's relatives
-        raise SeedbedError(f"{path} cannot be read as a MATLAB file: {error}") from error
+    content: dict[str, np.ndarray] = {}
+    for name in shapes:  # one by one, so that an error says which
+        try:
+            content |= {key: array for key, array in loadmat(path, variable_names=[name]).items() if key == name}
+        except Exception as error:  # a broken file can raise anything here, from ValueError to MemoryError's relatives
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise SeedbedError(f"{path} cannot be read as a MATLAB file, at {name}: {reason}") from error
     for name, shape in shapes.items():
         array = content.get(name)
         if array is None or array.shape != shape or array.dtype != np.uint8:
