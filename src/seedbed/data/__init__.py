@@ -23,7 +23,7 @@ _TOYS = ("8gaussians", "swissroll", "circles", "rings", "moons", "pinwheel", "2s
 _EPOCH = 51_200  # points of a density that count as one pass through it
 
 
-def _lazy(module: str, function: str, *arguments: str | float) -> "Callable[..., Dataset]":
+def _lazy(module: str, function: str, *arguments: str | int | float) -> "Callable[..., Dataset]":
     """A loader whose module is imported when it is first called."""
 
     def loader(seed: int = 0, **options: object) -> "Dataset":

@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def by(shape: tuple[int, ...]) -> str:
     return f"{shape[0]} x {shape[1]}"
 
 
-def picture(source: Path | BinaryIO, name: object, cut: Cut) -> np.ndarray:
+def picture(source: Path | BytesIO, name: object, cut: Cut) -> np.ndarray:
     """One picture, uint8 ``[height, width, channels]``.
 
     It is turned as its EXIF tag says, an alpha channel that hides nothing is dropped, and a palette counts as colour.
