@@ -14,6 +14,7 @@ from seedbed.core.errors import SeedbedError
 from seedbed.core.noise import EvalNoise, Noise, Streams
 from seedbed.distributions.categorical import Categorical
 from seedbed.distributions.dequantised import DequantisedNormal
+from seedbed.distributions.grey import GreyBernoulli
 from seedbed.distributions.likelihood import (
     BERNOULLI,
     GAUSSIAN,
@@ -45,8 +46,9 @@ FAMILIES = {
     "mixture": likelihood_of(LEVELS, "logistic-mixture", mixtures=3),
     "bounded mixture": likelihood_of(LEVELS, "logistic-mixture", mixtures=2, scale=BOUNDED),
     "categorical": likelihood_of(LEVELS, "categorical"),
+    "grey bernoulli": likelihood_of(LEVELS, "grey-bernoulli"),
 }
-MASSES = [name for name in FAMILIES if "gaussian" not in name and "dequantised" not in name]
+MASSES = [name for name in FAMILIES if not {"gaussian", "dequantised", "grey"} & {*name.split()}]
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -162,6 +164,23 @@ def test_masses_of_all_values_of_a_pixel_sum_to_one(name, channels):
         assert torch.allclose((mass.view(-1, 5, 1, 1, 1) * x).sum(0), law.mean[0], atol=1e-10)
         if "mixture" not in name:
             assert torch.equal(x[mass.argmax(0), 0], law.mode[0])
+
+
+def test_cross_entropy_of_greys_is_less_than_a_law_and_no_better_than_a_uniform_code():
+    """As a density it integrates to (2 p - 1) / (log p - log(1 - p)) < 1; its gradient is that of the loss."""
+    logits = torch.tensor([-9.0, -2.0, 0.0, 0.7, 4.0], dtype=torch.float64)
+    law = GreyBernoulli(256, logits[:, None])
+    x = torch.arange(256.0, dtype=torch.float64).view(-1, 1, 1)
+    masses = law.log_prob(x).exp()
+    assert bool((masses.sum(0) < 1).all()) and float(bits_per_dim(law, x).min()) >= 8.0
+    p = torch.sigmoid(logits)
+    whole = torch.where(logits == 0, 0.5, (2 * p - 1) / logits)
+    edges = (p + 1 - p) / 512  # of the trapezium rule, whose sum this is
+    assert torch.allclose(masses.sum(0) * 256 / 255, whole + 256 / 255 * edges, atol=2e-3)
+    raw, y = normal(4, 6).requires_grad_(), every(8, 1)[:6].T.expand(4, 6)
+    (slope,) = torch.autograd.grad(GreyBernoulli(8, raw).log_prob(y).sum(), raw)
+    assert torch.allclose(slope, y / 7 - torch.sigmoid(raw), rtol=1e-10)
+    assert set(law.draw(noise("x"), 50).value.unique().tolist()) <= {0.0, 255.0}
 
 
 @pytest.mark.parametrize("levels", [32, 256])
@@ -429,7 +448,7 @@ def test_outputs_may_start_at_the_moments_of_the_data(name, shape):
     levels = likelihood.domain.size or 0
     found = centred(law.mean, levels) if levels else law.mean
     assert torch.allclose(found[0], mean, atol=0.05)
-    if "fixed" not in name and "bounded" not in name:
+    if not {"fixed", "bounded", "grey"} & {*name.split()}:
         drawn = law.draw(noise("many"), 20_000).value.std(0)[0] * (2 / (levels - 1) if levels else 1)
         assert torch.allclose(drawn, std, rtol=0.1)
 

@@ -21,6 +21,7 @@ from seedbed.models.hamiltonian import HamiltonianVAE, TemperedLeapfrog
 from seedbed.models.image_flow import ImageFlow
 from seedbed.models.iwae import BottomUpVAE
 from seedbed.models.lvae import LadderVAE
+from seedbed.models.picture_vae import PictureVAE
 from seedbed.models.posterior_flows import FlowVAE
 from seedbed.models.vae import VAE
 from seedbed.models.wgan import WGAN
@@ -59,6 +60,12 @@ MODELS = {
     "vae-shared-scale": (lambda: VAE(3, 2, (8,), observed("logistic", Scale("shared", 0.1))), 3, (elbo, iwae(3, "dreg"))),
     "vae-mixture": (lambda: VAE((3, 2, 1), 2, (8,), observed("logistic-mixture")), (3, 2, 1), (elbo_kl, iwae(3))),
     "vae-categorical": (lambda: VAE(3, 2, (8,), observed("categorical"), "tanh"), 3, (elbo_kl, iwae(3))),
+    "vae-grey": (lambda: VAE(3, 2, (8,), observed("grey-bernoulli"), "tanh"), 3, (elbo_kl, iwae(3))),
+    "picture-vae": (
+        lambda: PictureVAE((1, 4, 4), observed("logistic"), (2, 1), "b", "1x1", (4,), "gelu"),
+        (1, 4, 4),
+        (elbo, elbo_kl, iwae(3), iwae(3, "dreg")),
+    ),
     "lvae": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (elbo, elbo_kl, iwae(3))),
     "lvae-paths": (lambda: LadderVAE(3, (2, 3, 2), (8, 7, 6), activation="elu"), 3, (iwae(3, "dreg"), iwae(3, "stl"))),
     "lvae-5layer": (
@@ -150,7 +157,7 @@ BINARY = {
     "iaf-tied",
     "planar-free",
 }
-LEVELS = {"vae-dequantised", "vae-shared-scale", "vae-mixture", "vae-categorical"}
+LEVELS = {"vae-dequantised", "vae-shared-scale", "vae-mixture", "vae-categorical", "vae-grey", "picture-vae"}
 # What is known of a model: its source's defect, which is here to be seen.
 KNOWN = {"compat-lvae": {"latents"}}
 WITNESSES = Path(__file__).parents[1] / "witnesses"

@@ -8,13 +8,14 @@ from seedbed.core.errors import SeedbedError
 Kind = Literal["real", "binary", "levels", "tokens"]
 
 # Families of p(x | z), and the kinds of values that each scores; ``auto`` is the first that scores a kind.
-Family = Literal["auto", "bernoulli", "gaussian", "logistic", "logistic-mixture", "categorical"]
+Family = Literal["auto", "bernoulli", "gaussian", "logistic", "logistic-mixture", "categorical", "grey-bernoulli"]
 SCORES: dict[str, tuple[Kind, ...]] = {
     "bernoulli": ("binary",),
     "logistic": ("levels",),
     "gaussian": ("real", "levels"),
     "logistic-mixture": ("levels",),
     "categorical": ("levels",),
+    "grey-bernoulli": ("levels",),
 }
 
 _REMEDY = {

@@ -17,6 +17,7 @@ from seedbed.distributions import starts
 from seedbed.distributions.bernoulli import Bernoulli
 from seedbed.distributions.categorical import Categorical
 from seedbed.distributions.dequantised import DequantisedNormal
+from seedbed.distributions.grey import GreyBernoulli
 from seedbed.distributions.logistic import DiscretisedLogistic, centred
 from seedbed.distributions.logistic_mixture import LogisticMixture, outputs_of_mixture
 from seedbed.distributions.normal import DiagonalNormal
@@ -135,6 +136,15 @@ def dequantised(levels: int, scale: Scale = LEARNED) -> Likelihood:
     return _of_levels(levels, scale.parameters, build, partial(starts.dequantised, levels, scale), scale=scale)
 
 
+def grey_bernoulli(levels: int) -> Likelihood:
+    """Of so many ordered levels: cross-entropy of them as shares of the highest, no better than a uniform code."""
+
+    def build(raw: Tensor, rank: int = 1) -> GreyBernoulli:
+        return GreyBernoulli(levels, raw, rank)
+
+    return _of_levels(levels, 1, build, starts.grey)
+
+
 def _of_levels(
     levels: int,
     parameters: int,
@@ -175,6 +185,8 @@ def likelihood_of(domain: Domain, family: str = "auto", *, mixtures: int = 10, s
         return BERNOULLI
     if name == "categorical":
         return categorical(levels)
+    if name == "grey-bernoulli":
+        return grey_bernoulli(levels)
     if name == "logistic-mixture":
         return logistic_mixture(levels, mixtures, scale)
     if name == "logistic":

@@ -54,3 +54,8 @@ def categorical(levels: int, mean: Float[Tensor, "*shape"], std: Float[Tensor, "
     """The logarithms of a logistic distribution's shares."""
     x = torch.arange(levels, dtype=mean.dtype).view(-1, *[1] * mean.ndim)
     return log_shares(x, mean, (std / DEVIATION).log(), levels).flatten(0, 1)
+
+
+def grey(mean: Float[Tensor, "*shape"], std: Float[Tensor, "*shape"]) -> Float[Tensor, "*raw"]:
+    """The logits of the mean on [0, 1], which is kept within [0.001, 0.999]."""
+    return torch.logit((mean + 1) / 2, 1e-3)

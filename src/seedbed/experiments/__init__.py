@@ -25,6 +25,7 @@ from seedbed.experiments.models import (
     Gaussian,
     ImageFlow,
     LadderVAE,
+    PictureVAE,
     SymmetricVAE,
 )
 from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, OfBits, SampledElbo, Trained
@@ -54,6 +55,7 @@ __all__ = [
     "Model",
     "Objective",
     "OfBits",
+    "PictureVAE",
     "Points",
     "SampledElbo",
     "Study",

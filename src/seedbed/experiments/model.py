@@ -90,7 +90,10 @@ class ObservedModel(Model):
     """A model that ends in an observation model p(x | z), which may be chosen."""
 
     likelihood: Family = option(
-        "auto", "p(x | z): of levels logistic where nothing is said; a Gaussian scores them with uniform noise", later=True
+        "auto",
+        "p(x | z): of levels logistic where nothing is said; a Gaussian scores them with uniform noise, a grey Bernoulli as "
+        "if they were probabilities, no better than a uniform code",
+        later=True,
     )
     mixtures: int = option(
         10, "components of a mixture", least=1, most=1_000, when={"likelihood": ("logistic-mixture",)}, later=True
@@ -121,7 +124,8 @@ class ObservedModel(Model):
     def judged_on(self, domain: Domain) -> bool:
         """Where p(x | z) has what the baseline has: the same family, or one with room for it, and any scale."""
         free = self.scale == "learned" and not self.least_scale
-        return super().judged_on(domain) and free and not (self.likelihood == "gaussian" and domain.kind == "levels")
+        bounds = self.likelihood in ("gaussian", "grey-bernoulli") and domain.kind == "levels"
+        return super().judged_on(domain) and free and not bounds
 
     def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
         """As every model, and of levels alone where the likelihood is."""

@@ -7,6 +7,7 @@ from seedbed.core.domain import BINARY, Domain
 from seedbed.experiments.fields import AtLeast, option
 from seedbed.experiments.model import OUTPUT_BIAS, Activation, Model, ObservedModel, OutputBias, output_start
 from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, OfBits, SampledElbo
+from seedbed.experiments.picture_vae import PictureVAE
 from seedbed.experiments.posteriors import FlowVAE, HamiltonianVAE
 from seedbed.experiments.training import Training
 
@@ -304,6 +305,7 @@ MODELS: dict[str, Model] = {
     "lvae": LadderVAE(),
     "bottom-up-vae": BottomUpVAE(),
     "conv-vae": ConvVAE(),
+    "picture-vae": PictureVAE(),
     "symmetric-vae": SymmetricVAE(),
     "draw": DRAW(),
     "draw-attention": DRAW(read=5, write=5),

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from seedbed.core.capabilities import LatentVariable, Layer
 from seedbed.core.context import Context
-from seedbed.core.domain import BINARY, Domain
+from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
 from seedbed.core.shapes import axes_of
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
-from seedbed.models.observed import Observed
+from seedbed.models.observed import Observed, per_channel
 from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images
 from seedbed.nets.linear import Linear
 
@@ -78,11 +78,8 @@ class ConvVAE(nn.Module, LatentVariable):
         )
         if output_bias is not None:
             with torch.no_grad():
-                # Of probabilities: a pixel that is never on has a logit far below what it weighs in the mean.
-                bits = likelihood.domain == BINARY
-                values = output_bias.flatten(1)
-                mean = torch.logit(torch.sigmoid(values).mean(1)) if bits else values.mean(1)
-                self.decoder.layers[-1].get_parameter("bias").copy_(mean)
+                last = self.decoder.layers[-1].get_parameter("bias")
+                last.copy_(per_channel(output_bias, likelihood.domain))
 
     @property
     def domain(self) -> Domain:

@@ -1,9 +1,11 @@
 """The end of a decoder: its output as p(x | z)."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from seedbed.core.context import Context
+from seedbed.core.domain import BINARY, Domain
 from seedbed.core.law import Distribution
 from seedbed.distributions.dequantised import DequantisedNormal
 from seedbed.distributions.likelihood import Likelihood
@@ -31,3 +33,12 @@ class Observed(nn.Module):
         else:
             law = family.build(raw, rank)
         return law.within(ctx.noise) if isinstance(law, DequantisedNormal) else law
+
+
+def per_channel(start: Float[Tensor, "channels *pixels"], domain: Domain) -> Float[Tensor, "channels"]:
+    """Where the raw outputs of each channel start that all pixels share, ``[channels]``, of a start for each pixel.
+
+    Their mean; of bits the logit of the mean probability: a pixel that is never on has a logit far below what it weighs.
+    """
+    values = start.flatten(1)
+    return torch.logit(torch.sigmoid(values).mean(1)) if domain == BINARY else values.mean(1)
