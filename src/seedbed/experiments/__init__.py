@@ -8,7 +8,17 @@ from dataclasses import replace
 
 from seedbed.core.errors import SeedbedError, unknown
 from seedbed.data import is_own
-from seedbed.experiments import image_convergence, images, iwae, symmetric, tables, toy, vae_static, variance
+from seedbed.experiments import (
+    image_convergence,
+    images,
+    iwae,
+    observation_models,
+    symmetric,
+    tables,
+    toy,
+    vae_static,
+    variance,
+)
 from seedbed.experiments.data import Data, Examples, Points
 from seedbed.experiments.experiment import Experiment
 from seedbed.experiments.fields import AtLeast, option
@@ -111,6 +121,16 @@ STUDIES: dict[str, Study] = {
         metric=_NLL,
         evaluated=(_NLL,),
         published=vae_static.PUBLISHED,
+    ),
+    "observation-models": Study(
+        "observation-models",
+        observation_models.DOC,
+        observation_models.EXPERIMENTS,
+        observation_models.GRID,
+        seeds=3,
+        metric="bits_per_dim",
+        evaluated=(_NLL, "nll_bits_per_dim"),
+        published=observation_models.PUBLISHED,
     ),
     "tables": Study("tables", tables.DOC, tables.EXPERIMENTS, tables.GRID, metric=_NLL),
     "symmetric": Study(
