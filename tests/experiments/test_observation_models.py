@@ -103,7 +103,7 @@ def test_a_run_says_its_bits_beside_every_grid_and_can_be_measured(monkeypatch, 
     monkeypatch.setitem(data.DATA, "tints", made)
     monkeypatch.setattr(images, "SHOWN", 4)
     short = {"data": "tints", "steps": 2, "eval_every": 1, "batch_size": 8, "latents": 2, "latents_above": 2}
-    experiment = find("observation-models/cifar10-batch1/06-mixture").with_config(short)
+    experiment = find("observation-models/cifar10-batch1/06-bounded").with_config(short)
     done = seedbed.run(experiment, seeds=[0, 1], out=tmp_path, threads=1)
     run, stored = load(done.path, experiment), StoredRun.read(done.path)
     bits, nats = stored.final("bits_per_dim"), stored.final("neg_iw5_nats")
