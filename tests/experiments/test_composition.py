@@ -135,16 +135,28 @@ KINDS = {
     },
     "iwae/mnist-dynamic/iwae1-1layer": {**PICTURES, "hidden": (4,), "latents": 2, "hidden_above": (3,), "optimizer": "adam"},
     "vae-static/mnist-static/conv-20epochs": {"data": "squares", "latents": 2},
-    "observation-models/cifar10-batch1/06": {"data": "tints", "latents": 2, "latents_above": 2, "hidden_above": (3,)},
+    "observation-models/cifar10-batch1/06": {
+        "data": "bricks",
+        "likelihood": "auto",
+        "convolutions": "b",
+        "k": 1,
+        "latents": 2,
+        "latents_above": 2,
+        "hidden_above": (3,),
+    },
     "symmetric/mnist/ladder-symmetric": {"data": "squares", "bits": (2, 3), "hidden": (4,)},
     "mnist-convergence/mnist-dynamic/draw": {**PICTURES, "hidden": 4, "latents": 2, "strokes": 2},
     "mnist-convergence/mnist-dynamic/flow": {**PICTURES, "couplings": (0, 1, 1), "width": 4, "depth": 1, "growth": 2},
 }
 # What a setting is changed to, where one more or the next choice would not show within three updates; and beside what.
 OTHER = {
-    "data": lambda e: {"8gaussians": "moons", "tiles": "stones", "squares": "blocks", "iris": "diabetes", "tints": "hues"}[
-        e.settings["data"]
-    ],
+    "data": lambda e: {
+        "8gaussians": "moons",
+        "tiles": "stones",
+        "squares": "blocks",
+        "iris": "diabetes",
+        "bricks": "slates",
+    }[e.settings["data"]],
     "lr": lambda e: 0.1,
     "betas": lambda e: (0.3, 0.7),
     "clip": lambda e: 1e-3,
@@ -161,6 +173,7 @@ OTHER = {
     "write": lambda e: 2,
     "steps": lambda e: 2,
     "likelihood": lambda e: "categorical",
+    "latent_maps": lambda e: "coarse",  # a map of one pixel is the same
     "fixed_scale": lambda e: 0.3,
     "least_scale": lambda e: 0.4,
 }
@@ -190,9 +203,9 @@ def small(monkeypatch):
         levels = Noise([Streams(7)], "data", name).uniform((1, side, side), batch=40).mul(6).floor().numpy()
         return lambda seed=0: from_arrays({"train": levels}, name=name, seed=seed, levels=6)
 
-    sets = [(name, drawn(name, side)) for name, side in (("tiles", 4), ("stones", 4), ("squares", 28), ("blocks", 28))]
-    greys = [(name, grey(name, side)) for name, side in (("greys", 4), ("pages", 28), ("tints", 8), ("hues", 8))]
-    for name, made in (*sets, *greys):
+    sides = {"tiles": 4, "stones": 4, "bricks": 8, "slates": 8, "squares": 28, "blocks": 28}
+    sets = [(name, drawn(name, side)) for name, side in sides.items()]
+    for name, made in (*sets, ("greys", grey("greys", 4)), ("pages", grey("pages", 28))):
         monkeypatch.setattr(data, "_REGISTERED", data._REGISTERED | {name})
         monkeypatch.setitem(data.DATA, name, made)
     monkeypatch.setattr(points, "GRID", 4)

@@ -23,7 +23,7 @@ SIZES = {
     "omniglot-convergence": "--batch-size 2",
     "iwae": "--batch-size 8 --hidden 8,4 --latents 2",
     "vae-static": "--batch-size 8 --latents 2",
-    "observation-models": "--batch-size 2 --latents 2",
+    "observation-models": "--batch-size 2 --latents 2 --steps 3",
     "symmetric": "--batch-size 4 --bits 2,3 --hidden 4 -n 2",
     "draw": "--batch-size 2 --hidden 8",
     "lvae": "--batch-size 2",
@@ -57,13 +57,13 @@ def test_every_command_that_works_works(capsys, tmp_path, monkeypatch):
         protocol = "stands in for files that nobody has to have"
         return Dataset(name=name, domain=BINARY, protocol=protocol, splits=splits)
 
-    def photographs() -> Dataset:
+    def photographs(name: str) -> Dataset:
         levels = torch.randint(0, 256, (18, 3, 8, 8), generator=torch.Generator().manual_seed(0)).float()
         splits = dict(zip(("train", "valid", "test"), levels.split(6), strict=True))
-        return Dataset(name="svhn", domain=Domain("levels", 256), protocol="stands in for large files", splits=splits)
+        return Dataset(name=name, domain=Domain("levels", 256), protocol="stands in for large files", splits=splits)
 
     for name in ("svhn", "cifar10-batch1"):
-        monkeypatch.setitem(DATA, name, lambda seed=0: photographs())
+        monkeypatch.setitem(DATA, name, lambda seed=0, name=name: photographs(name))
     for name in ("mnist-dynamic", "mnist-static", "omniglot-dynamic", "mnist-threshold-0.4375"):
         monkeypatch.setitem(DATA, name, lambda seed=0, name=name: images(name))
     monkeypatch.setattr(points, "GRID", 6)
