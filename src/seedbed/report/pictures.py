@@ -201,10 +201,10 @@ def chosen_seeds(run: StoredRun, metric: str) -> dict[int, str]:
 def cost(run: StoredRun, seed: int) -> str:
     """What a number of a held-out example costs a seed, ``5.43 bits/dim``, to stand beside its pictures; empty if unknown.
 
-    By importance sampling where that was measured, else by the bound of training: good pictures of a poor likelihood, and
-    the other way round, are then seen to be so.
+    By importance sampling where as many examples were measured so, else by the bound of training: good pictures of a poor
+    likelihood, and the other way round, are then seen to be so.
     """
-    for metric in (NLL_BITS.name, BITS.name):
+    for metric in sorted((NLL_BITS.name, BITS.name), key=lambda metric: -run.summary(metric).n):
         value = run.final(metric).to_dict().get(seed, math.nan)
         if math.isfinite(value):
             return f"{value:.2f} bits/dim"
