@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from seedbed.experiments import iwae
 from seedbed.experiments.data import Examples
 from seedbed.experiments.experiment import Experiment
+from seedbed.experiments.iwae import model01
 from seedbed.experiments.objectives import Elbo
 from seedbed.experiments.picture_vae import PictureVAE
 from seedbed.experiments.training import Training
@@ -72,7 +72,7 @@ def experiment(data: str, name: str) -> Experiment:
 
 DOC = "which p(x | z) a VAE of natural images needs: Gaussian, logistic, mixtures, scales bounded or not, one layer or two"
 EXPERIMENTS: dict[str, Experiment] = {
-    "observation-models/mnist-dynamic/01": replace(iwae.model01(), metric="nll_nats"),
+    "observation-models/mnist-dynamic/01": replace(model01(), metric="nll_nats"),
     **{f"observation-models/{data}/{name}": experiment(data, name) for data in SETS for name in MODELS},
 }
 GRID = tuple(name for name in EXPERIMENTS if "/svhn/" not in name)  # its files are large, and come with nothing

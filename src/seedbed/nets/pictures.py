@@ -168,7 +168,7 @@ class Encoder(nn.Module):
         self.images = down(net, shape[0], activation)
         self.head = _between((top, *coarse), doubled(code))
 
-    def forward(self, x: Float[Tensor, "*batch channels height width"]) -> Float[Tensor, "..."]:
+    def forward(self, x: Float[Tensor, "*batch channels height width"]) -> Float[Tensor, "*batch_and_code"]:
         """``[*batch, *shape]`` to ``[*batch, *doubled(code)]``."""
         return self.head(self.images(x))
 
@@ -204,7 +204,7 @@ class Decoder(nn.Module):
         assert isinstance(layer, Conv2d | ConvTranspose2d)
         return layer
 
-    def forward(self, z: Float[Tensor, "..."]) -> Float[Tensor, "*batch channels height width"]:
+    def forward(self, z: Float[Tensor, "*batch_and_code"]) -> Float[Tensor, "*batch channels height width"]:
         """``[*batch, *code]`` to ``[*batch, *outputs]``."""
         return self.images(self.act(self.stem(z)))
 
