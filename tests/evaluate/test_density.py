@@ -40,6 +40,19 @@ class Gaussian(nn.Module, HasLogProb, HasSample):
         return self.mean + self.scale * ctx.noise.normal((2,), batch=count)
 
 
+class Even(nn.Module, HasLogProb):
+    """Every level as likely as any other, exactly."""
+
+    domain = Domain("levels", 8)
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(8))
+
+    def log_prob(self, x, ctx):
+        return self.logits.log_softmax(0)[x.long()].sum(-1)
+
+
 def gaussians():
     return Stack.of([Gaussian(m, s) for m, s in zip(MEANS, SCALES, strict=True)], [Streams(i) for i in range(3)], "fp64")
 
@@ -174,6 +187,8 @@ def test_losses_of_levels_are_also_bits_of_each_number():
     assert torch.allclose(found["neg_elbo_nats"][0], torch.full((1, 70), 3 * math.log(8)))
     sampled = importance_sampling(stack, data.splits["test"], "test", 7)
     assert torch.allclose(sampled["nll_bits_per_dim"][0].float(), torch.full((1, 70), 3.0)) and "bits_per_dim" not in sampled
+    exact = DensityMeasure(data, nll, "nll_nats")(Stack.of([Even()], [Streams(0)]), "test")
+    assert torch.allclose(exact["bits_per_dim"][0], torch.full((1, 70), 3.0))
     # A loss of somebody else's in nats need not be of masses, nor one that is no bound.
     other = DensityMeasure(data, lambda model, x, ctx: {"mine": x.sum(1), **elbo_loss(model, x, ctx)}, "mine")
     assert "bits_per_dim" not in other(stack, "test")
