@@ -109,6 +109,8 @@ def test_a_run_says_its_bits_beside_every_grid_and_can_be_measured(monkeypatch, 
     bits, nats = stored.final("bits_per_dim"), stored.final("neg_iw5_nats")
     assert (bits * 192 * math.log(2) - nats).abs().max() < 1e-3 and stored.unit("bits_per_dim") == "bits"
     assert cost(stored, 0) == f"{bits[0]:.2f} bits/dim"
+    evaluate(run, Request(estimator="nll", options={"samples": 3}, examples=2))
+    assert cost(StoredRun.read(done.path), 0) == f"{bits[0]:.2f} bits/dim"  # of three times as many examples
     evaluate(run, Request(estimator="nll", options={"samples": 20}, memory_gib=0.05))
     evaluate(run, Request(estimator="latents", options={"samples": 2}))
     stored = StoredRun.read(done.path)

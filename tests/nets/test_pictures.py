@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import jacrev
+from torch.nn import functional as F
 
 from seedbed.core.errors import SeedbedError
 from seedbed.nets.conv import Conv2d, ConvTranspose2d
-from seedbed.nets.pictures import Decoder, Encoder, coarsest, up
+from seedbed.nets.pictures import Decoder, Encoder, Gated, coarsest, up
 
 SHAPE = (3, 32, 32)
 
@@ -57,6 +58,15 @@ def test_samples_are_pictures_of_the_batch(net):
     raw = encoder(x)
     assert torch.allclose(raw[3, 1], encoder(x[3, 1]), rtol=1e-10)
     assert torch.allclose(decoder(raw[..., :3])[2, 0], decoder(raw[2, 0, :3]), rtol=1e-10)
+
+
+def test_a_gated_block_is_its_formula():
+    """relu(a sigmoid(b)), without x."""
+    block = Gated(3, "relu").double()
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    h = F.relu(F.conv2d(x, block.first.weight, block.first.bias, padding=1))
+    both = F.conv2d(h, block.gate.weight, block.gate.bias, padding=1)
+    assert torch.allclose(block(x), F.relu(both[:, :64] / (1 + (-both[:, 64:]).exp())), rtol=1e-10)
 
 
 def reached(end: str) -> tuple[Tensor, Tensor]:
