@@ -8,6 +8,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "symmetric-vae": {"bits": (2, 3), "hidden": (4,)},
     "bottom-up-vae": {"hidden": (4,), "latents": 2, "k": 2},
     "conv-vae": {"latents": 2},
+    "picture-vae": {"latents": 2, "k": 2},
     "draw": {"hidden": 4, "latents": 2, "strokes": 2},
     "draw-attention": {"hidden": 4, "latents": 2, "strokes": 2, "read": 2, "write": 2},
     "image-flow": {"couplings": (0, 1, 1), "width": 4, "depth": 1, "growth": 2},

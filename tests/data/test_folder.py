@@ -1,6 +1,9 @@
 """A folder of images: what is read, how it is cut and averaged, and what is refused, with the file's name."""
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ from PIL import Image
 
 from seedbed.core.domain import BINARY, Domain
 from seedbed.core.errors import SeedbedError
-from seedbed.data import load
+from seedbed.data import folder, load
 from seedbed.data.folder import read_folder
+from seedbed.data.source import InMemory
 
 RNG = np.random.default_rng(0)
 
@@ -79,6 +83,16 @@ def test_sizes_are_averages_over_areas(tmp_path: Path) -> None:
     assert np.abs(pixels(tmp_path, size="3x4", crop="none")[0, ..., 0] - whole).max() <= 1
     assert pixels(tmp_path, size="2x5").shape == (1, 2, 5, 1)
     assert pixels(tmp_path, size="12", crop="none").shape == (1, 12, 12, 1)
+
+
+def test_a_window_around_the_centre_is_cut_before_the_size(tmp_path: Path) -> None:
+    image = noise(10, 9)
+    save(tmp_path / "a.png", image)
+    # As CelebA's pictures are cut: so many pixels above as below, one more below and on the right of an odd rest.
+    assert np.array_equal(pixels(tmp_path, crop="7x4")[0, ..., 0], image[1:8, 2:6])
+    blocks = image[3:7, 2:6].reshape(2, 2, 2, 2).mean((1, 3))
+    assert np.abs(pixels(tmp_path, size="2", crop="4")[0, ..., 0] - blocks).max() <= 1
+    assert "2 x 2 grey, cropped at the centre to 4 x 4, averaged to size" in read_folder(tmp_path, size="2", crop="4")[1]
 
 
 def test_mixed_sizes_name_the_file_unless_one_is_chosen(pics: Path) -> None:
@@ -261,8 +275,13 @@ def test_photographs_are_turned_upright(tmp_path: Path) -> None:
         ("folder:{0}/pics,size=0", "size must be a side or height x width in pixels"),
         ("folder:{0}/pics,size=28.5", "size must be"),
         ("folder:{0}/pics,size=28,size=30", "has size twice, 28 and 30; keep one"),
-        ("folder:{0}/pics,size=99999", "GB of memory at size=99999 (at most 64); choose a smaller size"),
-        ("folder:{0}/pics,crop=left", "unknown crop 'left'; known: centre, none"),
+        ("folder:{0}/pics,size=99999", "GiB are free; choose a smaller size, or leave them in a file: ,stream=yes"),
+        ("folder:{0}/pics,size=99999,stream=yes", "GiB are free; choose a smaller size, or set SEEDBED_CACHE to another"),
+        ("folder:{0}/pics,size=4,stream=maybe", "unknown stream 'maybe'"),
+        ("folder:{0}/pics,stream=yes,binarise=epoch", "binarise=epoch keeps all draws of a pass in memory"),
+        ("folder:{0}/pics,crop=7", "00.png is 8 x 6, smaller than crop=7x7; choose a smaller crop"),
+        ("folder:{0}/pics,crop=0", "crop must be a side or height x width in pixels"),
+        ("folder:{0}/pics,crop=left", "unknown crop 'left'; known: centre, none, or pixels such as 148"),
         ("folder:{0}/pics,colour=blue", "unknown colour 'blue'; known: grey, rgb"),
         ("folder:{0}/pics,binarise=yes", "unknown binarisation 'yes'"),
         ("folder:{0}/pics,sise=28", "did you mean 'size'?"),
@@ -283,3 +302,108 @@ def test_too_few_to_split(tmp_path: Path) -> None:
         save(tmp_path / f"{i}.png", noise(4, 4))
     with pytest.raises(SeedbedError, match="has 4 examples; at least 5 are needed to split them"):
         load(f"folder:{tmp_path}")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEEDBED_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("options", ["", ",size=4", ",size=3x2,crop=5", ",colour=grey", ",binarise=dynamic"])
+def test_a_streamed_folder_is_the_data_set_that_it_is_in_memory(options: str, tmp_path: Path, cache: Path) -> None:
+    counts = {"train": 25, "val": 3} if "size=4" in options else {"": 30}
+    for split, count in counts.items():
+        for i in range(count):
+            save(tmp_path / "pics" / split / f"{i:02}.png", noise(8, 6, 3) if i % 3 else noise(8, 6))
+    whole, streamed = (load(f"folder:{tmp_path / 'pics'}{options}{more}", seed=3) for more in ("", ",stream=yes"))
+    assert (streamed.domain, streamed.shape, streamed.protocol) == (whole.domain, whole.shape, whole.protocol)
+    assert (streamed.view, streamed.refresh) == (whole.view, whole.refresh)
+    for split in ("train", "valid", "test"):
+        assert torch.equal(streamed.splits[split][:], whole.splits[split][:]), split
+    assert not isinstance(streamed.splits["train"], InMemory)
+    assert len(list(cache.rglob("*.npy"))) == len(counts) and not list(cache.rglob(".*"))
+
+
+def test_pictures_are_decoded_once_and_again_when_one_has_changed(
+    pics: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, before = f"folder:{pics},stream=yes", load(f"folder:{pics}").splits["train"][:]
+    assert torch.equal(load(name).splits["train"][:], before)
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "picture", lambda *_: pytest.fail("decoded again"))
+        assert torch.equal(load(name).splits["train"][:], before)
+    save(pics / "00.png", 255 - np.asarray(Image.open(pics / "00.png")))
+    assert torch.equal(load(name).splits["train"][:], load(f"folder:{pics}").splits["train"][:])
+    assert load(name).checksum() == load(name).checksum()
+
+
+def test_a_bad_picture_of_a_streamed_folder_is_named_and_nothing_is_kept(pics: Path, cache: Path) -> None:
+    truncated(pics / "29.png")
+    with pytest.raises(SeedbedError, match=r"29\.png cannot be read as an image"):
+        load(f"folder:{pics},size=4,stream=yes")
+    odd = save(pics / "29.png", noise(9, 6))
+    with pytest.raises(SeedbedError, match=f"differ in size: {odd} is 9 x 6"):
+        load(f"folder:{pics},stream=yes")
+    assert not [path for path in cache.rglob("*") if path.is_file()]
+    cache.joinpath("pictures").rmdir()
+    cache.joinpath("pictures").touch()
+    with pytest.raises(SeedbedError, match=r"cannot write to the cache .*set SEEDBED_CACHE to another folder"):
+        load(f"folder:{pics},size=4,stream=yes")
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+import seedbed.data.own, seedbed.data.folder, PIL.Image
+from seedbed.core.errors import SeedbedError
+from seedbed.core.noise import Streams
+from seedbed.data import load, source
+from seedbed.train.batches import batches_of
+
+source.PIECE = 1 << 20
+name, room = sys.argv[1], int(sys.argv[2])
+load(f"folder:{sys.argv[3]},size=8")  # what is imported and started at the first use is no part of what follows
+own = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_DATA, (own + room, own + room))
+try:
+    load(name)
+except SeedbedError as error:
+    print(error)
+data = load(name + ",stream=yes")
+total = sum(len(split) for split in data.splits.values())
+draw, view = batches_of(data, 16)
+shown = [float(draw([Streams(0)], step).mean()) for step in range(data.epoch_size // 16)]
+print(total, *data.shape, sum(shown) / len(shown), data.splits["train"].moments()[0])
+print(len(data.checksum()))
+"""
+
+
+def test_four_times_the_memory_is_streamed(tmp_path: Path, cache: Path) -> None:
+    """In a process that may take 32 MiB more than it has: 128 MiB of pictures are decoded, trained on, and digested."""
+    pytest.importorskip("resource")
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("the system does not say what a process has")
+    side, count, room = 256, 684, 32 << 20
+    assert count * side * side * 3 > 4 * room
+    (tmp_path / "pics").mkdir()
+    levels = [10 * i for i in range(1, 19)]
+    for level in levels:
+        save(tmp_path / "pics" / f"{level:03}-0.bmp", np.full((side, side, 3), level, np.uint8))
+    for i in range(1, count // len(levels)):
+        for level in levels:
+            os.link(tmp_path / "pics" / f"{level:03}-0.bmp", tmp_path / "pics" / f"{level:03}-{i}.bmp")
+    for i in range(5):
+        save(tmp_path / "few" / f"{i}.bmp", noise(8, 8, 3))
+    command = [sys.executable, "-c", LIMITED, f"folder:{tmp_path / 'pics'}", str(room), str(tmp_path / "few")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    refused, shown, digest = done.stdout.splitlines()
+    assert refused.endswith("GiB are free; choose a smaller size, or leave them in a file: ,stream=yes")
+    total, *shape = shown.split()[:4]
+    assert int(total) == count and shape == ["3", "256", "256"] and digest == "64"
+    # All pictures of an epoch but for a part of a batch, and each level as often as any other before the split.
+    epoch, mean = map(float, shown.split()[4:])
+    assert abs(epoch - mean) < 5 and abs(mean - np.mean(levels)) < 5 * np.std(levels) / 547**0.5

@@ -120,6 +120,59 @@ def test_mat_files_that_are_none(content: bytes, says: str, tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["x.npz", "x.mat"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_damaged_array_of_several_is_named(compressed: bool, name: str, tmp_path: Path) -> None:
+    if name == "x.mat" and not compressed:
+        pytest.skip("a .mat has no checksums but those of what is packed")
+    arrays: dict[str, Any] = {"train": X, "test": RNG.integers(0, 256, (300, 40, 40), dtype=np.uint8)}
+    (np.savez_compressed if compressed else np.savez)(tmp_path / "x.npz", **arrays)
+    savemat(tmp_path / "x.mat", arrays, do_compression=compressed)
+    content = bytearray((tmp_path / name).read_bytes())
+    at = len(content) // 2
+    content[at : at + 400] = bytes(byte ^ 0x55 for byte in content[at : at + 400])
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SeedbedError, match=rf"{name} cannot be read as .*, at its array test: \S") as caught:
+        read_arrays(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_array_of_objects_among_others_is_named_and_never_made(tmp_path: Path) -> None:
+    class Runs:
+        def __reduce__(self) -> Any:
+            return Path.touch, (tmp_path / "made",)
+
+    np.savez(tmp_path / "x.npz", train=X, y=np.array([Runs()], dtype=object), allow_pickle=True)
+    with pytest.raises(SeedbedError, match=r"x\.npz cannot be read as .* without pickle, at its array y: Object arrays"):
+        load(f"array:{tmp_path / 'x.npz'}")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "options", "says"),
+    [
+        (
+            lambda whole: whole / 255 + 0.001,
+            ",levels=256",
+            "holds values 0.001..1.001; levels=256 takes whole",
+        ),
+        (lambda whole: whole - 3.0, ",levels=256", "holds values -3..252; levels=256 takes whole numbers 0..255"),
+        (lambda whole: whole + 1, ",levels=256", "holds values 1..256; levels=256 takes"),
+        (lambda whole: whole, ",levels=32", "holds values 0..255; levels=32 takes whole numbers 0..31 or fractions k/31"),
+    ],
+)
+def test_pictures_that_are_no_levels(made: Any, options: str, says: str, tmp_path: Path) -> None:
+    whole = RNG.integers(0, 256, (30, 8, 8, 3))
+    whole[0, 0, 0] = 0, 255, 7
+    for name, save in (
+        ("x.npz", lambda path, x: np.savez(path, train=x)),
+        ("x.mat", lambda path, x: savemat(path, {"X": x})),
+    ):
+        save(tmp_path / name, made(whole))
+        with pytest.raises(SeedbedError, match=says):
+            load(f"array:{tmp_path / name}{options}")
+
+
 def test_a_header_that_claims_more_than_the_file_has(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((4, 3), "f4"))

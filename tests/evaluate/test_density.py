@@ -9,13 +9,16 @@ from scipy import stats
 from torch import nn
 
 from seedbed.core.capabilities import HasLogProb, HasSample
-from seedbed.core.domain import REAL
+from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.noise import Streams
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
 from seedbed.data.toy_densities import NoisyCurve
+from seedbed.distributions.likelihood import likelihood_of
 from seedbed.evaluate.density import DensityMeasure, elbo_loss, elbo_sample_loss, nll
+from seedbed.evaluate.likelihood import importance_sampling
 from seedbed.evaluate.pictures.points import point_artefacts, point_reference
+from seedbed.models.vae import VAE
 
 Z = 4.0  # standard errors: about ten comparisons in this file
 N = 4000
@@ -35,6 +38,19 @@ class Gaussian(nn.Module, HasLogProb, HasSample):
 
     def sample(self, count, ctx):
         return self.mean + self.scale * ctx.noise.normal((2,), batch=count)
+
+
+class Even(nn.Module, HasLogProb):
+    """Every level as likely as any other, exactly."""
+
+    domain = Domain("levels", 8)
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(8))
+
+    def log_prob(self, x, ctx):
+        return self.logits.log_softmax(0)[x.long()].sum(-1)
 
 
 def gaussians():
@@ -150,3 +166,33 @@ def test_pictures_of_densities_have_rows_of_y_from_below():
     np.testing.assert_allclose(truth["log_p"], model["density"]["log_q"][0], rtol=1e-5, atol=1e-5)
     assert truth["extent"].tolist() == [-4.5, 4.5] and model["samples"]["x"].shape == (3, 4000, 2)
     np.testing.assert_array_equal(truth["x"], standard(1)[:4000].numpy())
+
+
+def test_losses_of_levels_are_also_bits_of_each_number():
+    """Of an untrained model that says every level is as likely: log2 L. Of densities and of bits there are none."""
+    data = Dataset(
+        name="levels",
+        domain=Domain("levels", 8),
+        protocol="",
+        splits={"train": torch.zeros(9, 3), "test": torch.ones(70, 3)},
+    )
+    uniform = VAE(3, 2, (4,), likelihood_of(data.domain, "categorical"))
+    with torch.no_grad():
+        for parameter in uniform.parameters():
+            parameter.zero_()
+    stack = Stack.of([uniform], [Streams(0)])
+    found = DensityMeasure(data, elbo_loss, "neg_elbo_nats")(stack, "test")
+    values, unit = found["bits_per_dim"]
+    assert unit == "bits" and values.shape == (1, 70) and torch.allclose(values, torch.full((1, 70), 3.0))
+    assert torch.allclose(found["neg_elbo_nats"][0], torch.full((1, 70), 3 * math.log(8)))
+    sampled = importance_sampling(stack, data.splits["test"], "test", 7)
+    assert torch.allclose(sampled["nll_bits_per_dim"][0].float(), torch.full((1, 70), 3.0)) and "bits_per_dim" not in sampled
+    exact = DensityMeasure(data, nll, "nll_nats")(Stack.of([Even()], [Streams(0)]), "test")
+    assert torch.allclose(exact["bits_per_dim"][0], torch.full((1, 70), 3.0))
+    # A loss of somebody else's in nats need not be of masses, nor one that is no bound.
+    other = DensityMeasure(data, lambda model, x, ctx: {"mine": x.sum(1), **elbo_loss(model, x, ctx)}, "mine")
+    assert "bits_per_dim" not in other(stack, "test")
+    bits = Dataset(name="bits", domain=BINARY, protocol="", splits=data.splits)
+    coins = Stack.of([VAE(3, 2, (4,), likelihood_of(BINARY))], [Streams(0)])
+    assert "bits_per_dim" not in DensityMeasure(bits, elbo_loss, "neg_elbo_nats")(coins, "test")
+    assert "nll_bits_per_dim" not in importance_sampling(coins, bits.splits["test"], "test", 2)

@@ -5,9 +5,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from seedbed.experiments import EXPERIMENTS, MODELS, check_names, find, usual
 from seedbed.experiments.data import Examples, Points
 from seedbed.experiments.experiment import PARTS, Experiment, hashed_by
 from seedbed.experiments.fields import RESERVED, field_types, option
+from seedbed.experiments.model import ObservedModel
 from seedbed.experiments.models import VAE
 from seedbed.experiments.objectives import Elbo
 from seedbed.experiments.training import Training
@@ -135,13 +137,22 @@ KINDS = {
     "vae-static/mnist-static/conv-20epochs": {"data": "squares", "latents": 2},
     "hvae-mnist/mnist-dynamic/hvae-free": {"data": "squares", "hidden": (4,), "latents": 2, "leapfrogs": 2},
     "hvae-mnist/mnist-dynamic/iaf": {**PICTURES, "hidden": (4,), "latents": 2, "masked_hidden": (4,), "context": 2},
+    "observation-models/cifar10-batch1/06": {
+        "data": "bricks",
+        "likelihood": "auto",
+        "convolutions": "b",
+        "k": 1,
+        "latents": 2,
+        "latents_above": 2,
+        "hidden_above": (3,),
+    },
     "symmetric/mnist/ladder-symmetric": {"data": "squares", "bits": (2, 3), "hidden": (4,)},
     "gaussian/d25/iaf": {"data": "gaussian-d3", "set_size": 20, "masked_hidden": (4,)},
     "mnist-convergence/mnist-dynamic/draw": {**PICTURES, "hidden": 4, "latents": 2, "strokes": 2},
     "mnist-convergence/mnist-dynamic/flow": {**PICTURES, "couplings": (0, 1, 1), "width": 4, "depth": 1, "growth": 2},
 }
 NEIGHBOURS = {"8gaussians": "moons", "tiles": "stones", "squares": "blocks", "iris": "diabetes"}
-NEIGHBOURS |= {"gaussian-d3": "gaussian-d4"}
+NEIGHBOURS |= {"gaussian-d3": "gaussian-d4", "bricks": "slates"}
 # What a setting is changed to, where one more or the next choice would not show within three updates; and beside what.
 OTHER = {
     "data": lambda e: NEIGHBOURS[e.settings["data"]],
@@ -162,6 +173,17 @@ OTHER = {
     "read": lambda e: 2,
     "write": lambda e: 2,
     "steps": lambda e: 2,
+    "likelihood": lambda e: "categorical",
+    "latent_maps": lambda e: "coarse",  # a map of one pixel is the same
+    "fixed_scale": lambda e: 0.3,
+    "least_scale": lambda e: 0.4,
+}
+# How levels are scored, that KINDS have none of.
+OBSERVED = {field.name for field in fields(ObservedModel)}
+GREY = {
+    "vae": {"hidden": (4,), "latents": 2, "data": "greys"},
+    "bottom-up-vae": {"hidden": (4,), "latents": 2, "data": "greys", "k": 2},
+    "conv-vae": {"latents": 2, "data": "pages"},
 }
 BESIDE = {
     "patience": {"eval_every": 1, "lr": 0.0},  # no validation is better than the first
@@ -180,9 +202,15 @@ def small(monkeypatch):
         bits = Noise([Streams(7)], "data", name).bernoulli(torch.full((40, side, side), 0.4)).numpy()
         return lambda seed=0: from_arrays({"train": bits}, name=name, seed=seed)
 
-    for name, side in (("tiles", 4), ("stones", 4), ("squares", 28), ("blocks", 28)):
+    def grey(name, side):
+        levels = Noise([Streams(7)], "data", name).uniform((1, side, side), batch=40).mul(6).floor().numpy()
+        return lambda seed=0: from_arrays({"train": levels}, name=name, seed=seed, levels=6)
+
+    sides = {"tiles": 4, "stones": 4, "bricks": 8, "slates": 8, "squares": 28, "blocks": 28}
+    sets = [(name, drawn(name, side)) for name, side in sides.items()]
+    for name, made in (*sets, ("greys", grey("greys", 4)), ("pages", grey("pages", 28))):
         monkeypatch.setattr(data, "_REGISTERED", data._REGISTERED | {name})
-        monkeypatch.setitem(data.DATA, name, drawn(name, side))
+        monkeypatch.setitem(data.DATA, name, made)
     monkeypatch.setattr(points, "GRID", 4)
     monkeypatch.setattr(points.point_artefacts, "__defaults__", (4,))
     for name in ("SHOWN", "POINTS", "SIDE"):
@@ -216,9 +244,9 @@ def shows(experiment: Experiment, out: Path) -> str:
     return found.hexdigest()
 
 
-def silent(name: str, out: Path, where: Callable[[str], bool]) -> list[str]:
+def silent(name: str, out: Path, where: Callable[[str], bool], small: Mapping[str, Any] | None = None) -> list[str]:
     """The settings, of those that are asked for, that change nothing of a short run."""
-    plain = find(name).with_config({**SHORT, **KINDS[name]})
+    plain = find(name).with_config({**SHORT, **(small or KINDS[name])})
     seen, found = {}, []
     for setting, (_, about) in plain.described().items():
         if setting == "warm_start" or not where(setting):
@@ -248,7 +276,12 @@ TRAINED = ("toy/8gaussians/vae", "toy/8gaussians/wgan-gp")  # one player, and tw
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_flag_of_data_model_and_objective_has_a_say(name, small, tmp_path):
-    assert silent(name, tmp_path, lambda setting: setting not in TRAINING) == []
+    assert silent(name, tmp_path, lambda setting: setting not in TRAINING | OBSERVED) == []
+
+
+@pytest.mark.parametrize("name", GREY)
+def test_every_flag_of_an_observation_model_has_a_say(name, small, tmp_path):
+    assert silent(name, tmp_path, lambda setting: setting in OBSERVED, GREY[name]) == []
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in TRAINED else pytest.mark.slow) for n in KINDS])
@@ -302,7 +335,8 @@ def test_a_preset_hashes_what_it_names():
     few = hashed_by(plain, ("data", "latents"), network="old")
     assert few.config() == {"network": "old", "data": "digits-binary", "latents": 50}
     assert few.with_config({"lr": 1.0}).config() == {**few.config(), "lr": 1.0}
-    assert set(plain.config()) == set(plain.settings) - {"warm_start"} | {"parts"}
+    later = {name for name, (_, about) in plain.described().items() if about["later"]}
+    assert "warm_start" in later and set(plain.config()) == set(plain.settings) - later | {"parts"}
 
 
 def test_whatever_is_edited_in_a_preset_names_it_anew():

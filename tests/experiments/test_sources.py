@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seedbed.cli.main import main
-from seedbed.core.domain import BINARY
+from seedbed.core.domain import BINARY, Domain
 from seedbed.data import DATA
 from seedbed.data.dataset import Dataset
 from seedbed.evaluate.pictures import points
@@ -23,6 +23,7 @@ SIZES = {
     "omniglot-convergence": "--batch-size 2",
     "iwae": "--batch-size 8 --hidden 8,4 --latents 2",
     "vae-static": "--batch-size 8 --latents 2",
+    "observation-models": "--batch-size 2 --latents 2 --steps 3",
     "symmetric": "--batch-size 4 --bits 2,3 --hidden 4 -n 2",
     "gaussian": "--set-size 20 --batch-size 20",
     "hvae-mnist": "--batch-size 2 --latents 2 --steps 3",
@@ -58,6 +59,13 @@ def test_every_command_that_works_works(capsys, tmp_path, monkeypatch):
         protocol = "stands in for files that nobody has to have"
         return Dataset(name=name, domain=BINARY, protocol=protocol, splits=splits)
 
+    def photographs(name: str) -> Dataset:
+        levels = torch.randint(0, 256, (18, 3, 8, 8), generator=torch.Generator().manual_seed(0)).float()
+        splits = dict(zip(("train", "valid", "test"), levels.split(6), strict=True))
+        return Dataset(name=name, domain=Domain("levels", 256), protocol="stands in for large files", splits=splits)
+
+    for name in ("svhn", "cifar10-batch1"):
+        monkeypatch.setitem(DATA, name, lambda seed=0, name=name: photographs(name))
     for name in ("mnist-dynamic", "mnist-static", "omniglot-dynamic", "mnist-threshold-0.4375"):
         monkeypatch.setitem(DATA, name, lambda seed=0, name=name: images(name))
     monkeypatch.setattr(points, "GRID", 6)
@@ -72,7 +80,7 @@ def test_every_command_that_works_works(capsys, tmp_path, monkeypatch):
             out = capsys.readouterr()
             assert (stop.value.code or 0) == (2 if "refusing" in today else 0), f"{command}: {out.err}"
             tried += 1
-    assert tried >= 41
+    assert tried >= 55
     assert {"codes.npz", "images", "theirs.html", "vae.html"} <= {path.name for path in tmp_path.iterdir()}
 
 

@@ -60,6 +60,7 @@ NAMED: dict[tuple[str, ...], Expected] = {
     ("data", "show", f"csv:table.csv,separator={ONE}"): "refused",
     ("data", "show", f"array:rows.npy,binarise={ONE}"): "refused",
     ("data", "show", f"folder:pictures,colour={ONE}"): "refused",
+    ("data", "show", f"folder:pictures,stream={ONE}"): "refused",
 }
 
 READ = (

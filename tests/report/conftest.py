@@ -32,6 +32,7 @@ def write_run(
     config=None,
     protocol=None,
     checksum="ab" * 32,
+    domain=None,
     path=None,
     created="2026-11-21T08:00:00+00:00",
 ):
@@ -46,7 +47,8 @@ def write_run(
         strategy="vectorized",
         threads=1,
         device="cpu",
-        data={"name": data, "protocol": protocol or f"{data}, drawn, data seed 0", "checksum": checksum},
+        data={"name": data, "protocol": protocol or f"{data}, drawn, data seed 0", "checksum": checksum}
+        | ({"domain": domain} if domain else {}),
         versions={"python": "3.11.7", "seedbed": "0.1.0", "torch": "2.13.0"},
         command=f"seedbed run toy/{data}/{name} -n {seeds}",
         created=created,

@@ -47,6 +47,21 @@ def test_what_differs_is_named(tmp_path, write):
     assert found[3][0].startswith("checksum") and found[4][0] == "what varies over seeds: model against init"
 
 
+def test_a_density_is_not_compared_with_masses(tmp_path, write, refused):
+    """The same name, protocol and checksum, read as real numbers and as levels."""
+    kinds = ("levels[256]", "real", "binary", "levels[256]")
+    runs = [write(tmp_path, "vae", tag=f"{n}", domain=kind) for n, kind in enumerate(kinds)]
+    levels, real, bits, same = read(*runs)
+    assert differences(levels, same) == [] and len(grouped([levels, real, same])) == 2
+    assert differences(levels, bits) == [
+        "units of their likelihoods: masses of levels[256] values against masses of binary values"
+    ]
+    says = (
+        "units of their likelihoods: masses of levels[256] values against a density of real values; have levels scored by a"
+    )
+    assert says in refused("compare", runs[0].path, runs[1].path)
+
+
 def test_a_metric_in_common_is_found_or_the_group_splits(tmp_path, write):
     vae, flow = write(tmp_path, "vae"), write(tmp_path, "flow")
     gan = write(tmp_path, "wgan-gp", metric="sw_distance")

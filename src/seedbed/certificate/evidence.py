@@ -67,7 +67,12 @@ class Evidence:
 
 
 def evidence(subject: Subject) -> Evidence | None:
-    """p(x) of the first examples; ``None`` where there are too many latents, or densities too sharp for a grid."""
+    """p(x) of the first examples; ``None`` where that is not known.
+
+    There may be too many latents, densities too sharp for a grid, or p(x | z) no more than a bound.
+    """
+    if subject.bounded:
+        return None
     x = subject.x[0, :FEW]
 
     def look(model: Any, x: Tensor, ctx: Context) -> Evidence | None:

@@ -24,7 +24,7 @@ def go_down(subject: Subject) -> Finding:
     z, x = subject.latents(), subject.x[0, :7]
     joint = lambda model, x, z, ctx: model.joint(x, z, ctx)
     one, other = (subject.call(joint, x, z, address=(address,)) for address in ("one", "other"))
-    random = relative(one, other)
+    random = 0.0 if subject.bounded else relative(one, other)
 
     def below(model: Any, x: Tensor, z: Latents, ctx: Context) -> list[Tensor]:
         """Of every latent, log-densities of what comes after it."""
@@ -49,6 +49,7 @@ def go_down(subject: Subject) -> Finding:
 def likelihood(subject: Subject) -> Finding:
     """p(x | z) is normalised over the data's domain, and the density of its own draws."""
     need(subject.latent, "it has no latent variables")
+    need(not subject.bounded, "its p(x | z) is a bound on a mass, at noise that is drawn")
     count = subject.draws()
 
     def look(model: Any, ctx: Context) -> Finding:

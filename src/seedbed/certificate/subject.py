@@ -174,6 +174,11 @@ class Subject:
         return self.call(draw, self.x[row, :batch], row=row, address=address, first=0)
 
     @cached_property
+    def bounded(self) -> bool:
+        """Whether p(x | z) is said to be no more than a bound, on average over draws (``DequantisedNormal``)."""
+        return self.inside(lambda model, ctx: getattr(model.generate(FEW, ctx)[1], "bound", False))
+
+    @cached_property
     def scores_latents(self) -> bool:
         """Whether the posterior can score a z that it did not draw."""
         return self._proposed(lambda proposal: proposal.log_q_at is not None)

@@ -245,7 +245,9 @@ def data_list() -> None:
     for name in names():
         click.echo(f"{name:24} {_files(len(FILES[name]))}" if name in FILES else name)
     click.echo("csv:FILE                 your table; options behind: ,columns=a+b ,drop=c ,decimal=comma ,split=COLUMN")
-    click.echo("folder:PATH              your images; options behind: ,size=28 ,crop=none ,colour=grey ,binarise=dynamic")
+    click.echo(
+        "folder:PATH              your images; options behind: ,size=28 ,crop=none ,colour=grey ,stream=yes ,levels=256"
+    )
     click.echo(
         "array:FILE               your .npy, .npz, IDX, .mat; options behind: ,levels=17 ,binarise=dynamic ,stream=yes"
     )

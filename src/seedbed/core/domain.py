@@ -7,6 +7,17 @@ from seedbed.core.errors import SeedbedError
 
 Kind = Literal["real", "binary", "levels", "tokens"]
 
+# Families of p(x | z), and the kinds of values that each scores; ``auto`` is the first that scores a kind.
+Family = Literal["auto", "bernoulli", "gaussian", "logistic", "logistic-mixture", "categorical", "grey-bernoulli"]
+SCORES: dict[str, tuple[Kind, ...]] = {
+    "bernoulli": ("binary",),
+    "logistic": ("levels",),
+    "gaussian": ("real", "levels"),
+    "logistic-mixture": ("levels",),
+    "categorical": ("levels",),
+    "grey-bernoulli": ("levels",),
+}
+
 _REMEDY = {
     ("binary", "levels"): "binarise them (data 'mnist-dynamic' instead of 'mnist', ',binarise=dynamic' behind your own)",
     ("binary", "real"): "use a density over real values (a Gaussian likelihood or a flow)",

@@ -59,13 +59,18 @@ def _of_system() -> int:
 
 
 def _of_limit() -> int:
-    """What `ulimit -v` leaves."""
+    """What `ulimit -v` leaves of addresses, and `ulimit -d` of memory of this process's own."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        if limit != resource.RLIM_INFINITY:
-            return max(0, limit - int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE"))
+        pages = [int(count) for count in Path("/proc/self/statm").read_text().split()]
+        used = {resource.RLIMIT_AS: pages[0], resource.RLIMIT_DATA: pages[5]}
+        left = [
+            max(0, limit - count * os.sysconf("SC_PAGE_SIZE"))
+            for kind, count in used.items()
+            if (limit := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY
+        ]
+        return min(left, default=_UNKNOWN)
     return _UNKNOWN
 
 

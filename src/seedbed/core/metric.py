@@ -88,6 +88,11 @@ AIS_MINUS_IS = Metric("ais_minus_is_nats", "nats", "annealed less importance-sam
 AIS_MINUS_IS_ERROR = Metric(
     "ais_minus_is_error_nats", "nats", "error of its mean by both estimators' draws", better=None, kind="error", low=0.0
 )
+# Of masses of levels alone: a density's logarithm is of the units of x. By other names, since one bound is the tighter.
+_COST = "-log2 P(x) / dims"
+_OF_LEVELS = "negative log-mass of a number in bits"
+BITS = Metric("bits_per_dim", "bits", f"{_OF_LEVELS}, by the bound of training", kind="upper bound", of=_COST, offset=True)
+NLL_BITS = Metric("nll_bits_per_dim", "bits", f"{_OF_LEVELS}, by all samples", kind="upper bound", of=_COST, offset=True)
 RATE = Metric("rate_nats", "nats", "KL(q(z | x) || p(z)) over all layers", better=None, low=0.0)
 DISTORTION = Metric("distortion_nats", "nats", "-E_q log p(x | z)", better=None)
 ACTIVE_UNITS = Metric("active_units", "units", "latent units whose mean varies with x", better=None, low=0.0)
@@ -197,7 +202,8 @@ METRICS = (
     ),
     GAP,
     NLL_AIS,
-    Metric("bits_per_dim", "bits", "negative log-likelihood per component in bits", offset=True),
+    BITS,
+    NLL_BITS,
     SW,
     KL,
     KL_OF_LAYER,

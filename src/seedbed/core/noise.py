@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-STREAMS = ("init", "data", "order", "noise", "dropout", "eval", "split")
+STREAMS = ("init", "data", "order", "noise", "dropout", "eval", "split", "dequantise")
 
 # Evaluation draws are made in blocks of this many examples, whatever the chunk size, so a chunk cannot change a number.
 BLOCK = 64
@@ -122,6 +122,10 @@ class Noise:
         fork._others = {name: other.fork() for name, other in self._others.items()}
         return fork
 
+    def of_examples(self, stream: str) -> "Noise":
+        """This address of a stream, from its first draw on: asked for again, for any number of samples, the same draws."""
+        return self._copy(stream, self.row)
+
     @contextmanager
     def back_at(self, fork: "Noise") -> Iterator[None]:
         """While inside, every stream goes on from where ``fork`` is; afterwards from where it was.
@@ -216,6 +220,12 @@ class EvalNoise(Noise):
         super().__init__(streams, stream, *address, device=device, dtype=dtype, row=row)
         self.first = first
         self.first_sample = first_sample
+
+    def of_examples(self, stream: str) -> "EvalNoise":
+        """The same draws also whichever samples are drawn here."""
+        found = self._copy(stream, self.row)
+        found.first_sample = 0
+        return found
 
     def _copy(self, stream: str, row: Tensor | None) -> "EvalNoise":
         return EvalNoise(

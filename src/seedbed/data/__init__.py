@@ -23,7 +23,7 @@ _TOYS = ("8gaussians", "swissroll", "circles", "rings", "moons", "pinwheel", "2s
 _EPOCH = 51_200  # points of a density that count as one pass through it
 
 
-def _lazy(module: str, function: str, *arguments: str | float) -> "Callable[..., Dataset]":
+def _lazy(module: str, function: str, *arguments: str | int | float) -> "Callable[..., Dataset]":
     """A loader whose module is imported when it is first called."""
 
     def loader(seed: int = 0, **options: object) -> "Dataset":
@@ -53,12 +53,13 @@ class Entry:
     density: bool = False
 
 
-_GREY, _SQUARE = Domain("levels", 256), (1, 28, 28)
+_BYTES, _SQUARE = Domain("levels", 256), (1, 28, 28)
+_FIVE, _COLOUR = Domain("levels", 32), (3, 32, 32)
 _ENTRIES: dict[str, Entry] = {
     **{name: Entry(_lazy("toy", "toy_dataset", name), REAL, (2,), _EPOCH, seeded=True, density=True) for name in _TOYS},
     "digits": Entry(_lazy("digits", "digits_dataset"), Domain("levels", 17), (1, 8, 8), 1257, seeded=True),
     "digits-binary": Entry(_lazy("digits", "digits_binary_dataset"), BINARY, (1, 8, 8), 1257, seeded=True),
-    "mnist": Entry(_lazy("mnist", "images", "mnist"), _GREY, _SQUARE, 50_000),
+    "mnist": Entry(_lazy("mnist", "images", "mnist"), _BYTES, _SQUARE, 50_000),
     "mnist-threshold": Entry(_lazy("mnist", "images", "mnist-threshold", "threshold"), BINARY, _SQUARE, 50_000),
     "mnist-threshold-0.4375": Entry(
         _lazy("mnist", "images", "mnist-threshold-0.4375", "threshold", 0.4375), BINARY, _SQUARE, 50_000
@@ -66,15 +67,22 @@ _ENTRIES: dict[str, Entry] = {
     "mnist-epoch": Entry(_lazy("mnist", "images", "mnist-epoch", "epoch"), BINARY, _SQUARE, 50_000),
     "mnist-dynamic": Entry(_lazy("mnist", "images", "mnist-dynamic", "batch"), BINARY, _SQUARE, 50_000),
     "mnist-static": Entry(_lazy("mnist", "static", "mnist-static"), BINARY, _SQUARE, 50_000),
-    "fashion-mnist": Entry(_lazy("mnist", "images", "fashion-mnist"), _GREY, _SQUARE, 50_000),
+    "fashion-mnist": Entry(_lazy("mnist", "images", "fashion-mnist"), _BYTES, _SQUARE, 50_000),
     "fashion-mnist-share": Entry(_lazy("mnist", "images", "fashion-mnist-share", "share"), REAL, _SQUARE, 50_000),
     "fashion-mnist-dynamic": Entry(_lazy("mnist", "images", "fashion-mnist-dynamic", "batch"), BINARY, _SQUARE, 50_000),
-    "omniglot": Entry(_lazy("omniglot", "omniglot", "omniglot"), _GREY, _SQUARE, 22_000),
+    "omniglot": Entry(_lazy("omniglot", "omniglot", "omniglot"), _BYTES, _SQUARE, 22_000),
     "omniglot-threshold": Entry(_lazy("omniglot", "omniglot", "omniglot-threshold", "threshold"), BINARY, _SQUARE, 22_000),
     "omniglot-epoch": Entry(_lazy("omniglot", "omniglot", "omniglot-epoch", "epoch"), BINARY, _SQUARE, 22_000),
     "omniglot-dynamic": Entry(_lazy("omniglot", "omniglot", "omniglot-dynamic", "batch"), BINARY, _SQUARE, 22_000),
     "caltech101-silhouettes": Entry(_lazy("matlab", "silhouettes"), BINARY, _SQUARE, 4_100),
-    "frey-faces": Entry(_lazy("matlab", "frey_faces"), _GREY, (1, 28, 20), 1_565, seeded=True),
+    "frey-faces": Entry(_lazy("matlab", "frey_faces"), _BYTES, (1, 28, 20), 1_565, seeded=True),
+    "cifar10": Entry(_lazy("cifar", "images", "cifar10"), _BYTES, _COLOUR, 45_000),
+    "cifar10-5bit": Entry(_lazy("cifar", "images", "cifar10-5bit", 5, 5), _FIVE, _COLOUR, 45_000),
+    "cifar10-batch1": Entry(_lazy("cifar", "images", "cifar10-batch1", 1), _BYTES, _COLOUR, 9_000),
+    "cifar10-batch1-5bit": Entry(_lazy("cifar", "images", "cifar10-batch1-5bit", 1, 5), _FIVE, _COLOUR, 9_000),
+    "svhn": Entry(_lazy("matlab", "house_numbers", "svhn"), _BYTES, _COLOUR, 68_257),
+    "svhn-extra": Entry(_lazy("matlab", "house_numbers", "svhn-extra"), _BYTES, _COLOUR, 604_388),
+    "celeba-64": Entry(_lazy("celeba", "faces"), _BYTES, (3, 64, 64), 162_770),
     "iris": Entry(_lazy("bundled", "table", "iris"), REAL, (4,), 120, seeded=True),
     "wine": Entry(_lazy("bundled", "table", "wine"), REAL, (13,), 144, seeded=True),
     "breast-cancer": Entry(_lazy("bundled", "table", "breast-cancer"), REAL, (30,), 457, seeded=True),

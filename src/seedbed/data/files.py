@@ -19,8 +19,8 @@ from seedbed.data.paths import expanded
 
 ROUNDS = 2  # passes over the mirrors
 TIMEOUT = (5.0, 30.0)  # seconds to connect, seconds between bytes
-MOST = 1 << 30  # bytes of one file: several times the largest
-LONGEST = 1800.0  # seconds of one attempt
+MOST = 1 << 31  # bytes of one file: above the largest, 1.4 GB
+LONGEST = 7200.0  # seconds of one attempt
 
 
 @dataclass(frozen=True)
@@ -42,33 +42,38 @@ class RemoteFile:
 Forms = tuple[RemoteFile, ...]
 
 
-def locate(forms: Forms, owner: str, data_dir: str | Path | None = None) -> Path:
+def locate(forms: Forms, owner: str, data_dir: str | Path | None = None, seen: dict[Path, str] | None = None) -> Path:
     """Find one file, or download it, and verify its SHA-256: ``data_dir``, ``SEEDBED_DATA``, the cache, the mirrors.
 
     Args:
         forms: the file and its other forms.
         owner: the data set that needs it, named in errors.
         data_dir: a folder laid out as ``RemoteFile.name`` says.
+        seen: checksums of files that were found before, to which those of this call are added: an archive of several parts
+            is read once.
 
     Raises:
         SeedbedError: if the first copy found is another file, or nothing is found and no mirror delivers.
     """
-    found = _find(forms, owner, data_dir)
+    seen = {} if seen is None else seen
+    found = _find(forms, owner, data_dir, seen)
     if found is not None:
         return found
     served = next((form for form in forms if form.urls), None)
     if served is None:
         raise SeedbedError(f"{forms[0].name} not found and not downloadable; set SEEDBED_DATA to a folder that holds it")
-    return _download(served, _cache() / served.name)
+    path = _download(served, cache() / served.name)
+    seen[path] = served.sha256
+    return path
 
 
 def check(name: str, data_dir: str | Path | None = None) -> list[str]:
     """What is wrong with the files of a data set, one line each; empty if all are there and verified. Downloads nothing."""
     list(_folders(data_dir))  # a folder that is none is bad input, not a file that is missing
-    problems = []
+    problems, seen = [], {}
     for forms in _parts(name).values():
         try:
-            if _find(forms, name, data_dir) is None:
+            if _find(forms, name, data_dir, seen) is None:
                 problems.append(f"{forms[0].name} not found; {_remedy(forms, name)}")
         except SeedbedError as error:
             problems.append(str(error))
@@ -77,7 +82,13 @@ def check(name: str, data_dir: str | Path | None = None) -> list[str]:
 
 def fetch(name: str, data_dir: str | Path | None = None) -> list[Path]:
     """Verified paths of all files of a data set; what is found nowhere is downloaded. SeedbedError as in ``locate``."""
-    return list(dict.fromkeys(locate(forms, name, data_dir) for forms in _parts(name).values()))
+    return list(dict.fromkeys(locate_all(name, data_dir).values()))
+
+
+def locate_all(name: str, data_dir: str | Path | None = None) -> dict[str, Path]:
+    """All files of a data set by their part, as ``locate`` finds them; one that stands for several is verified once."""
+    seen: dict[Path, str] = {}
+    return {part: locate(forms, name, data_dir, seen) for part, forms in _parts(name).items()}
 
 
 def _parts(name: str) -> Mapping[str, Forms]:
@@ -86,7 +97,8 @@ def _parts(name: str) -> Mapping[str, Forms]:
     return FILES[name]
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The folder of what is downloaded or made of data: ``SEEDBED_CACHE``, or the system's place for it."""
     if given := os.environ.get("SEEDBED_CACHE"):
         return expanded(given)
     import pooch
@@ -101,10 +113,10 @@ def _folders(data_dir: str | Path | None) -> Iterator[Path]:
             if not os.path.isdir(folder):
                 raise SeedbedError(f"{source} {str(given)!r} is not a folder; point it to one or leave it unset")
             yield folder
-    yield _cache()
+    yield cache()
 
 
-def _find(forms: Forms, owner: str, data_dir: str | Path | None) -> Path | None:
+def _find(forms: Forms, owner: str, data_dir: str | Path | None, seen: dict[Path, str]) -> Path | None:
     known = {form.sha256 for form in forms}
     for folder in _folders(data_dir):
         for form in forms:
@@ -112,7 +124,7 @@ def _find(forms: Forms, owner: str, data_dir: str | Path | None) -> Path | None:
             try:
                 if not path.is_file():
                     continue
-                got = _sha256(path)
+                got = seen[path] = seen.get(path) or _sha256(path)
                 same = got in known or _unpacked_sha256(path) in known
             except OSError as error:
                 raise SeedbedError(f"{path} cannot be read: {_reason(error)}") from error
@@ -236,6 +248,26 @@ ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640  OMNIGLOT/image
 1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee  OMNIGLOT/images_evaluation.zip
 eb6735e8d84b1850fabc5590124aab1755e90c9fd28123585324398405e1e42a  Caltech101Silhouettes/caltech101_silhouettes_28_split1.mat
 265a83a23adb081755cd3de375509828e690324d1d60f076b8ecebc840d59c64  FreyFaces/frey_rawface.mat
+f11b3e9bc3050edcf43f5db5e44f7e0a977dc70aac69f3fbb7575cc5482baff9  CIFAR10/cifar10_train_batch_1.npz
+bef27f3a8bed606fe141cdaa6b5b0fe0c285ad18fd484fd27b51f91ddfad1830  CIFAR10/cifar10_test_batch.npz
+c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd  CIFAR10/cifar-10-binary.tar.gz
+cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5  CIFAR10/cifar-10-batches-bin/data_batch_1.bin
+a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed  CIFAR10/cifar-10-batches-bin/data_batch_2.bin
+bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67  CIFAR10/cifar-10-batches-bin/data_batch_3.bin
+014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48  CIFAR10/cifar-10-batches-bin/data_batch_4.bin
+755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add  CIFAR10/cifar-10-batches-bin/data_batch_5.bin
+8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b  CIFAR10/cifar-10-batches-bin/test_batch.bin
+6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce  CIFAR10/cifar-10-python.tar.gz
+54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd  CIFAR10/cifar-10-batches-py/data_batch_1
+766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8  CIFAR10/cifar-10-batches-py/data_batch_2
+0f00d98ebfb30b3ec0ad19f9756dc2630b89003e10525f5e148445e82aa6a1f9  CIFAR10/cifar-10-batches-py/data_batch_3
+3f7bb240661948b8f4d53e36ec720d8306f5668bd0071dcb4e6c947f78e9682b  CIFAR10/cifar-10-batches-py/data_batch_4
+d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154  CIFAR10/cifar-10-batches-py/data_batch_5
+f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831  CIFAR10/cifar-10-batches-py/test_batch
+435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8  SVHN/train_32x32.mat
+cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b  SVHN/test_32x32.mat
+a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3  SVHN/extra_32x32.mat
+46fb89443c578308acf364d7d379fe1b9efb793042c0af734b6112e4fd3a8c74  CelebA/img_align_celeba.zip
 """
 _SHA256 = {name: digest for digest, name in map(str.split, _SUMS.strip().splitlines())}
 
@@ -287,6 +319,23 @@ _SILHOUETTES = {
 }
 _FREY = {"faces": (_file("FreyFaces/frey_rawface.mat", "https://cs.nyu.edu/~roweis/data/"),)}
 
+# A batch alone, binary, pickled or as arrays, or the archive of all of them, binary or pickled.
+_TORONTO = "https://www.cs.toronto.edu/~kriz/"
+
+
+def _batch(stem: str, *arrays: str) -> Forms:
+    alone = (f"cifar-10-batches-bin/{stem}.bin", f"cifar-10-batches-py/{stem}", *arrays, "cifar-10-python.tar.gz")
+    return (*(_file(f"CIFAR10/{name}") for name in alone), _file("CIFAR10/cifar-10-binary.tar.gz", _TORONTO))
+
+
+_CIFAR_BATCH1 = {
+    "test": _batch("test_batch", "cifar10_test_batch.npz"),
+    "batch1": _batch("data_batch_1", "cifar10_train_batch_1.npz"),
+}
+_CIFAR = {**_CIFAR_BATCH1, **{f"batch{i}": _batch(f"data_batch_{i}") for i in range(2, 6)}}
+_SVHN = {part: (_file(f"SVHN/{part}_32x32.mat", "http://ufldl.stanford.edu/housenumbers/"),) for part in ("train", "test")}
+_EXTRA = {"extra": (_file("SVHN/extra_32x32.mat", "http://ufldl.stanford.edu/housenumbers/"),)}
+
 # Data set -> part -> forms. Data sets that are not here need no files.
 FILES: dict[str, Mapping[str, Forms]] = {
     **dict.fromkeys(("mnist", "mnist-threshold", "mnist-threshold-0.4375", "mnist-epoch", "mnist-dynamic"), _MNIST),
@@ -295,4 +344,9 @@ FILES: dict[str, Mapping[str, Forms]] = {
     **dict.fromkeys(("omniglot", "omniglot-threshold", "omniglot-epoch", "omniglot-dynamic"), _OMNIGLOT),
     "caltech101-silhouettes": _SILHOUETTES,
     "frey-faces": _FREY,
+    **dict.fromkeys(("cifar10", "cifar10-5bit"), _CIFAR),
+    **dict.fromkeys(("cifar10-batch1", "cifar10-batch1-5bit"), _CIFAR_BATCH1),
+    "celeba-64": {"pictures": (_file("CelebA/img_align_celeba.zip", "https://s3.amazonaws.com/pytorch-tutorial-assets/"),)},
+    "svhn": _SVHN,
+    "svhn-extra": {**_SVHN, **_EXTRA},
 }

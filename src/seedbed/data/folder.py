@@ -1,27 +1,25 @@
-"""A folder of images as arrays. What cannot be shown as 8-bit grey or RGB without a decision is refused, file by file."""
+"""A folder of pictures: which of its files are of which split, and all of them as arrays or as one file of bytes."""
 
+import hashlib
 import math
 import os
-import re
 import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seedbed.core.errors import SeedbedError, unknown
+from seedbed.core.errors import SeedbedError
+from seedbed.core.memory import check_memory
+from seedbed.data.kept import kept
+from seedbed.data.pictures import Cut, by, in_colour, picture
+from seedbed.data.source import open_array
 from seedbed.data.splits import split_of, splits_among
-
-if TYPE_CHECKING:
-    from PIL import ImageFile
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
 )
-GREY = frozenset(("1", "L", "LA"))
-COLOUR = frozenset(("P", "PA", "RGB", "RGBA"))
-MOST = 64  # gigabytes of a data set, which stays in memory as fp32
 
 
 def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = "") -> tuple[dict[str, np.ndarray], str]:
@@ -29,15 +27,15 @@ def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = 
 
     Files with another suffix are passed over, counted and said; hidden ones are not seen. Links are followed. Folders
     ``train``, ``valid`` and ``test`` (or ``Training``, ``val``, ..., see ``splits``) in it, or in the only folder that it
-    holds, are splits; then there may be images nowhere else. An image is turned as its EXIF tag says, an alpha channel that
-    hides nothing is dropped, and a palette counts as colour. Refused, because what they show depends on more than their
+    holds, are splits; then there may be images nowhere else. Refused, because what they show depends on more than their
     numbers: transparent images, CMYK and other colour spaces, more than 8 bits per value, animations and pages.
 
     Args:
         path: the folder.
         size: a side, or height x width, e.g. ``28`` or ``28x20``; images are averaged down (or repeated up)
             to it. By default all images must have one size already.
-        crop: ``centre`` cuts an image to the proportions of ``size`` around its centre, ``none`` distorts it.
+        crop: ``centre`` cuts an image to the proportions of ``size`` around its centre, ``none`` distorts it; a side, or
+            height x width, keeps so many pixels around the centre first, e.g. ``148`` of CelebA.
         colour: ``grey`` (ITU-R 601 luma) or ``rgb``; by default ``rgb`` if any image is in colour.
 
     Returns:
@@ -47,47 +45,94 @@ def read_folder(path: Path, size: str = "", crop: str = "centre", colour: str = 
         SeedbedError: for an empty folder, an image that is not as above (says which), or images of different sizes,
             or a size at which they would not fit into memory.
     """
-    shape = _size(size)
-    for given, what, known in ((crop, "crop", ("centre", "none")), (colour, "colour", ("", "grey", "rgb"))):
-        if given not in known:
-            raise unknown(what, given, [value for value in known if value])
-    files = _files(path)
-    gigabytes = (
-        4e-9 * sum(len(found.images) for found in files.values()) * math.prod(shape or (0,)) * (3 if colour == "rgb" else 1)
-    )
-    if gigabytes > MOST:
-        raise SeedbedError(
-            f"{path} would take at least {gigabytes:.0f} GB of memory at size={size} (at most {MOST}); choose a smaller size"
-        )
+    cut, files = Cut.parse(size, crop, colour), _files(path)
+    count = sum(len(found.images) for found in files.values())
+
+    def check(shape: tuple[int, ...]) -> None:
+        # As bytes and as fp32 at once.
+        remedy = "choose a smaller size, or leave them in a file: ,stream=yes"
+        check_memory(f"the pictures of {path} at {by(shape)}", 5 * count * math.prod(shape), remedy)
+
+    if cut.size:
+        check((*cut.size, 3 if colour == "rgb" else 1))
     images: dict[str, list[np.ndarray]] = {split: [] for split in files}
-    first: tuple[int, ...] = ()
+    for split, image in _alike(files, cut):
+        if not any(images.values()):
+            check(image.shape)
+        images[split].append(image)
+    first = images["train"][0].shape
+    channels = max(image.shape[2] for found in images.values() for image in found)
+    shape = (*first[:2], channels)
+    arrays = {split: np.stack([np.broadcast_to(i, shape) for i in found]) for split, found in images.items()}
+    return arrays, _title(path, files, cut, shape)
+
+
+def stream_folder(path: Path, size: str = "", crop: str = "centre", colour: str = "") -> tuple[dict[str, Path], str]:
+    """The same images in a file of bytes for each split, of which a few are in memory at once; see ``read_folder``.
+
+    They are decoded once, into the cache; a folder, a file of it, or an option that has changed makes another file there.
+
+    Returns:
+        Per split an ``.npy`` of bytes ``[examples, height, width, channels]``, and the title of the protocol.
+
+    Raises:
+        SeedbedError: as ``read_folder``, but for the size, and for a disk that does not hold them.
+    """
+    cut, files = Cut.parse(size, crop, colour), _files(path)
+
+    def shape() -> tuple[int, ...]:
+        everything = [file for found in files.values() for file in found.images]
+        sides = cut.size or picture(everything[0], everything[0], cut).shape[:2]
+        return (*sides, 3 if cut.colour == "rgb" or (cut.colour != "grey" and any(map(in_colour, everything))) else 1)
+
+    first: list[tuple[int, ...]] = []  # splits are written one after another, and all images are of one size
+
+    def decode(split: str) -> Iterator[np.ndarray]:
+        return (image for _, image in _alike({split: files[split]}, cut, first))
+
+    counts = {split: len(found.images) for split, found in files.items()}
+    paths = kept(_key(path, files, cut), counts, shape, decode)
+    return paths, _title(path, files, cut, open_array(paths["train"]).shape[1:])
+
+
+def _key(path: Path, files: Mapping[str, "_Found"], cut: Cut) -> str:
+    """What stands for the pictures as they are and how they are cut: another key as soon as any file has changed."""
+    digest = hashlib.sha256(repr(cut).encode())
     for split, found in files.items():
         for file in found.images:
-            image = _read(file, shape, crop, colour)
-            first = first or image.shape[:2]
-            if image.shape[:2] != first:
+            known = file.stat()
+            digest.update(b"\0".join((split.encode(), os.fsencode(os.path.abspath(file)))))
+            digest.update(f"\0{known.st_size}\0{known.st_mtime_ns}\0".encode())
+    return digest.hexdigest()[:32]
+
+
+def _alike(
+    files: Mapping[str, "_Found"], cut: Cut, first: list[tuple[int, ...]] | None = None
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Split and picture of each file; ``first`` is the size of those before, if there were any."""
+    first = [] if first is None else first
+    for split, found in files.items():
+        for file in found.images:
+            image = picture(file, file, cut)
+            if not first:
+                first.append(image.shape[:2])
+            if image.shape[:2] != first[0]:
                 raise SeedbedError(
-                    f"images differ in size: {file} is {_by(image.shape)}, those before it {_by(first)}; "
-                    f"choose one for all, e.g. size={first[0]}"
+                    f"images differ in size: {file} is {by(image.shape)}, those before it {by(first[0])}; "
+                    f"choose one for all, e.g. size={first[0][0]}"
                 )
-            images[split].append(image)
-    channels = max(image.shape[2] for found in images.values() for image in found)
-    arrays = {split: np.stack([np.broadcast_to(i, (*first, channels)) for i in found]) for split, found in images.items()}
-    cut = f", {'cropped at the centre' if crop == 'centre' else 'distorted'} to size" if shape else ""
-    title = f"images of {path.resolve().name}, {_by(first)} {'grey' if channels == 1 else 'RGB'}{cut}"
+            yield split, image
+
+
+def _title(path: Path, files: Mapping[str, "_Found"], cut: Cut, shape: tuple[int, ...]) -> str:
+    """How the pictures were made, in words; what was passed over is said twice."""
+    kind = "grey" if shape[2] == 1 else "RGB"
+    title = ", ".join((f"images of {path.resolve().name}", f"{by(shape)} {kind}", *filter(None, [str(cut)])))
     if others := [file for found in files.values() for file in found.others]:
         said = f"{len(others)} file{'s' if len(others) > 1 else ''} without an image's suffix passed over"
-        warnings.warn(f"{path}: {said}, e.g. {others[0]}", stacklevel=2)
+        warnings.warn(f"{path}: {said}, e.g. {others[0]}", stacklevel=3)
         title = f"{title}, {said}"
-    return arrays, title
-
-
-def _size(text: str) -> tuple[int, int] | None:
-    if not text:
-        return None
-    if not (found := re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)) or not all(int(side) for side in found.groups("1")):
-        raise SeedbedError(f"size must be a side or height x width in pixels, e.g. size=28 or size=28x20; got {text!r}")
-    return int(found[1]), int(found[2] or found[1])
+    return title
 
 
 @dataclass(frozen=True)
@@ -167,53 +212,3 @@ def _below(folder: Path) -> _Found:
             if not name.startswith(".") and file.is_file():
                 (images if file.suffix.lower() in SUFFIXES else others).append(file)
     return _Found(sorted(images), sorted(others))
-
-
-def _read(file: Path, shape: tuple[int, int] | None, crop: str, colour: str) -> np.ndarray:
-    """One image, uint8 ``[height, width, channels]``."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as opened:
-            _refuse(opened, file)
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-    except SeedbedError:
-        raise
-    except Exception as error:  # a broken image can raise anything: decoders have errors of their own kind each
-        raise SeedbedError(
-            f"{file} cannot be read as an image: {' '.join(str(error).split())}; repair or remove it"
-        ) from error
-    if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-        raise SeedbedError(f"{file} is transparent in places; lay it on a background first")
-    image = image.convert("RGB" if colour == "rgb" or (image.mode in COLOUR and colour != "grey") else "L")
-    if shape is not None:
-        fit = ImageOps.fit if crop == "centre" else Image.Image.resize
-        image = fit(image, (shape[1], shape[0]), Image.Resampling.BOX)
-    array = np.asarray(image)
-    return array.reshape(*array.shape[:2], -1)
-
-
-def _refuse(image: "ImageFile.ImageFile", file: Path) -> None:
-    """Refuse what is no single 8-bit grey or RGB picture, before it is decoded."""
-    # Behind the photograph of a camera's MPO file come previews of it: they are no animation.
-    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise SeedbedError(f"{file} has {frames} frames, an animation or pages; save those you want as files of their own")
-    if image.mode.startswith(("I", "F")) or any(_deep(tile[0], tile[3]) for tile in image.tile):
-        raise SeedbedError(
-            f"{file} has more than 8 bits per value (mode {image.mode}); save it with 8, scaled as you want it"
-        )
-    if image.mode not in GREY | COLOUR:
-        raise SeedbedError(f"{file} is {image.mode}; its colours depend on a profile, so save it as RGB or grey first")
-
-
-def _deep(decoder: str, arguments: object) -> bool:
-    """Whether a decoder cuts colours to 8 bits, which it does without a word: its arguments alone tell."""
-    if decoder.startswith("ppm"):
-        return isinstance(arguments, tuple) and arguments[-1] > 255  # the largest value of the file
-    return ";16" in str(arguments)
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]} x {shape[1]}"

@@ -6,8 +6,9 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,8 @@ def _named(path: Path, head: bytes) -> np.ndarray | dict[str, np.ndarray]:
         if isinstance(found, np.ndarray):
             return found
         with found:
-            return {name: array for name in found if isinstance(array := found[name], np.ndarray)}  # other files are bytes
+            members = ((name, _member(path, name, lambda name=name: found[name])) for name in found)
+            return {name: array for name, array in members if isinstance(array, np.ndarray)}  # other files are bytes
     if head[:4] == b"PAR1" or (head.strip() and not head.translate(None, _TEXT)):
         kind = "Parquet" if head[:4] == b"PAR1" else "text"
         raise SeedbedError(f"{path} is {kind} and cannot be read as .npy or .npz; read it as a table: csv:{path}")
@@ -158,9 +160,19 @@ def _idx(path: Path, packed: bool) -> np.ndarray:
 
 
 def _mat(path: Path, head: bytes) -> dict[str, np.ndarray]:
-    from scipy.io import loadmat  # slow to import, and needed here alone
+    from scipy.io import loadmat, whosmat  # slow to import, and needed here alone
 
     if head[:10] == b"MATLAB 7.3":
         raise SeedbedError(f"{path} is of MATLAB 7.3, an HDF5 file; save it with -v7")
-    found = loadmat(path)
-    return {name: array for name, array in found.items() if not name.startswith("__") and isinstance(array, np.ndarray)}
+    names = [name for name, *_ in whosmat(path)]
+    found = {name: _member(path, name, lambda name=name: loadmat(path, variable_names=[name])[name]) for name in names}
+    return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
+
+
+def _member(path: Path, name: str, read: Callable[[], Any]) -> Any:
+    """One of a file's arrays; SeedbedError that says which, if it cannot be read."""
+    try:
+        return read()
+    except Exception as error:  # likewise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SeedbedError(f"{path} cannot be read as .npy or .npz without pickle, at its array {name}: {reason}") from error

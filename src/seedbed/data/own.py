@@ -40,7 +40,7 @@ BINARISE: dict[str, Binarisation] = {"none": "none", "threshold": "threshold", "
 _VALUES = ("binarise", "levels", "standardise")
 _TABLE = ("columns", "drop", "separator", "decimal", "header", "split")
 OPTIONS = {
-    "folder": ("size", "crop", "colour", *_VALUES),
+    "folder": ("size", "crop", "colour", "stream", *_VALUES),
     "array": ("key", "columns", "drop", "stream", *_VALUES),
     "csv": (*_TABLE, *_VALUES),
 }
@@ -62,17 +62,21 @@ def own(name: str, seed: int = 0) -> Dataset:
     if kind == "csv":
         table = read_table(path, **options)
         return from_arrays(table.splits, name=name, title=table.title, names=table.names, table=True, seed=seed, **values)
-    if kind == "folder":
-        from seedbed.data.folder import read_folder
-
-        given, title = read_folder(path, **options)
-        return from_arrays(given, name=name, title=title, seed=seed, **values)
     if (stream := options.pop("stream", "no")) not in ("yes", "no"):
         raise unknown("stream", stream, ("yes", "no"))
+    if kind == "folder":
+        from seedbed.data.folder import read_folder, stream_folder
+
+        if stream == "yes":
+            _refuse_epoch(values)
+            paths, title = stream_folder(path, **options)
+            return streamed(paths, name=name, title=title, seed=seed, **values)
+        given, title = read_folder(path, **options)
+        return from_arrays(given, name=name, title=title, seed=seed, **values)
     if stream == "yes":
         if options:
             raise SeedbedError(f"{next(iter(options))} has no say in an array that is streamed; leave it or stream=yes out")
-        return streamed(path, name=name, seed=seed, **values)
+        return streamed({"train": path}, name=name, title=path.name, seed=seed, **values)
     given = read_arrays(path, options.pop("key", ""))
     values |= options
     return from_arrays(given, name=name, title=path.name, seed=seed, **values)
@@ -237,15 +241,23 @@ def _counted(start: np.ndarray, values: np.ndarray) -> Tensor:
 
 
 def streamed(
-    path: Path, *, name: str = "own", binarise: str = "none", levels: str = "", standardise: str = "yes", seed: int = 0
+    given: Mapping[str, Path],
+    *,
+    name: str = "own",
+    title: str = "arrays in files",
+    binarise: str = "none",
+    levels: str = "",
+    standardise: str = "yes",
+    seed: int = 0,
 ) -> Dataset:
-    """The data set that ``from_arrays`` makes of an ``.npy`` file, whose examples stay there.
+    """The data set that ``from_arrays`` makes of the arrays in ``.npy`` files, whose examples stay there.
 
-    Its values are passed through in pieces, to know what they are.
+    Their values are passed through in pieces, to know what they are.
 
     Args:
-        path: an array as ``from_arrays`` takes them.
+        given: by split the file of an array as ``from_arrays`` takes them.
         name: what to call it.
+        title: what it is, for the protocol.
         binarise: ``none``, ``threshold`` or ``dynamic``; the bits of validation and test are kept, a byte each.
         levels: see ``from_arrays``.
         standardise: see there.
@@ -254,15 +266,20 @@ def streamed(
     Raises:
         SeedbedError: as ``from_arrays``, and for a file that is no ``.npy``.
     """
-    if binarise == "epoch":
+    _refuse_epoch({"binarise": binarise})
+    layouts = {split: partial(_laid, what=f"{split} of {name}", channels_first=False) for split in given}
+    examples = {split: layouts[split](open_array(path)) for split, path in given.items()}
+    domain, numbers = kind_of(examples, name, levels)
+    names = [f"#{i + 1}" for i in range(examples["train"].shape[1])]
+    sources = {split: Mapped(path, layouts[split], numbers) for split, path in given.items()}
+    return _dataset(sources, domain, name, title, binarise, standardise, seed, names)
+
+
+def _refuse_epoch(values: Mapping[str, Any]) -> None:
+    if values.get("binarise") == "epoch":
         raise SeedbedError(
             "binarise=epoch keeps all draws of a pass in memory, so it cannot be streamed; choose dynamic or threshold"
         )
-    layout = partial(_laid, what=f"train of {name}", channels_first=False)
-    examples = layout(open_array(path))
-    domain, numbers = kind_of({"train": examples}, name, levels)
-    names = [f"#{i + 1}" for i in range(examples.shape[1])]
-    return _dataset({"train": Mapped(path, layout, numbers)}, domain, name, path.name, binarise, standardise, seed, names)
 
 
 def _dataset(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from seedbed.core.domain import BINARY
 from seedbed.core.law import Drawn, axes, closed_kl, sum_event
 from seedbed.core.noise import Noise
-from seedbed.distributions.numeric import full
+from seedbed.distributions.numeric import above_zero, full
 
 # Logits at once of many samples of the same value: 2 MiB, what stays in a core's cache from one operation to the next.
 TILE = 1 << 19
@@ -40,6 +40,10 @@ class Bernoulli:
     def mode(self) -> Float[Tensor, "*shape"]:
         """The likelier bit, ``[*batch, *event]``."""
         return (self.logits > 0).to(self.logits.dtype)
+
+    def tempered(self, temperature: float) -> "Bernoulli":
+        """The law of draws whose logistic noise is multiplied by it: logits are divided."""
+        return Bernoulli(self.logits / above_zero(temperature), self.rank)
 
     def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """sum_d [x_d l_d - log(1 + exp l_d)] in nats, ``[*batch]``; finite for every logit."""

@@ -12,7 +12,8 @@ from seedbed.core.domain import REAL
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Drawn, axes, closed_kl, sum_event
 from seedbed.core.noise import Noise
-from seedbed.distributions.numeric import full, soft_clamp
+from seedbed.distributions.numeric import above_zero, full
+from seedbed.distributions.scale import LEARNED, Scale
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -35,15 +36,15 @@ class DiagonalNormal:
         self.rank = rank
 
     @classmethod
-    def from_raw(cls, raw: Float[Tensor, "..."], rank: int = 1) -> "DiagonalNormal":
-        """Read ``[*batch, 2 * features, ...]``, a mean and a log-scale, the latter kept within +-7 by a soft clamp.
+    def from_raw(cls, raw: Float[Tensor, "..."], rank: int = 1, scale: Scale = LEARNED) -> "DiagonalNormal":
+        """Read a mean and a log-scale, ``[*batch, 2 * features, ...]``, or as ``scale`` says.
 
         Args:
             raw: whose first event axis (features, or channels) holds both.
             rank: axes of an event.
+            scale: where the deviations come from, and what they stay above.
         """
-        mean, log_scale = full(raw).chunk(2, -rank)
-        return cls(mean, soft_clamp(log_scale), rank)
+        return cls(*scale.split(full(raw), rank), rank)
 
     @property
     def scale(self) -> Float[Tensor, "..."]:
@@ -54,6 +55,10 @@ class DiagonalNormal:
     def mode(self) -> Float[Tensor, "*shape"]:
         """The mean, ``[*batch, *event]``."""
         return self.mean
+
+    def tempered(self, temperature: float) -> "DiagonalNormal":
+        """The law of draws whose noise is multiplied by it."""
+        return DiagonalNormal(self.mean, self.log_scale + math.log(above_zero(temperature)), self.rank)
 
     def log_prob(self, value: Float[Tensor, "..."]) -> Float[Tensor, "*batch"]:
         """-sum_d [(x_d - m_d)^2 / (2 s_d^2) + log s_d + log(2 pi) / 2] in nats, ``[*batch]``."""

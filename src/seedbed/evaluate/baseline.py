@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -11,11 +12,11 @@ from seedbed.core.errors import SeedbedError
 from seedbed.data.dataset import Dataset
 from seedbed.data.source import Source
 from seedbed.distributions.bernoulli import Bernoulli
+from seedbed.distributions.likelihood import Likelihood, check_levels
 from seedbed.distributions.logistic import DiscretisedLogistic, centred
 from seedbed.distributions.normal import DiagonalNormal
 from seedbed.distributions.numeric import LOG_SCALE_BOUND
-
-NEAR = 0.99  # of the largest log-scale: at the bound itself a network's output is infinite
+from seedbed.distributions.scale import NEAR
 
 
 def baseline(data: Dataset) -> float | None:
@@ -37,6 +38,43 @@ def training_output(data: Dataset) -> Float[Tensor, "*output"]:
     if found is None:
         raise SeedbedError(f"{data.name} is {data.domain} data, which no likelihood scores; set --output-bias none")
     return found[0]
+
+
+def start_of(data: Dataset, likelihood: Likelihood) -> tuple[Float[Tensor, "*output"], Likelihood]:
+    """Raw outputs of any family at the training data's moments, and the family with a shared scale that starts there too.
+
+    Raises:
+        SeedbedError: for values that are no levels, where the data say that they are.
+    """
+    if likelihood.start is None:
+        return training_output(data), likelihood
+    mean, variance = moments(data)
+    typical = float(variance.mean().sqrt()) / likelihood.deviation
+    least = max(typical, 1e-3, 1.01 * likelihood.scale.least)
+    shared = likelihood.scale.kind == "shared"
+    started = replace(likelihood, scale=replace(likelihood.scale, start=least)) if shared else likelihood
+    return likelihood.start(mean, variance.sqrt()).float(), started
+
+
+def moments(data: Dataset) -> tuple[Float[Tensor, "*example"], Float[Tensor, "*example"]]:
+    """Mean and variance of each number of the training data, in fp64; of levels on [-1, 1], and a level's width wider:
+
+    a pixel that never changed in training can then change.
+
+    Raises:
+        SeedbedError: for values that are no levels, where the data say that they are.
+    """
+    train, levels = data.splits["train"], data.domain.size
+
+    def shown(x: Tensor) -> Tensor:
+        if levels is None:
+            return x
+        check_levels(x, levels, data.name)
+        return centred(x, levels)
+
+    mean = _sum(train, shown) / len(train)
+    variance = _sum(train, lambda x: (shown(x) - mean).square()) / len(train)
+    return mean, variance if levels is None else variance + (2 / (levels - 1)) ** 2
 
 
 def _simplest(data: Dataset) -> tuple[Tensor, float] | None:
@@ -63,9 +101,8 @@ def factorised_normal(data: Dataset) -> tuple[Float[Tensor, "*output"], float]:
 
     Deviations are those that a network can return: its log-scale is within +-7 by a soft clamp, which is undone here.
     """
-    train, valid = data.splits["train"], data.splits["valid"]
-    mean = _sum(train) / len(train)
-    variance = _sum(train, lambda x: (x - mean).square()) / len(train)
+    valid = data.splits["valid"]
+    mean, variance = moments(data)
     log_scale = variance.sqrt().log().clamp(-NEAR * LOG_SCALE_BOUND, NEAR * LOG_SCALE_BOUND)
     law = DiagonalNormal(mean, log_scale, len(data.shape))
     loss = sum(-float(law.log_prob(piece.double()).sum()) for piece in valid.pieces()) / len(valid)
@@ -76,14 +113,15 @@ def factorised_normal(data: Dataset) -> tuple[Float[Tensor, "*output"], float]:
 def factorised_logistic(data: Dataset) -> tuple[Float[Tensor, "*output"], float]:
     """Raw means and log-scales of discretised logistics with the training data's moments, and their validation loss in nats.
 
-    A logistic distribution of variance v has the scale sqrt(3 v) / pi. A level's width is added to each deviation, so that a
-    pixel that never changed in training can change.
+    A logistic distribution of variance v has the scale sqrt(3 v) / pi.
+
+    Raises:
+        SeedbedError: for values that are no levels.
     """
     levels = data.domain.size
     assert levels is not None, "levels have a number"
-    train, valid = data.splits["train"], data.splits["valid"]
-    mean = _sum(train, lambda x: centred(x, levels)) / len(train)
-    variance = _sum(train, lambda x: (centred(x, levels) - mean).square()) / len(train) + (2 / (levels - 1)) ** 2
+    valid = data.splits["valid"]
+    mean, variance = moments(data)
     log_scale = (3 * variance).sqrt().div(math.pi).log()
     law = DiscretisedLogistic(levels, mean, log_scale, len(data.shape))
     loss = sum(-float(law.log_prob(piece.double()).sum()) for piece in valid.pieces()) / len(valid)

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from seedbed.core.capabilities import HasLogProb, LatentVariable
 from seedbed.core.context import Context
-from seedbed.core.metric import GAP, declared
+from seedbed.core.metric import BITS, GAP, SURPRISE, declared
 from seedbed.core.stack import Stack
 from seedbed.data.dataset import Dataset
+from seedbed.distributions.likelihood import bits_of
 from seedbed.evaluate.estimate import Losses, per_example
 from seedbed.objectives.bounds import elbo, elbo_kl
 
@@ -35,7 +36,8 @@ class DensityMeasure:
     """Losses per example, and ``gap_nats`` = log p*(x) - log q(x) on the same points where p* is known.
 
     The gap's mean estimates KL(p* || q) with far less noise than loss minus entropy: p*'s own spread cancels. For a
-    latent-variable model the ELBO stands for log q.
+    latent-variable model the ELBO stands for log q. Of models of levels, whose losses are of masses, also ``bits_per_dim``,
+    (-log P(x)) / (dims log 2), by the loss that a run is selected by.
 
     Args:
         data: the data set.
@@ -57,6 +59,9 @@ class DensityMeasure:
             truth = self._log_density(split).to(stack.device)
             # Far tails only: an example that p* gives no density cannot be drawn from it.
             out[GAP.name] = (truth + values[self.select].double(), GAP.unit)
+        levels = self.data.domain.kind == "levels" and getattr(stack.module, "domain", None) == self.data.domain
+        if levels and declared(self.select).of == SURPRISE.of:
+            out[BITS.name] = (bits_of(values[self.select], self.data.shape), BITS.unit)
         return out
 
     def _log_density(self, split: str) -> Tensor:

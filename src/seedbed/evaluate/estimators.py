@@ -287,7 +287,7 @@ ESTIMATORS = (
         meaning="negative log-likelihood by importance sampling",
         needs=_LATENTS,
         offers=_has_latents,
-        metrics=(metrics.NEG_IW, metrics.NLL_SAMPLED, metrics.ESS, metrics.ESS_MIN),
+        metrics=(metrics.NEG_IW, metrics.NLL_SAMPLED, metrics.NLL_BITS, metrics.ESS, metrics.ESS_MIN),
         measure=_importance,
         options=(_SAMPLES,),
     ),
@@ -296,7 +296,7 @@ ESTIMATORS = (
         meaning="exact negative log-likelihood",
         needs="a density in closed form",
         offers=_has_density,
-        metrics=(metrics.NLL, metrics.GAP),
+        metrics=(metrics.NLL, metrics.GAP, metrics.BITS),
         measure=_density,
     ),
     Estimator(

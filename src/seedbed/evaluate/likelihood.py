@@ -12,10 +12,11 @@ from seedbed.core.capabilities import LatentVariable
 from seedbed.core.context import Context
 from seedbed.core.domain import BINARY, REAL, Domain
 from seedbed.core.errors import SeedbedError
-from seedbed.core.metric import ESS, ESS_MIN, NLL_SAMPLED, declared
+from seedbed.core.metric import ESS, ESS_MIN, NLL_BITS, NLL_SAMPLED, declared
 from seedbed.core.noise import BLOCK, EvalNoise
 from seedbed.core.stack import Stack
 from seedbed.data.source import Source, source_of
+from seedbed.distributions.likelihood import bits_of, check_levels
 from seedbed.evaluate.memory import GIB, peak_bytes
 from seedbed.evaluate.needs import need_latents
 
@@ -61,7 +62,8 @@ def importance_sampling(
     The same K weights give the whole ladder. ``neg_iw<k>_nats`` is the mean of -log 1/k sum w over the K // k disjoint
     groups of k samples (a rest is left out): it estimates L_k as one group does, with less noise; where each rung divides
     the next, no rung is above the one before it, for any example. ``nll_nats`` is the last rung, an upper bound on the
-    negative log-likelihood. ``ess`` = (sum w)^2 / sum w^2 says how many of the K samples count: near 1, the bound is loose.
+    negative log-likelihood; of levels it is also ``nll_bits_per_dim``, divided by dims log 2. ``ess`` = (sum w)^2 / sum w^2
+    says how many of the K samples count: near 1, the bound is loose.
 
     Draws are keyed by example and sample. The encoder runs once per chunk of samples, log-probabilities are fp32, sums fp64.
 
@@ -97,7 +99,10 @@ def importance_sampling(
             parts.append(ladder_of(log_w, rungs))
             if progress is not None:
                 progress(min(first + chunk.examples, len(x)), len(x))
-    return with_units(parts)
+    found = with_units(parts)
+    if model.domain.kind == "levels":
+        found[NLL_BITS.name] = (bits_of(found[NLL_SAMPLED.name][0], x[:1].shape[1:]), NLL_BITS.unit)
+    return found
 
 
 def check_request(x: Shaped[Tensor, "n *example"] | Source, samples: int, ladder: Sequence[int] = ()) -> list[int]:
@@ -117,8 +122,11 @@ def check_values(model: LatentVariable, x: Shaped[Tensor, "n *example"] | Source
     """Refuse values that p(x | z) gives no probability.
 
     Raises:
-        SeedbedError: for grey images where the model scores binary ones.
+        SeedbedError: for grey images where the model scores binary ones, for fractions and levels that it has not.
     """
+    if model.domain.kind == "levels" and model.domain.size is not None:
+        for some in source_of(x).pieces():
+            check_levels(some, model.domain.size, type(model).__name__)
     if model.domain != BINARY or all(bool(((some == 0) | (some == 1)).all()) for some in source_of(x).pieces()):
         return
     whole, most = True, 0.0

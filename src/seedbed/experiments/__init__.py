@@ -14,6 +14,7 @@ from seedbed.experiments import (
     image_convergence,
     images,
     iwae,
+    observation_models,
     symmetric,
     tables,
     toy,
@@ -36,6 +37,7 @@ from seedbed.experiments.models import (
     Gaussian,
     ImageFlow,
     LadderVAE,
+    PictureVAE,
     SymmetricVAE,
 )
 from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, Objective, OfBits, SampledElbo, Trained
@@ -65,6 +67,7 @@ __all__ = [
     "Model",
     "Objective",
     "OfBits",
+    "PictureVAE",
     "Points",
     "SampledElbo",
     "Study",
@@ -130,6 +133,16 @@ STUDIES: dict[str, Study] = {
         metric=_NLL,
         evaluated=(_NLL,),
         published=hvae_mnist.PUBLISHED,
+    ),
+    "observation-models": Study(
+        "observation-models",
+        observation_models.DOC,
+        observation_models.EXPERIMENTS,
+        observation_models.GRID,
+        seeds=3,
+        metric="bits_per_dim",
+        evaluated=(_NLL, "nll_bits_per_dim"),
+        published=observation_models.PUBLISHED,
     ),
     "tables": Study("tables", tables.DOC, tables.EXPERIMENTS, tables.GRID, metric=_NLL),
     "symmetric": Study(

@@ -4,9 +4,9 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from seedbed.core.domain import BINARY, Domain, Kind
+from seedbed.core.domain import BINARY, SCORES, Domain, Family, Kind
 from seedbed.core.errors import SeedbedError
-from seedbed.experiments.fields import Part
+from seedbed.experiments.fields import Part, option
 from seedbed.experiments.objectives import Elbo, Objective
 from seedbed.experiments.training import Training
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from seedbed.data.dataset import Dataset
+    from seedbed.distributions.likelihood import Likelihood
 
 Activation = Literal["relu", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus"]
 OutputBias = Literal["data", "dark", "none"]
@@ -82,6 +83,77 @@ class Model(Part):
         if self.pictures_only and len(shape) != 3:
             return "takes pictures, [channels, height, width]"
         return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedModel(Model):
+    """A model that ends in an observation model p(x | z), which may be chosen."""
+
+    likelihood: Family = option(
+        "auto",
+        "p(x | z): of levels logistic where nothing is said; a Gaussian scores them with uniform noise, a grey Bernoulli as "
+        "if they were probabilities, no better than a uniform code",
+        later=True,
+    )
+    mixtures: int = option(
+        10, "components of a mixture", least=1, most=1_000, when={"likelihood": ("logistic-mixture",)}, later=True
+    )
+    scale: Literal["learned", "shared", "fixed"] = option(
+        "learned",
+        "of p(x | z): one of each number, by the decoder; one for all, learnt; or one that is given",
+        when={"likelihood": ("gaussian", "logistic")},
+        later=True,
+    )
+    fixed_scale: float = option(
+        0.1,
+        "the given one: levels lie on [-1, 1], real data of one's own have unit deviation",
+        least=1e-7,
+        most=1e3,
+        when={"scale": ("fixed",)},
+        later=True,
+    )
+    least_scale: float = option(
+        0.0,
+        "what a learned scale stays above, in the same units",
+        least=0.0,
+        most=1e3,
+        when={"likelihood": ("gaussian", "logistic", "logistic-mixture"), "scale": ("learned", "shared")},
+        later=True,
+    )
+
+    def judged_on(self, domain: Domain) -> bool:
+        """Where p(x | z) has what the baseline has: the same family, or one with room for it, and any scale."""
+        free = self.scale == "learned" and not self.least_scale
+        bounds = self.likelihood in ("gaussian", "grey-bernoulli") and domain.kind == "levels"
+        return super().judged_on(domain) and free and not bounds
+
+    def misfit(self, domain: Domain, shape: tuple[int, ...]) -> str:
+        """As every model, and of levels alone where the likelihood is."""
+        if why := super().misfit(domain, shape):
+            return why
+        kinds = SCORES.get(self.likelihood, self.takes)
+        if domain.kind not in kinds:
+            return f"with likelihood {self.likelihood} takes {' or '.join(kinds)} values"
+        if self.likelihood == "logistic-mixture" and len(shape) == 3 and shape[0] not in (1, 3):
+            return "with likelihood logistic-mixture takes pictures of 1 or 3 channels"
+        return ""
+
+    def observation(self, data: "Dataset", start: OutputBias) -> "tuple[Likelihood, Tensor | None]":
+        """The likelihood that scores the data, and where the decoder's output starts.
+
+        Raises:
+            SeedbedError: for a likelihood that does not score the data, or sizes that do not go together.
+        """
+        from seedbed.distributions.likelihood import likelihood_of
+        from seedbed.distributions.scale import Scale
+        from seedbed.evaluate.baseline import start_of
+
+        scale = Scale(self.scale, self.least_scale, self.fixed_scale if self.scale == "fixed" else 1.0)
+        likelihood = likelihood_of(data.domain, self.likelihood, mixtures=self.mixtures, scale=scale)
+        if start == "data" and (self.likelihood, self.scale, self.least_scale) != ("auto", "learned", 0.0):
+            raw, likelihood = start_of(data, likelihood)
+            return likelihood, raw
+        return likelihood, output_start(data, start)
 
 
 def output_start(data: "Dataset", start: str) -> "Tensor | None":

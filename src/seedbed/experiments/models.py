@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from seedbed.core.domain import BINARY, Domain
 from seedbed.experiments.fields import AtLeast, option
-from seedbed.experiments.model import OUTPUT_BIAS, Activation, Model, OutputBias, output_start
+from seedbed.experiments.model import OUTPUT_BIAS, Activation, Model, ObservedModel, OutputBias, output_start
 from seedbed.experiments.objectives import Adversarial, Elbo, Likelihood, OfBits, SampledElbo
+from seedbed.experiments.picture_vae import PictureVAE
 from seedbed.experiments.posteriors import FlowVAE, HamiltonianVAE
 from seedbed.experiments.training import Training
 
@@ -20,7 +21,7 @@ Prior = Literal["standard", "normal", "vamp"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAE(Model):
+class VAE(ObservedModel):
     """Variational autoencoder with MLPs: a Gaussian likelihood of learned scale for real data, Bernoulli for bits, logistic
     for levels.
     """
@@ -37,21 +38,12 @@ class VAE(Model):
     starts_only: ClassVar = True
 
     def build(self, data: "Dataset") -> "nn.Module":
-        """With the likelihood that scores the data, and the prior that is asked for."""
-        from seedbed.distributions.likelihood import likelihood_of
+        """With the likelihood and the prior that are asked for."""
         from seedbed.models import vae
 
-        return vae.VAE(
-            data.shape,
-            self.latents,
-            self.hidden,
-            likelihood_of(data.domain),
-            self.activation,
-            output_start(data, self.output_bias),
-            self.prior,
-            self.pseudo_inputs,
-            self.norm,
-        )
+        likelihood, bias = self.observation(data, self.output_bias)
+        nets = self.hidden, likelihood, self.activation, bias
+        return vae.VAE(data.shape, self.latents, *nets, self.prior, self.pseudo_inputs, self.norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +75,7 @@ class LadderVAE(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BottomUpVAE(Model):
+class BottomUpVAE(ObservedModel):
     """One or two stochastic layers with MLPs between, each latent inferred from what is below it (Burda et al. 2016)."""
 
     hidden: tuple[int, ...] = option((200, 200), "widths of the encoder, mirrored by the decoder", least=1)
@@ -99,10 +91,9 @@ class BottomUpVAE(Model):
 
     def build(self, data: "Dataset") -> "nn.Module":
         """The paper's model with as many layers as there are latents."""
-        from seedbed.distributions.likelihood import likelihood_of
         from seedbed.models import iwae, vae
 
-        likelihood, bias = likelihood_of(data.domain), output_start(data, self.output_bias)
+        likelihood, bias = self.observation(data, self.output_bias)
         if not self.latents_above:
             return vae.VAE(data.shape, self.latents, self.hidden, likelihood, self.activation, bias)
         sizes = (self.latents, self.latents_above), (self.hidden, self.hidden_above)
@@ -110,7 +101,7 @@ class BottomUpVAE(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvVAE(Model):
+class ConvVAE(ObservedModel):
     """VAE of 28 x 28 images: three convolutions down, four up with bilinear enlargements between."""
 
     latents: int = option(100, "size of z", least=1)
@@ -123,11 +114,10 @@ class ConvVAE(Model):
         return super().misfit(domain, shape) or ("" if shape == (1, 28, 28) else "takes grey pictures of 28 x 28")
 
     def build(self, data: "Dataset") -> "nn.Module":
-        """With the likelihood that scores the data."""
-        from seedbed.distributions.likelihood import likelihood_of
+        """With the likelihood that is asked for."""
         from seedbed.models import conv_vae
 
-        return conv_vae.ConvVAE(data.shape, self.latents, likelihood_of(data.domain), output_start(data, self.output_bias))
+        return conv_vae.ConvVAE(data.shape, self.latents, *self.observation(data, self.output_bias))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +305,7 @@ MODELS: dict[str, Model] = {
     "lvae": LadderVAE(),
     "bottom-up-vae": BottomUpVAE(),
     "conv-vae": ConvVAE(),
+    "picture-vae": PictureVAE(),
     "symmetric-vae": SymmetricVAE(),
     "draw": DRAW(),
     "draw-attention": DRAW(read=5, write=5),

@@ -51,7 +51,7 @@ class Training(Part):
         follow = {
             "model": frozenset(STREAMS) - {"data"},
             "all": frozenset(STREAMS),
-            "noise": frozenset({"noise", "dropout"}),
+            "noise": frozenset({"noise", "dropout", "dequantise"}),
         }
         varied = follow.get(self.vary, frozenset({self.vary}))
         return [Streams(seed, varied, 0) for seed in seeds]

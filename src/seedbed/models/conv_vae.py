@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from seedbed.core.capabilities import LatentVariable, Layer
 from seedbed.core.context import Context
-from seedbed.core.domain import BINARY, Domain
+from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError
 from seedbed.core.law import Distribution
 from seedbed.core.shapes import axes_of
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
-from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images, channel_start
+from seedbed.models.observed import Observed, per_channel
+from seedbed.nets.conv import Conv2d, ConvTranspose2d, Images
 from seedbed.nets.linear import Linear
 
 SIDE = 28
@@ -49,6 +50,7 @@ class ConvVAE(nn.Module, LatentVariable):
                 f"ConvVAE expects grey images [1, {SIDE}, {SIDE}]; got {list(axes_of(shape))}; use an MLP VAE"
             )
         self.likelihood = likelihood
+        self.observed = Observed(likelihood)
         self.prior = StandardNormal(latents)
         self.encoder = Images(
             Conv2d(1, 32, 3),
@@ -72,12 +74,12 @@ class ConvVAE(nn.Module, LatentVariable):
             nn.UpsamplingBilinear2d(scale_factor=2),
             Conv2d(32, 16, 3, padding=2),
             nn.ELU(),
-            Conv2d(16, likelihood.parameters, 3, padding=2),
+            Conv2d(16, likelihood.outputs(shape)[0], 3, padding=2),
         )
         if output_bias is not None:
             with torch.no_grad():
-                start = channel_start(output_bias, likelihood.domain == BINARY)
-                self.decoder.layers[-1].get_parameter("bias").copy_(start)
+                last = self.decoder.layers[-1].get_parameter("bias")
+                last.copy_(per_channel(output_bias, likelihood.domain))
 
     @property
     def domain(self) -> Domain:
@@ -87,7 +89,7 @@ class ConvVAE(nn.Module, LatentVariable):
     def layers(self, x: Tensor | None, ctx: Context) -> Generator[Layer, Tensor, Distribution]:
         """One latent, ``z``."""
         z = yield Layer("z", self.prior, None if x is None else self.posterior(x))
-        return self.likelihood.build(self.decoder(self.stem(z)[..., None, None]), 3)
+        return self.observed(self.decoder(self.stem(z)[..., None, None]), 3, ctx)
 
     def posterior(self, x: Tensor) -> DiagonalNormal:
         """q(z | x), from ``[*batch, 1, 28, 28]``."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seedbed.core.capabilities import LatentVariable, Layer, drawn
 from seedbed.core.context import Context
-from seedbed.core.domain import BINARY, Domain
+from seedbed.core.domain import Domain
 from seedbed.core.errors import SeedbedError, told, unknown
 from seedbed.core.law import Distribution, moved_kl
 from seedbed.core.proposal import Inferred, Proposal
@@ -18,8 +18,8 @@ from seedbed.core.slope import sees_others
 from seedbed.core.slots import couples_examples
 from seedbed.distributions.likelihood import BERNOULLI, Likelihood
 from seedbed.distributions.normal import DiagonalNormal, StandardNormal
+from seedbed.models.observed import per_channel
 from seedbed.models.tempered import LogDensity, TemperedLeapfrog, Trajectory
-from seedbed.nets.conv import channel_start
 from seedbed.nets.mlp import MLP, Activation
 from seedbed.nets.strided import StridedDecoder, StridedEncoder
 
@@ -131,7 +131,7 @@ class HamiltonianVAE(nn.Module, LatentVariable):
         Raises:
             SeedbedError: for an unknown start, or if an example is not that.
         """
-        bias = None if output_bias is None else channel_start(output_bias, likelihood.domain == BINARY)
+        bias = None if output_bias is None else per_channel(output_bias, likelihood.domain)
         encoder = StridedEncoder(shape, 2 * leapfrog.latents, norm) if _learned(start) else None
         decoder = StridedDecoder(leapfrog.latents, axes_of(likelihood.outputs(shape)), norm, bias)
         return cls(shape, encoder, decoder, leapfrog, likelihood)

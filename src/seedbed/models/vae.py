@@ -12,6 +12,7 @@ from seedbed.core.law import Distribution
 from seedbed.core.shapes import Shape, axes_of
 from seedbed.distributions.likelihood import GAUSSIAN, Likelihood
 from seedbed.distributions.normal import DiagonalNormal
+from seedbed.models.observed import Observed
 from seedbed.models.priors import PriorName, prior_named
 from seedbed.nets.mlp import MLP, Activation
 
@@ -53,8 +54,11 @@ class VAE(nn.Module, LatentVariable):
         if output_bias is not None:
             with torch.no_grad():
                 self.decoder.layers[-1].get_parameter("bias").copy_(output_bias.flatten())
+        self.observed = Observed(likelihood)
         # Last, so that no prior changes how the networks start.
-        self.prior = prior_named(prior, shape, latents, pseudo_inputs, output_bias, likelihood.domain == BINARY)
+        bits = likelihood.domain == BINARY
+        start = output_bias if bits or likelihood.parameters == 2 else None  # what tells where inputs lie
+        self.prior = prior_named(prior, shape, latents, pseudo_inputs, start, bits)
 
     @property
     def domain(self) -> Domain:
@@ -68,4 +72,4 @@ class VAE(nn.Module, LatentVariable):
             return DiagonalNormal.from_raw(self.encoder(shown))
 
         z = yield Layer("z", self.prior(posterior), None if x is None else posterior(self.likelihood.shown(x)))
-        return self.likelihood.build(self.decoder(z), len(self.shape))
+        return self.observed(self.decoder(z), len(self.shape), ctx)

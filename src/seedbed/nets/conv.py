@@ -34,19 +34,6 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         return F.conv_transpose2d(x, weight, bias, *settings)  # pyright: ignore[reportArgumentType] - padding is no string
 
 
-def channel_start(output_bias: Float[Tensor, "channels height width"], bits: bool) -> Float[Tensor, "channels"]:
-    """One start of each channel for all pixels: the mean, of ``bits`` that of probabilities, as a logit.
-
-    A pixel that is never on has a logit far below what it weighs in the mean.
-
-    Args:
-        output_bias: where each would start, ``[channels, height, width]``.
-        bits: whether these are logits.
-    """
-    values = output_bias.flatten(1)
-    return torch.logit(torch.sigmoid(values).mean(1)) if bits else values.mean(1)
-
-
 class Images(nn.Module):
     """Layers that map images to images, of any batch axes: ``[*batch, channels, height, width]`` to such images.
 

@@ -145,8 +145,10 @@ def samples_figure(run: StoredRun) -> "Figure | None":
     """What the run's arrays show, a row each: the data, then the best, the median and the worst seed."""
     chosen = chosen_seeds(run, next(iter(run.judged), ""))
     tiles = run_tiles(run, chosen)
-    rows = list(dict.fromkeys(kind for kind, _ in tiles))
-    return mosaic(tiles, rows, ["data", *chosen.values()], 1.5, short(run.manifest.experiment, 60)) if tiles else None
+    rows, title = list(dict.fromkeys(kind for kind, _ in tiles)), short(run.manifest.experiment, 60)
+    costs = {note: cost for seed, note in chosen.items() if (cost := pictures.cost(run, seed))}
+    below = {place: costs[place[1]] for place in tiles if place[1] in costs}
+    return mosaic(tiles, rows, ["data", *chosen.values()], 1.5, title, below) if tiles else None
 
 
 def run_tiles(run: StoredRun, chosen: Mapping[int, str]) -> dict[tuple[str, str], np.ndarray]:
@@ -173,6 +175,7 @@ def mosaic(
     columns: Sequence[str],
     size: int | float,
     title: str = "",
+    notes: Mapping[tuple[str, str], str] | None = None,
 ) -> "Figure":
     """Square pictures in a grid with named rows and columns: one image, so that many are drawn as fast as one.
 
@@ -182,17 +185,19 @@ def mosaic(
         columns: names from the left.
         size: inches of a picture.
         title: above all.
+        notes: what is written below a picture, by row and column.
     """
     step = TILE + TILE // 20
-    sheet = np.full((len(rows) * step, len(columns) * step, 3), 255, dtype=np.uint8)
+    down = step + bool(notes) * TILE // 9
+    sheet = np.full((len(rows) * down, len(columns) * step, 3), 255, dtype=np.uint8)
     for (row, column), tile in tiles.items():
-        y, x = rows.index(row) * step, columns.index(column) * step
+        y, x = rows.index(row) * down, columns.index(column) * step
         sheet[y : y + TILE, x : x + TILE] = tile
         frame = (slice(y, y + TILE), [x, x + TILE - 1]), ([y, y + TILE - 1], slice(x, x + TILE))
         for edge in frame:
             sheet[edge] = 160
     left, top = 0.25, 0.28 + 0.22 * bool(title)
-    width, height = size * len(columns) + left, size * len(rows) + top
+    width, height = size * len(columns) + left, size * down / step * len(rows) + top
     figure = new_figure(width, height, layout=None)
     axis = figure.add_axes((left / width, 0, 1 - left / width, 1 - top / height))
     axis.imshow(sheet, interpolation="none")
@@ -200,7 +205,10 @@ def mosaic(
     for index, name in enumerate(columns):
         axis.text(index * step + TILE / 2, -TILE / 20, short(name, 20), ha="center", va="bottom")
     for index, name in enumerate(rows):
-        axis.text(-TILE / 20, index * step + TILE / 2, short(name, 24), ha="right", va="center", rotation=90)
+        axis.text(-TILE / 20, index * down + TILE / 2, short(name, 24), ha="right", va="center", rotation=90)
+    for (row, column), note in (notes or {}).items():
+        x, y = columns.index(column) * step + TILE / 2, rows.index(row) * down + TILE + TILE / 40
+        axis.text(x, y, short(note, 24), ha="center", va="top", fontsize=6)
     if title:
         figure.suptitle(title, y=1 - 0.05 / height, va="top")
     return figure

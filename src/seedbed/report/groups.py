@@ -64,7 +64,17 @@ def differences(a: StoredRun, b: StoredRun) -> list[str]:
             found.append(f"{said}: {str(x)[:80]!r} against {str(y)[:80]!r}")
     # A protocol that differs explains the checksum that differs with it.
     found = found[:1] if a.data != b.data else [f for f in found if not f.startswith("checksum")] or found
-    return found + ([f"what varies over seeds: {a.vary} against {b.vary}"] if a.vary != b.vary else [])
+    return found + _units(a, b) + ([f"what varies over seeds: {a.vary} against {b.vary}"] if a.vary != b.vary else [])
+
+
+def _units(a: StoredRun, b: StoredRun) -> list[str]:
+    """That likelihoods are of different units: a density's logarithm changes with the units of x, a mass's does not."""
+    x, y = (str(run.manifest.data.get("domain", "")) for run in (a, b))
+    if not x or not y or x == y:
+        return []
+    said = ("a density of real values" if name == "real" else f"masses of {name} values" for name in (x, y))
+    remedy = "; have levels scored by a Gaussian too (--likelihood gaussian)" if "real" in (x, y) else ""
+    return [f"units of their likelihoods: {' against '.join(said)}{remedy}"]
 
 
 def grouped(runs: Sequence[StoredRun], metric: str | None = None) -> list[Group]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from seedbed.core.metric import BITS, NLL_BITS
 from seedbed.report.canvas import PAINTING, Strokes, moving_gif, stored_painting, strip_png
 from seedbed.report.pixels import SCATTER_SIDE, Pixels, is_picture, png, sheet
 from seedbed.report.rows import CHAIN, rows_of
@@ -114,6 +115,7 @@ def run_strips(run: StoredRun, task: str, metric: str) -> list[Strip]:
     What the latents of an image model hold is shown of one seed: it takes room, and a seed's units are its own.
     """
     seeds, chosen, reference = run.manifest.seeds, chosen_seeds(run, metric), run.arrays("reference")
+    costs = {seed: f", {said}" for seed in seeds if (said := cost(run, seed))}
     size, strips, details = "wide" if _of_images(reference) else "", [], {}
     best = best_seed(run, metric)
     for kind, key, stored in stored_arrays(run):
@@ -128,7 +130,7 @@ def run_strips(run: StoredRun, task: str, metric: str) -> list[Strip]:
         for seed in [best] if alone and best is not None else chosen:
             pixels = as_pixels(stored[seeds.index(seed)], reference, MAP if alone else SCATTER_SIDE, key)
             if pixels is not None:
-                note = SAYS[kind] if alone else chosen[seed]
+                note = SAYS[kind] if alone else chosen[seed] + costs.get(seed, "")
                 shown.append(Picture(_uri(pixels), f"{kind} of {run.label} on {task}, seed {seed}", note))
         if alone:
             details[kind] = shown
@@ -137,10 +139,12 @@ def run_strips(run: StoredRun, task: str, metric: str) -> list[Strip]:
     if found := [(seed, rows) for seed in chosen if (rows := rows_of(run, seed)) is not None]:
         says = f"{' / '.join(found[0][1].names)}, from the top"
         alt = f"{says}, of {run.label} on {task}"
-        shown = [Picture(_uri(rows.pixels), f"{alt}, seed {seed}", chosen[seed]) for seed, rows in found]
+        shown = [
+            Picture(_uri(rows.pixels), f"{alt}, seed {seed}", chosen[seed] + costs.get(seed, "")) for seed, rows in found
+        ]
         strips.append(Strip(says, shown, "rows"))
     if ordered := [picture for kind in DETAILS for picture in details.get(kind, [])]:
-        strips.append(Strip(f"its latents at its best (seed {best})", ordered, "large"))
+        strips.append(Strip(f"its latents at its best (seed {best}{costs.get(best or 0, '')})", ordered, "large"))
     if best is not None and (painting := stored_painting(run, best)) is not None:
         strips.append(Strip(f"its canvas at its best (seed {best})", _canvas(painting, f"{run.label} on {task}"), "broad"))
     return strips
@@ -194,6 +198,19 @@ def chosen_seeds(run: StoredRun, metric: str) -> dict[int, str]:
         fate = run.fates.get(seed, ("", 0))[0]
         chosen[seed] = f"{'worse than baseline' if fate == 'worse_than_baseline' else 'diverged'} (seed {seed})"
     return chosen
+
+
+def cost(run: StoredRun, seed: int) -> str:
+    """What a number of a held-out example costs a seed, ``5.43 bits/dim``, to stand beside its pictures; empty if unknown.
+
+    By importance sampling where as many examples were measured so, else by the bound of training: good pictures of a poor
+    likelihood, and the other way round, are then seen to be so.
+    """
+    for metric in sorted((NLL_BITS.name, BITS.name), key=lambda metric: -run.summary(metric).n):
+        value = run.final(metric).to_dict().get(seed, math.nan)
+        if math.isfinite(value):
+            return f"{value:.2f} bits/dim"
+    return ""
 
 
 def as_pixels(array: NDArray, reference: Mapping[str, NDArray], side: int = SCATTER_SIDE, key: str = "") -> Pixels | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from seedbed.report.charts import Chart
 from seedbed.report.figures import draw, house_style, mosaic, new_figure, rows_sheet, run_tiles
-from seedbed.report.pictures import chosen_seeds
+from seedbed.report.pictures import chosen_seeds, cost
 from seedbed.report.rows import Rows, rows_of
 from seedbed.report.stored import StoredRun
 from seedbed.report.verdicts import Family
@@ -88,6 +88,7 @@ def plate(charts: Sequence[Chart]) -> "Figure":
 def pictures_plates(families: Sequence[Family]) -> "dict[str, Figure]":
     """What the models' arrays show: a figure each, a row per data set, a column per model, each at its median seed."""
     tiles: dict[str, dict[tuple[str, str], np.ndarray]] = {}
+    costs: dict[tuple[str, str], str] = {}
     rows: dict[str, Rows] = {}
     for family in families:
         for run in family.ranked:
@@ -95,6 +96,8 @@ def pictures_plates(families: Sequence[Family]) -> "dict[str, Figure]":
             if (in_rows := rows_of(run, seed)) is not None:
                 rows[f"{run.label}, {family.group.task}"] = in_rows
             found = run_tiles(run, {seed: run.label})
+            if said := cost(run, seed):
+                costs[family.group.task, run.label] = said
             for (kind, column), tile in found.items():
                 tiles.setdefault(kind, {}).setdefault((family.group.task, column), tile)
     labels = [run.label for family in families for run in family.group.runs]
@@ -103,7 +106,8 @@ def pictures_plates(families: Sequence[Family]) -> "dict[str, Figure]":
         tasks, there = list(dict.fromkeys(task for task, _ in found)), {column for _, column in found}
         columns = [label for label in dict.fromkeys(["data", *labels]) if label in there]
         size = min(1.3, (WIDTH - 0.25) / len(columns))
-        plates[kind.replace(", ", "-")] = mosaic(found, tasks, columns, size)
+        below = {place: said for place, said in costs.items() if place in found}
+        plates[kind.replace(", ", "-")] = mosaic(found, tasks, columns, size, notes=below)
     return plates
 
 
