@@ -109,40 +109,40 @@ def _sets(data: "Dataset") -> "GaussianSets":
 class OneLatentGaussian(Model):
     """The Gaussian model with one z for all examples, and the posterior that stands for p(z | D)."""
 
-    posterior: Literal["vb", "iaf", "planar", "hvae"] = option(
+    set_posterior: Literal["vb", "iaf", "planar", "hvae"] = option(
         "vb", "a diagonal Gaussian, an inverse autoregressive flow, planar flows, or leapfrogs"
     )
-    leapfrogs: int = option(1, "leapfrog steps", least=1, most=1_000, when={"posterior": ("hvae",)})
+    leapfrogs: int = option(1, "leapfrog steps", least=1, most=1_000, when={"set_posterior": ("hvae",)})
     start: Literal["learned", "prior"] = option(
-        "learned", "where they start: from a Gaussian that is learnt, or from p(z)", when={"posterior": ("hvae",)}
+        "learned", "where they start: from a Gaussian that is learnt, or from p(z)", when={"set_posterior": ("hvae",)}
     )
     tempering: Tempering = option(
         "fixed",
         "a factor of the momentum for each step, one temperature that falls quadratically, or 1",
-        when={"posterior": ("hvae",)},
+        when={"set_posterior": ("hvae",)},
     )
     temperature: float = option(
         25.0,
         "of the first momentum, to start from; above 1",
         least=1.0,
-        when={"posterior": ("hvae",), "tempering": ("fixed", "free")},
+        when={"set_posterior": ("hvae",), "tempering": ("fixed", "free")},
     )
-    step_size: float = option(0.005, "of a leapfrog, to start from", least=1e-6, when={"posterior": ("hvae",)})
-    step_size_most: float = option(0.5, "which it stays below", least=1e-6, when={"posterior": ("hvae",)})
+    step_size: float = option(0.005, "of a leapfrog, to start from", least=1e-6, when={"set_posterior": ("hvae",)})
+    step_size_most: float = option(0.5, "which it stays below", least=1e-6, when={"set_posterior": ("hvae",)})
     steps_vary: Literal["shared", "unit", "layer"] = option(
         "unit",
         "one step size for all, for each unit of z, or for each unit in each step",
-        when={"posterior": ("hvae",)},
+        when={"set_posterior": ("hvae",)},
     )
-    flows: int = option(1, "planar maps in a row", least=1, most=10_000, when={"posterior": ("planar",)})
-    tied: bool = option(True, "apply one map again and again", when={"posterior": ("planar",), "flows": AtLeast(2)})
+    flows: int = option(1, "planar maps in a row", least=1, most=10_000, when={"set_posterior": ("planar",)})
+    tied: bool = option(True, "apply one map again and again", when={"set_posterior": ("planar",), "flows": AtLeast(2)})
     masked_hidden: tuple[int, ...] = option(
-        (), "widths of the net of iaf; d + 100 by default", least=1, when={"posterior": ("iaf",)}
+        (), "widths of the net of iaf; d + 100 by default", least=1, when={"set_posterior": ("iaf",)}
     )
     compat: bool = option(
         False,
         "as the published flows had it: the likelihood's squares without their 1/2",
-        when={"posterior": ("vb", "iaf", "planar")},
+        when={"set_posterior": ("vb", "iaf", "planar")},
     )
     takes: ClassVar = ("real",)
     codes: ClassVar = False
@@ -156,11 +156,11 @@ class OneLatentGaussian(Model):
 
         size, count = data.features, len(data.splits["train"])
         leapfrog = None
-        if self.posterior == "hvae":
+        if self.set_posterior == "hvae":
             sizes = self.step_size, self.step_size_most, self.steps_vary
             leapfrog = TemperedLeapfrog(size, self.leapfrogs, self.tempering, self.temperature, *sizes)
         hidden = self.masked_hidden or (size + 100,)
-        return OneLatent(size, count, self.posterior, leapfrog, self.start, self.flows, self.tied, hidden, self.compat)
+        return OneLatent(size, count, self.set_posterior, leapfrog, self.start, self.flows, self.tied, hidden, self.compat)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,22 +191,22 @@ class BoundOfSets(Objective):
 TRAINING = Training(steps=6_000, batch_size=EXAMPLES, lr=0.03, eval_every=500, vary="all")
 MODELS: dict[str, OneLatentGaussian] = {
     "vb": OneLatentGaussian(),
-    "iaf": OneLatentGaussian(posterior="iaf"),
-    "planar": OneLatentGaussian(posterior="planar"),
-    "planar-k30": OneLatentGaussian(posterior="planar", flows=30),
-    "hvae-prior": OneLatentGaussian(posterior="hvae", start="prior"),
-    "hvae-prior-k10": OneLatentGaussian(posterior="hvae", start="prior", leapfrogs=10, step_size=1e-4),
-    "hvae-learned": OneLatentGaussian(posterior="hvae"),
-    "hvae-learned-k10": OneLatentGaussian(posterior="hvae", leapfrogs=10, step_size=1e-4),
+    "iaf": OneLatentGaussian(set_posterior="iaf"),
+    "planar": OneLatentGaussian(set_posterior="planar"),
+    "planar-k30": OneLatentGaussian(set_posterior="planar", flows=30),
+    "hvae-prior": OneLatentGaussian(set_posterior="hvae", start="prior"),
+    "hvae-prior-k10": OneLatentGaussian(set_posterior="hvae", start="prior", leapfrogs=10, step_size=1e-4),
+    "hvae-learned": OneLatentGaussian(set_posterior="hvae"),
+    "hvae-learned-k10": OneLatentGaussian(set_posterior="hvae", leapfrogs=10, step_size=1e-4),
 }
 
 
 def _ms(settings: Mapping[str, Any]) -> float:
     """By the size of what is computed for every draw."""
     size = int(settings["data"].rpartition("-d")[2])
-    if settings["posterior"] == "iaf":
+    if settings["set_posterior"] == "iaf":
         return 3.0 + 12.0 * (size / 100) ** 1.5
-    steps = settings["leapfrogs"] if settings["posterior"] == "hvae" else settings["flows"]
+    steps = settings["leapfrogs"] if settings["set_posterior"] == "hvae" else settings["flows"]
     return 2.0 + 1.5 * steps
 
 
@@ -225,7 +225,7 @@ def experiment(size: int, method: str, **changed: Any) -> Experiment:
 def _variants(size: int) -> dict[str, Experiment]:
     found = {method: experiment(size, method) for method in MODELS}
     for method, model in MODELS.items():
-        if model.posterior == "hvae":
+        if model.set_posterior == "hvae":
             found[f"{method}-untempered"] = experiment(size, method, tempering="none")
         elif method != "vb":
             found[f"{method}-compat"] = experiment(size, method, compat=True)
