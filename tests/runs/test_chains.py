@@ -225,9 +225,6 @@ def test_flags_that_make_no_chain(capsys, work):
 
 @pytest.mark.parametrize("out", ["x.npz", "p"])
 def test_what_a_model_does_not_have(capsys, work, out):
-    for flags in ((), LIMITING):
-        says = refused(capsys, "levels", *flags, "--shown", "mode", "--out", out)
-        assert "p(x | z) has no mode to be shown; show draws" in says
     for begins in ("coins", "draws"):  # bits from signs of real numbers: x -> z -> x is x again, however often
         says = refused(capsys, "still", *LIMITING, "--chain-from", begins, "--out", out)
         assert "each z of ImageFlow is of one x alone, so a chain x -> z -> x stands still; leave start out" in says

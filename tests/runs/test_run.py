@@ -134,7 +134,7 @@ VARIED = {
     "all": set(STREAMS),
     "init": {"init"},
     "order": {"order"},
-    "noise": {"noise", "dropout"},
+    "noise": {"noise", "dropout", "dequantise"},
     "data": {"data"},
 }
 
